@@ -1,0 +1,164 @@
+/**
+ * Agents: instructions, tools, and what happens when one takes over or leaves. A task is an agent that ends with a
+ * typed value.
+ *
+ * ```ts
+ * import { Agent, AgentSession } from "effect-meantime"
+ * import { Schema } from "effect"
+ *
+ * const Support = Agent.make("support", {
+ *   instructions: "You help with bookings that went wrong.",
+ *   onEnter: AgentSession.generateReply({ instructions: "Say who you are." })
+ * })
+ *
+ * const GetEmail = Agent.task("get_email", {
+ *   instructions: "Ask for the user's e-mail address, then complete.",
+ *   result: Schema.Struct({ email: Schema.String })
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type * as Schema from "effect/Schema"
+import type { AgentSession, SessionClosed } from "./AgentSession.js"
+import type { Entry, HandlersOf } from "./AsyncToolset.js"
+import { finishTask } from "./internal/task.js"
+import { RunContext } from "./RunContext.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Agent<out R> extends Pipeable {
+  readonly _tag: "Agent"
+  readonly name: string
+  readonly _R: (_: never) => R
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentTask<in out A, out R> extends Pipeable {
+  readonly _tag: "AgentTask"
+  readonly name: string
+  readonly _A: (_: A) => A
+  readonly _R: (_: never) => R
+  /** Ends the task with a value; for handlers of the task's own tools. */
+  readonly complete: (value: A) => Effect.Effect<void, never, RunContext>
+  /** Ends the task without one: `runTask` fails with a `ToolError` that has the reason. */
+  readonly decline: (reason: string) => Effect.Effect<void, never, RunContext>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<T extends ReadonlyArray<Entry>, R1, R2> {
+  /** The system message of every request; never inherited by another agent. */
+  readonly instructions: string
+  readonly tools?: T | undefined
+  /** Does the agent see the conversation so far? Default: `inherit`, it does. */
+  readonly context?: "inherit" | "empty" | undefined
+  /** Runs when the agent takes over. It ends with the agent. */
+  readonly onEnter?: Effect.Effect<unknown, SessionClosed, R1> | undefined
+  /** Runs before the next agent takes over. */
+  readonly onExit?: Effect.Effect<unknown, SessionClosed, R2> | undefined
+  /** Bounds the calls at work in the agent's own tools; more of them wait in a queue. Default: no bound. */
+  readonly maxConcurrency?: number | undefined
+}
+
+/**
+ * What an agent or a task is made of.
+ *
+ * @internal
+ */
+export interface Definition extends Pipeable {
+  readonly _tag: "Agent" | "AgentTask"
+  readonly name: string
+  /** the same for all that `provide` makes of one agent */
+  readonly identity: object
+  readonly options: Options<ReadonlyArray<Entry>, any, any>
+  readonly result: Schema.Schema<any, any> | undefined
+  /** as they were provided: the first is the innermost */
+  readonly layers: ReadonlyArray<Layer.Layer<any, never, any>>
+}
+
+const proto = {
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+const taskProto = {
+  ...proto,
+  complete(this: Definition, value: unknown) {
+    return Effect.flatMap(RunContext, (context) => finishTask(context, this.identity, { _tag: "Completed", value }))
+  },
+  decline(this: Definition, reason: string) {
+    return Effect.flatMap(RunContext, (context) => finishTask(context, this.identity, { _tag: "Declined", reason }))
+  }
+}
+
+const construct = (fields: Omit<Definition, "pipe">): any => {
+  const self = Object.assign(Object.create(fields._tag === "Agent" ? proto : taskProto), fields)
+  if (fields._tag === "AgentTask") {
+    self.complete = self.complete.bind(self)
+    self.decline = self.decline.bind(self)
+  }
+  return self
+}
+
+/**
+ * Makes an agent.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const T extends ReadonlyArray<Entry> = [], R1 = never, R2 = never>(
+  name: string,
+  options: Options<T, R1, R2>
+): Agent<HandlersOf<T[number]> | Exclude<R1 | R2, AgentSession>> =>
+  construct({ _tag: "Agent", name, identity: {}, options, result: undefined, layers: [] })
+
+/**
+ * Makes an agent that ends with a value: it gets a tool `complete` whose parameters are the fields of `result`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const task = <
+  A,
+  I extends Record<string, any>,
+  const T extends ReadonlyArray<Entry> = [],
+  R1 = never,
+  R2 = never
+>(
+  name: string,
+  options: Options<T, R1, R2> & { readonly result: Schema.Schema<A, I> }
+): AgentTask<A, HandlersOf<T[number]> | Exclude<R1 | R2, AgentSession>> =>
+  construct({ _tag: "AgentTask", name, identity: {}, options, result: options.result, layers: [] })
+
+/**
+ * Attaches a layer to an agent or a task: handlers, services, prompts, a duplicate policy, a `LanguageModel`, an
+ * output. It wins over those of the session. What the layer acquires is released when the agent, and the last of its
+ * calls, has ended.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const provide =
+  <ROut, RIn>(layer: Layer.Layer<ROut, never, RIn>) =>
+  <S extends Agent<any> | AgentTask<any, any>>(
+    self: S
+  ): S extends AgentTask<infer A, infer R>
+    ? AgentTask<A, Exclude<R, ROut> | RIn>
+    : S extends Agent<infer R>
+      ? Agent<Exclude<R, ROut> | RIn>
+      : never => {
+    const { identity, layers, name, options, result, _tag } = self as unknown as Definition
+    return construct({ _tag, name, identity, options, result, layers: [...layers, layer] })
+  }

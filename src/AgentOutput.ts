@@ -1,0 +1,79 @@
+/**
+ * Where speech goes.
+ *
+ * @since 0.1.0
+ */
+import * as Terminal from "@effect/platform/Terminal"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * Plays a speech as its text streams in and ends when it has been played. It calls `played` with each piece once
+   * that piece has been played; interrupted, it stops at once. What was reported is what the history keeps.
+   */
+  readonly play: (text: Stream.Stream<string>, played: (piece: string) => Effect.Effect<void>) => Effect.Effect<void>
+}
+
+const instant: Service = { play: (text, played) => Stream.runForEach(text, played) }
+
+/**
+ * Where speech goes. Default: text, played as fast as it comes; a session then spends no fiber on playing.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class AgentOutput extends Context.Reference<AgentOutput>()("effect-meantime/AgentOutput", {
+  defaultValue: (): Service => instant
+}) {}
+
+/**
+ * Is this the default output?
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isInstant = (output: Service): boolean => output === instant
+
+/**
+ * Plays text at the pace of speech, without sound: for tests and simulations. A piece is a word with the space behind
+ * it. Default: 15 characters a second.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPaced = (options?: { readonly charactersPerSecond?: number | undefined }): Layer.Layer<never> => {
+  const millisPerCharacter = 1000 / (options?.charactersPerSecond ?? 15)
+  const play: Service["play"] = (text, played) =>
+    text.pipe(
+      Stream.mapConcat((part) => part.match(/\s*\S+\s*|\s+/g) ?? []),
+      Stream.runForEach((word) => Effect.zipRight(Effect.sleep(word.length * millisPerCharacter), played(word)))
+    )
+  return Layer.succeed(AgentOutput, { play }) as Layer.Layer<never>
+}
+
+/**
+ * Writes to the terminal through `Terminal` of `@effect/platform`, each speech on a line of its own.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerTerminal: Layer.Layer<never, never, Terminal.Terminal> = Layer.effect(
+  AgentOutput,
+  Effect.map(
+    Terminal.Terminal,
+    (terminal): Service => ({
+      play: (text, played) =>
+        text.pipe(
+          Stream.runForEach((part) => Effect.zipRight(Effect.orDie(terminal.display(part)), played(part))),
+          Effect.ensuring(Effect.orDie(terminal.display("\n")))
+        )
+    })
+  )
+) as Layer.Layer<never, never, Terminal.Terminal>

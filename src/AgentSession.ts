@@ -1,0 +1,227 @@
+/**
+ * A conversation whose tools work in the background.
+ *
+ * ```ts
+ * import { Agent, AgentSession } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const session = yield* AgentSession.make({ agent: Agent.make("host", { instructions: "Be brief." }) })
+ *   const { text } = yield* session.run("Hello!")
+ *   return text
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as LanguageModel from "@effect/ai/LanguageModel"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { Agent } from "./Agent.js"
+import type { ToolError } from "./AsyncTool.js"
+import type { Entry, HandlersOf } from "./AsyncToolset.js"
+import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
+import * as internal from "./internal/session.js"
+import type { SessionEvent } from "./SessionEvent.js"
+import type { InterruptionDisallowed, SpeechHandle } from "./SpeechHandle.js"
+
+/**
+ * The session is closing or closed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SessionClosed extends Data.TaggedError("SessionClosed")<{}> {
+  override get message(): string {
+    return "The session is closed: nothing more can be said in it."
+  }
+}
+
+/**
+ * Two tools cannot be told apart. Building the session, or the agent, dies with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ToolNameConflict extends Data.TaggedError("ToolNameConflict")<{
+  readonly tool: string
+  readonly first: string
+  readonly second: string
+}> {
+  override get message(): string {
+    return `Two tools are named "${this.tool}": that of ${this.first} and that of ${this.second}. Rename one of them.`
+  }
+}
+
+/**
+ * A call at work, inline or in the background.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunningTool extends ToolCall {
+  /** Milliseconds of Effect's `Clock`. */
+  readonly startedAt: number
+  /** The message of the last update; undefined before the first. */
+  readonly lastUpdate: unknown
+  readonly allowCancellation: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReplyOptions {
+  /** What this reply is to do; framed as not said by the user, and never stored. */
+  readonly instructions?: string | undefined
+  /** Holds for the first model step of the reply; `none` for all. Default: `auto`. */
+  readonly toolChoice?: "auto" | "none" | "required" | { readonly tool: string } | undefined
+  /** Default: true. */
+  readonly allowInterruptions?: boolean | undefined
+  /** Speeches of a higher priority are played first. Default: 0. */
+  readonly priority?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunResult {
+  /** What the last reply said. */
+  readonly text: string
+  /** What was added to the history. */
+  readonly items: ReadonlyArray<ChatItem>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** A user's turn: interrupts the current speech where allowed, records the message, starts the reply. */
+  readonly send: (text: string, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
+  /** As `send`, until the turn, the background calls it started and their replies have ended. */
+  readonly run: (text: string, options?: ReplyOptions) => Effect.Effect<RunResult, SessionClosed>
+  /** The agent speaks without a user's turn. */
+  readonly generateReply: (options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
+  /** The agent says this text. */
+  readonly say: (
+    text: string | Stream.Stream<string>,
+    options?: Omit<ReplyOptions, "toolChoice" | "instructions">
+  ) => Effect.Effect<SpeechHandle, SessionClosed>
+  /** Cuts the current speech, and turns that wait for their calls. */
+  readonly interrupt: (options?: {
+    readonly force?: boolean | undefined
+  }) => Effect.Effect<void, InterruptionDisallowed>
+  /**
+   * Hands the conversation to another agent, once what is being said has been said. Dies, and leaves the agent in
+   * place, where the new one cannot be built. What the session has wins over what the caller's context has.
+   */
+  readonly handoff: <R>(agent: Agent<R>) => Effect.Effect<void, SessionClosed, R>
+  readonly currentAgent: Effect.Effect<{ readonly name: string }>
+  readonly history: Effect.Effect<ChatContext>
+  /**
+   * What happens in the session. A subscriber that falls behind loses the oldest events and is told how many; what
+   * happened before the first subscriber came is kept for it.
+   */
+  readonly events: Stream.Stream<SessionEvent>
+  /** Ends when nobody speaks or thinks, nothing is queued, and nobody holds the floor. */
+  readonly waitForIdle: Effect.Effect<void, SessionClosed>
+  /** The user speaks while the scope is open: no deferred reply starts. */
+  readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
+  readonly runningTools: Effect.Effect<ReadonlyArray<RunningTool>>
+  /** Cancels a running call, and waits until it has stopped. */
+  readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class AgentSession extends Context.Tag("effect-meantime/AgentSession")<AgentSession, Service>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type AgentSession_ = Service
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<R, T extends ReadonlyArray<Entry>> {
+  /** The first agent. */
+  readonly agent: Agent<R>
+  /** Tools that every agent has; they outlive hand-offs. */
+  readonly tools?: T | undefined
+  /** Model steps with tool calls in one turn. Default: 3. */
+  readonly maxToolSteps?: number | undefined
+  /** Updates of one call that wait for delivery. Default: 32. */
+  readonly maxPendingUpdates?: number | undefined
+  /** Calls at work at once. Default: 64. */
+  readonly maxRunning?: number | undefined
+  /** After this long an inline call leaves the turn. Default: never. */
+  readonly releaseAfter?: Duration.DurationInput | undefined
+  /** How long closing waits for calls that may not be cancelled. Default: 30 seconds. */
+  readonly drainTimeout?: Duration.DurationInput | undefined
+  /** How long who cancels a call waits for it to stop. Default: 5 seconds. */
+  readonly cancellationTimeout?: Duration.DurationInput | undefined
+  /** What becomes of what a reply was to voice when it is interrupted. Default: `drop`; it stays in the history. */
+  readonly onInterruptedReply?: "drop" | "redeliver" | undefined
+  /** Events kept for each subscriber that is slow. Default: 1024. */
+  readonly eventBuffer?: number | undefined
+  /** A conversation to go on with. */
+  readonly history?: ChatContext | undefined
+}
+
+/**
+ * Starts a session; it ends with its Scope. Handlers and prompts are those of the context it is made in.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: <R, const T extends ReadonlyArray<Entry> = []>(
+  options: Options<R, T>
+) => Effect.Effect<Service, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =
+  internal.make as any
+
+/**
+ * A session as a layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <R, const T extends ReadonlyArray<Entry> = []>(
+  options: Options<R, T>
+): Layer.Layer<AgentSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
+  Layer.scoped(AgentSession, make(options)) as any
+
+/**
+ * @since 0.1.0
+ * @category accessors
+ */
+export const send = (text: string, options?: ReplyOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
+  Effect.flatMap(AgentSession, (session) => session.send(text, options))
+
+/**
+ * @since 0.1.0
+ * @category accessors
+ */
+export const generateReply = (options?: ReplyOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
+  Effect.flatMap(AgentSession, (session) => session.generateReply(options))
+
+/**
+ * @since 0.1.0
+ * @category accessors
+ */
+export const say = (
+  text: string | Stream.Stream<string>,
+  options?: Omit<ReplyOptions, "toolChoice" | "instructions">
+): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
+  Effect.flatMap(AgentSession, (session) => session.say(text, options))

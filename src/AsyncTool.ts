@@ -1,0 +1,186 @@
+/**
+ * Tools whose handlers may go on in the background. `make` makes an ordinary `Tool` of `@effect/ai`; the options are
+ * annotations, so that an existing tool gets them with `.annotate(AsyncTool.Annotations, {...})`.
+ *
+ * ```ts
+ * import { Toolkit } from "@effect/ai"
+ * import { AsyncTool, RunContext } from "effect-meantime"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Report = AsyncTool.make("report", {
+ *   description: "Writes a report.",
+ *   parameters: { topic: Schema.String },
+ *   success: Schema.String,
+ *   allowCancellation: true
+ * })
+ *
+ * export const ReportsLive = Toolkit.make(Report).toLayer({
+ *   report: ({ topic }) =>
+ *     RunContext.update(`Reading about ${topic}.`).pipe(
+ *       Effect.zipRight(Effect.sleep("1 minute")),
+ *       Effect.as(`All about ${topic}.`)
+ *     )
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Tool from "@effect/ai/Tool"
+import type * as Toolkit from "@effect/ai/Toolkit"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { DuplicateScope, Mode } from "./DuplicatePolicy.js"
+import * as internal from "./internal/execute.js"
+import { type Delivery, RunContext } from "./RunContext.js"
+
+export type { Mode } from "./DuplicatePolicy.js"
+
+/**
+ * An expected failure of a tool. The model is shown the message.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ToolError extends Schema.TaggedError<ToolError>("ToolError")("ToolError", { message: Schema.String }) {}
+
+/**
+ * Ends a call with no reply. A signal, never logged as an error.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StopResponse extends Schema.TaggedError<StopResponse>("StopResponse")("StopResponse", {}) {}
+
+/**
+ * Options of a tool contradict each other, or its parameters have a name that is taken. Building the session, or the
+ * agent, dies with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ToolOptionsError extends Data.TaggedError("ToolOptionsError")<{
+  readonly tool: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `Tool "${this.tool}": ${this.problem}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** What happens to a call that repeats a running one. Default: that of the toolset, agent or session, else `allow`. */
+  readonly onDuplicate?: Mode | undefined
+  /** What counts as a duplicate. Default: `name`, for `join` `name_and_args`. */
+  readonly duplicateScope?: DuplicateScope | undefined
+  /** The model, `replace` and a hand-off may cancel the call. Default: false. */
+  readonly allowCancellation?: boolean | undefined
+  /** An inline call is cancelled when the user interrupts its turn; needs `allowCancellation`. Default: false. */
+  readonly cancelOnInterruption?: boolean | undefined
+  /** Delivery of the final result of a background call. Default: `when-idle`. */
+  readonly delivery?: Delivery | undefined
+  /** May the reply to the final result of a background call call tools? Default: `speak`, it may not. */
+  readonly onResult?: "speak" | "act" | undefined
+  /** An inline call leaves the turn after this long; 0: before its handler starts. Default: that of the session. */
+  readonly releaseAfter?: Duration.DurationInput | undefined
+  /** `model`: the model may ask for the background itself, with the parameter `run_in_background`. */
+  readonly background?: "model" | undefined
+  /** What a hand-off does to the running call. Default: `cancel` where cancellation is allowed, else `await`. */
+  readonly onHandoff?: "cancel" | "await" | "promote" | undefined
+  /** Past it the handler is interrupted, and the call ends as an error. Default: none. */
+  readonly timeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * The options of a tool, as an annotation.
+ *
+ * ```ts
+ * import { Tool } from "@effect/ai"
+ * import { AsyncTool } from "effect-meantime"
+ *
+ * const Search = Tool.make("search").annotate(AsyncTool.Annotations, { allowCancellation: true })
+ * ```
+ *
+ * @since 0.1.0
+ * @category annotations
+ */
+export class Annotations extends Context.Reference<Annotations>()("effect-meantime/AsyncTool/Annotations", {
+  defaultValue: (): Options => ({})
+}) {}
+
+/**
+ * Makes a tool whose handler may use `RunContext`, and may fail with `ToolError` and `StopResponse` beside its own
+ * failures.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  const Name extends string,
+  Parameters extends Schema.Struct.Fields = {},
+  Success extends Schema.Schema.Any = typeof Schema.Void,
+  Failure extends Schema.Schema.All = typeof Schema.Never,
+  Dependencies extends Array<Context.Tag<any, any>> = []
+>(
+  name: Name,
+  options?: Options & {
+    readonly description?: string | undefined
+    readonly parameters?: Parameters | undefined
+    readonly success?: Success | undefined
+    readonly failure?: Failure | undefined
+    readonly dependencies?: Dependencies | undefined
+  }
+): Tool.Tool<
+  Name,
+  {
+    readonly parameters: Schema.Struct<Parameters>
+    readonly success: Success
+    readonly failure: Schema.Union<[Failure, typeof ToolError, typeof StopResponse]>
+    readonly failureMode: "return"
+  },
+  RunContext | Context.Tag.Identifier<Dependencies[number]>
+> => {
+  const { dependencies, description, failure, parameters, success, ...flags } = options ?? {}
+  return Tool.make(name, {
+    ...(description === undefined ? {} : { description }),
+    parameters: parameters ?? {},
+    success: success ?? Schema.Void,
+    failure: Schema.Union(failure ?? Schema.Never, ToolError, StopResponse),
+    failureMode: "return",
+    dependencies: [RunContext, ...(dependencies ?? [])]
+  }).annotate(Annotations, flags) as any
+}
+
+/**
+ * What a call that ran outside any session came to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Executed {
+  readonly output: unknown
+  readonly isError: boolean
+  readonly updates: ReadonlyArray<unknown>
+}
+
+/**
+ * Runs one call outside any session: its updates are collected, `foreground` and `withFiller` run their effect as it
+ * is, `runTask` fails with `SessionClosed` and `handoff` with `ToolError`.
+ *
+ * @since 0.1.0
+ * @category execution
+ */
+export const execute: <Tools extends Record<string, Tool.Any>>(
+  toolkit: Toolkit.Toolkit<Tools>,
+  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown }
+) => Effect.Effect<
+  Executed,
+  never,
+  Tool.HandlersFor<Tools> | Exclude<Tool.Requirements<Tools[keyof Tools]>, RunContext>
+> = internal.execute as any

@@ -1,0 +1,111 @@
+/**
+ * A scope of its own for some tools: on an agent it ends with the agent, on the session it survives hand-offs.
+ *
+ * ```ts
+ * import { Tool, Toolkit } from "@effect/ai"
+ * import { AsyncToolset, DuplicatePolicy } from "effect-meantime"
+ *
+ * const booking = AsyncToolset.make("booking", Toolkit.make(Tool.make("book")), { maxConcurrency: 4 }).pipe(
+ *   AsyncToolset.provide(DuplicatePolicy.layer("confirm"))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as Tool from "@effect/ai/Tool"
+import type * as Toolkit from "@effect/ai/Toolkit"
+import type * as Layer from "effect/Layer"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type { Mode } from "./DuplicatePolicy.js"
+import type { RunContext } from "./RunContext.js"
+
+/**
+ * The handlers that the tools of an entry need, and what those need in turn.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export type HandlersOf<T> =
+  T extends Toolkit.Toolkit<infer Tools>
+    ? Tool.HandlersFor<Tools> | Exclude<Tool.Requirements<Tools[keyof Tools]>, RunContext>
+    : T extends AsyncToolset<infer R>
+      ? R
+      : never
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface AsyncToolset<out R> extends Pipeable {
+  readonly _tag: "AsyncToolset"
+  readonly id: string
+  readonly _R: (_: never) => R
+}
+
+/**
+ * Tools in an agent, a session or a toolset: a toolkit, or a toolset with a scope of its own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Entry = Toolkit.Any | AsyncToolset<any>
+
+/**
+ * What a toolset is made of.
+ *
+ * @internal
+ */
+export interface Definition extends AsyncToolset<any> {
+  readonly entries: ReadonlyArray<Entry>
+  readonly maxConcurrency: number | undefined
+  readonly onDuplicateCall: Mode | undefined
+  /** as they were provided: the first is the innermost */
+  readonly layers: ReadonlyArray<Layer.Layer<any, never, any>>
+}
+
+const proto = {
+  _tag: "AsyncToolset",
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+const construct = (fields: Omit<Definition, keyof AsyncToolset<any>> & { readonly id: string }): AsyncToolset<any> =>
+  Object.assign(Object.create(proto), fields)
+
+/**
+ * Makes a toolset. `maxConcurrency` bounds the calls at work in it; more of them wait in a queue. Default: no bound.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const T extends Entry | ReadonlyArray<Entry>>(
+  id: string,
+  tools: T,
+  options?: {
+    readonly maxConcurrency?: number | undefined
+    /** @deprecated the way of LiveKit Agents; write `AsyncToolset.provide(DuplicatePolicy.layer(mode))` */
+    readonly onDuplicateCall?: Mode | undefined
+  }
+): AsyncToolset<T extends ReadonlyArray<infer E> ? HandlersOf<E> : HandlersOf<T>> =>
+  construct({
+    id,
+    entries: Array.isArray(tools) ? tools : [tools as Entry],
+    maxConcurrency: options?.maxConcurrency,
+    onDuplicateCall: options?.onDuplicateCall,
+    layers: []
+  })
+
+/**
+ * Attaches a layer to the toolset: handlers, services, prompts, a duplicate policy. It wins over those of the agent and
+ * the session.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const provide =
+  <ROut, RIn>(layer: Layer.Layer<ROut, never, RIn>) =>
+  <R>(self: AsyncToolset<R>): AsyncToolset<Exclude<R, ROut> | RIn> => {
+    const definition = self as Definition
+    return construct({ ...definition, layers: [...definition.layers, layer] })
+  }

@@ -1,0 +1,101 @@
+/**
+ * What happens to a call that repeats a running one. A tool says it itself (`onDuplicate`), or the most specific scope
+ * that has a policy decides: toolset, agent, session; else calls are allowed.
+ *
+ * ```ts
+ * import { DuplicatePolicy } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * const sameArguments = DuplicatePolicy.layer("reject", { scope: "name_and_args" })
+ * const atMostThree = DuplicatePolicy.make((_, running) =>
+ *   Effect.succeed(
+ *     running.length < 3
+ *       ? { _tag: "Run" as const }
+ *       : { _tag: "Refuse" as const, message: "Three of these are running already." }
+ *   )
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { ToolCall } from "./ChatContext.js"
+import * as internal from "./internal/policy.js"
+
+/**
+ * - `allow`: the calls run side by side.
+ * - `reject`: the new call is answered with the `duplicateReject` template.
+ * - `replace`: the running calls are cancelled; when they have stopped, the new one runs.
+ * - `confirm`: the model is told to ask the user, and to call again with `confirm_duplicate: true`.
+ * - `join`: the new call shares the running one, with its updates and its end.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Mode = "allow" | "reject" | "replace" | "confirm" | "join"
+
+/**
+ * What counts as a duplicate: the same tool (default), or the same tool with the same arguments (default for `join`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type DuplicateScope = "name" | "name_and_args"
+
+/**
+ * What is decided of a call. `Refuse` answers it with the message; the call ends as done.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Verdict =
+  | { readonly _tag: "Run" }
+  | { readonly _tag: "Replace" }
+  | { readonly _tag: "Join" }
+  | { readonly _tag: "Refuse"; readonly message: string }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Policy {
+  /**
+   * Asked before each call runs, with the running duplicates (none, too). It may take its time: only calls with the
+   * same key wait. It is asked again if the running calls changed meanwhile.
+   */
+  readonly decide: (call: ToolCall, running: ReadonlyArray<ToolCall>) => Effect.Effect<Verdict>
+}
+
+/**
+ * A mode for all tools of a scope that set none themselves.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (mode: Mode, options?: { readonly scope?: DuplicateScope | undefined }): Layer.Layer<never> =>
+  Layer.succeed(internal.DuplicatePolicy, {
+    _tag: "Mode",
+    mode,
+    scope: options?.scope
+  }) as Layer.Layer<never>
+
+/**
+ * A policy of one's own for all tools of a scope that set no mode themselves.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const make = <R>(
+  decide: (call: ToolCall, running: ReadonlyArray<ToolCall>) => Effect.Effect<Verdict, never, R>
+): Layer.Layer<never, never, R> =>
+  Layer.effect(
+    internal.DuplicatePolicy,
+    Effect.map(
+      Effect.context<R>(),
+      (context): internal.Setting => ({
+        _tag: "Custom",
+        policy: { decide: (call, running) => Effect.provide(decide(call, running), context) }
+      })
+    )
+  ) as Layer.Layer<never, never, R>

@@ -1,0 +1,250 @@
+/**
+ * What a handler can do in the conversation that it works for.
+ *
+ * ```ts
+ * import { RunContext } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * const search = Effect.gen(function*() {
+ *   yield* RunContext.update("Searching.") // the agent speaks at once, this fiber runs on
+ *   yield* RunContext.progress({ percent: 50 }) // for listeners of events only
+ *   yield* Effect.sleep("10 seconds").pipe(
+ *     RunContext.withFiller({ say: "Still searching.", delay: "5 seconds" })
+ *   )
+ *   return "found"
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import type { Agent, AgentTask } from "./Agent.js"
+import type { Service as AgentSession, SessionClosed } from "./AgentSession.js"
+import type { ToolError } from "./AsyncTool.js"
+import type { ToolCall } from "./ChatContext.js"
+import type { SpeechHandle } from "./SpeechHandle.js"
+import type { Template, UpdateArgs } from "./ToolPrompts.js"
+
+/**
+ * How an update or a result reaches the user: in a reply at the next idle moment, in a reply that cuts the current
+ * speech (where it allows interruptions), or not at all: it is in the history only.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Delivery = "when-idle" | "interrupt" | "silent"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface UpdateOptions {
+  /** The template of this update. Default: the scope's `update` template. */
+  readonly template?: Template<UpdateArgs> | undefined
+  /** Default: `when-idle`. */
+  readonly delivery?: Delivery | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface FillerOptions {
+  /** The text, or a function of the step (0, 1, …); undefined skips this one. */
+  readonly say: string | ((step: number) => string | undefined)
+  /** How long the session has to be idle before the first one. Default: at once. */
+  readonly delay?: Duration.DurationInput | undefined
+  /** How long it has to be idle before each further one. Absent: it is said once. */
+  readonly interval?: Duration.DurationInput | undefined
+  /** Default: no limit. */
+  readonly maxSteps?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** The call that this handler works on. */
+  readonly call: ToolCall
+  readonly session: AgentSession
+  /** The speech of the turn that asked for the call. */
+  readonly speech: SpeechHandle
+  /** Pushes a message into the conversation; the first one moves the call to the background. Never fails or waits. */
+  readonly update: (message: unknown, options?: UpdateOptions) => Effect.Effect<void>
+  /** Tells the listeners of events, and nobody else. */
+  readonly progress: (value: unknown) => Effect.Effect<void>
+  /** Has cancellation been asked for? For regions that must not be cut. */
+  readonly isCancelled: Effect.Effect<boolean>
+  /** Ends once cancellation has been asked for. */
+  readonly cancelled: Effect.Effect<void>
+  /** The point of no return: from its start on the call cannot be cancelled. */
+  readonly commit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Hands the conversation to another agent. It does not end this call. */
+  readonly handoff: (agent: Agent<never>) => Effect.Effect<void, ToolError>
+  /** Waits for idle, and holds the floor while the effect runs: no deferred reply of anyone else starts. */
+  readonly foreground: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SessionClosed, R>
+  /** Says something when the session has been idle for a while, as long as the effect runs. */
+  readonly withFiller: <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions) => Effect.Effect<A, E, R>
+  /** Runs a sub-conversation that ends with a value. It holds the floor. */
+  readonly runTask: <A>(task: AgentTask<A, never>) => Effect.Effect<A, SessionClosed | ToolError>
+  /** Waits until what the agent said before the call has been played. */
+  readonly waitForPlayout: Effect.Effect<void>
+  /** From here on the speech of the call's turn cannot be interrupted, unless forced. */
+  readonly disallowInterruptions: Effect.Effect<void>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class RunContext extends Context.Tag("effect-meantime/RunContext")<RunContext, Service>() {}
+
+export {
+  /**
+   * @since 0.1.0
+   * @category tags
+   * @deprecated the name that LiveKit Agents has for it; write `RunContext`
+   */
+  RunContext as AsyncRunContext
+}
+
+/**
+ * Pushes a message into the conversation. The first update of a call becomes its output: the agent speaks at once, and
+ * the handler runs on in the background. Later ones are delivered when the conversation is idle. A string goes through
+ * the `update` template, any other value is encoded as JSON.
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const update = (message: unknown, options?: UpdateOptions): Effect.Effect<void, never, RunContext> =>
+  Effect.flatMap(RunContext, (context) => context.update(message, options))
+
+/**
+ * Tells the listeners of events only: the model does not see it, and the call does not leave the turn.
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const progress = (value: unknown): Effect.Effect<void, never, RunContext> =>
+  Effect.flatMap(RunContext, (context) => context.progress(value))
+
+/**
+ * The call that this handler works on.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const call: Effect.Effect<ToolCall, never, RunContext> = Effect.map(RunContext, (context) => context.call)
+
+/**
+ * Has cancellation been asked for? A handler can look inside a region that must not be cut.
+ *
+ * @since 0.1.0
+ * @category cancellation
+ */
+export const isCancelled: Effect.Effect<boolean, never, RunContext> = Effect.flatMap(
+  RunContext,
+  (context) => context.isCancelled
+)
+
+/**
+ * The effect's value, or none once cancellation has been asked for; the effect is interrupted then, also inside an
+ * uninterruptible region.
+ *
+ * @since 0.1.0
+ * @category cancellation
+ */
+export const orCancelled = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<Option.Option<A>, E, R | RunContext> =>
+  Effect.flatMap(RunContext, (context) =>
+    Effect.raceFirst(
+      Effect.interruptible(Effect.asSome(effect)),
+      Effect.interruptible(Effect.as(context.cancelled, Option.none<A>()))
+    )
+  )
+
+/**
+ * The point of no return: from its start on the call can no longer be cancelled by anyone, the effect runs
+ * uninterruptibly, and what the handler ends with is recorded. A cancellation that came first wins: the effect does
+ * not run.
+ *
+ * @since 0.1.0
+ * @category cancellation
+ */
+export const commit = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | RunContext> =>
+  Effect.flatMap(RunContext, (context) => context.commit(effect))
+
+/**
+ * Hands the conversation to another agent: inline with the rest of the turn, after an update at the next idle moment.
+ * Fails with `ToolError` when another hand-off came first, or when the agent's layers fail to build.
+ *
+ * @since 0.1.0
+ * @category agents
+ */
+export const handoff = (agent: Agent<never>): Effect.Effect<void, ToolError, RunContext> =>
+  Effect.flatMap(RunContext, (context) => context.handoff(agent))
+
+/**
+ * Lets this call's own waiting reply out, waits for idle, and holds the floor while the effect runs.
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const foreground = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | SessionClosed, R | RunContext> =>
+  Effect.flatMap(RunContext, (context) => context.foreground(effect))
+
+/**
+ * While the effect runs: once the session has been idle for `delay` without a break, the filler is said; again each
+ * `interval`.
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const withFiller: {
+  (options: FillerOptions): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R | RunContext>
+  <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions): Effect.Effect<A, E, R | RunContext>
+} = dual(
+  2,
+  <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions): Effect.Effect<A, E, R | RunContext> =>
+    Effect.flatMap(RunContext, (context) => context.withFiller(effect, options))
+)
+
+/**
+ * Runs a sub-conversation that ends with a value, while the current agent and its turn are paused. Run it inside
+ * `foreground`; outside it takes the floor itself.
+ *
+ * @since 0.1.0
+ * @category agents
+ */
+export const runTask = <A>(task: AgentTask<A, never>): Effect.Effect<A, SessionClosed | ToolError, RunContext> =>
+  Effect.flatMap(RunContext, (context) => context.runTask(task))
+
+/**
+ * From here on the speech of the call's turn cannot be interrupted, unless forced.
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const disallowInterruptions: Effect.Effect<void, never, RunContext> = Effect.flatMap(
+  RunContext,
+  (context) => context.disallowInterruptions
+)
+
+/**
+ * Waits until what the agent said before the call has been played.
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const waitForPlayout: Effect.Effect<void, never, RunContext> = Effect.flatMap(
+  RunContext,
+  (context) => context.waitForPlayout
+)

@@ -1,0 +1,190 @@
+/**
+ * The words that tools put into the conversation, as templates. A layer overrides the templates that it names, in the
+ * scope it is provided to; for the others the next broader scope decides (toolset, agent, session), and at last the
+ * defaults.
+ *
+ * ```ts
+ * import { ToolPrompts } from "effect-meantime"
+ *
+ * const prompts = ToolPrompts.layer({
+ *   update: "{toolName} says: {message}",
+ *   ended: ({ how, toolName }) => `${toolName}: ${how}.`
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { ToolCall } from "./ChatContext.js"
+import * as internal from "./internal/templates.js"
+
+/**
+ * A template: text with `{placeholders}` (a literal brace is written twice), or a function of the typed arguments.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Template<Args> = string | ((args: Args) => string)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface UpdateArgs {
+  readonly toolName: string
+  readonly callId: string
+  readonly message: string
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DuplicateArgs {
+  readonly toolName: string
+  readonly running: ReadonlyArray<ToolCall>
+  /** The running calls in words; it names `cancel_task` for those that can be cancelled with it. */
+  readonly runningText: string
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReplyArgs {
+  /** The ids of the items that the reply covers (`c1_update_1`, `c1_final`). */
+  readonly callIds: ReadonlyArray<string>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface CallArgs {
+  readonly toolName: string
+  readonly callId: string
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface EndedArgs extends CallArgs {
+  readonly how: "done" | "cancelled" | "replaced" | "drained"
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Prompts {
+  /** The text of an update that is a string. */
+  readonly update: Template<UpdateArgs>
+  /** Shown to the model for an inline call that still runs; never stored. */
+  readonly inProgress: Template<CallArgs>
+  /** The output of a call that left the turn without an update of its own. */
+  readonly released: Template<CallArgs>
+  /** What is written of a call that ended with nothing to say, or was cut. */
+  readonly ended: Template<EndedArgs>
+  /** The answer to a duplicate call that is rejected. */
+  readonly duplicateReject: Template<DuplicateArgs>
+  /** The answer to a duplicate call that waits for a confirmation. */
+  readonly duplicateConfirm: Template<DuplicateArgs>
+  /** The instruction of a deferred reply when the newest item is the last of the conversation. */
+  readonly replyAtTail: Template<ReplyArgs>
+  /** The instruction of a deferred reply when something was said since. */
+  readonly replyMaybeCovered: Template<ReplyArgs>
+}
+
+/** The placeholders of each template. */
+interface Placeholders {
+  readonly update: keyof UpdateArgs
+  readonly inProgress: keyof CallArgs
+  readonly released: keyof CallArgs
+  readonly ended: keyof EndedArgs
+  readonly duplicateReject: keyof DuplicateArgs
+  readonly duplicateConfirm: keyof DuplicateArgs
+  readonly replyAtTail: keyof ReplyArgs
+  readonly replyMaybeCovered: keyof ReplyArgs
+}
+
+/**
+ * The placeholders that a literal template names; doubled braces are text.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export type PlaceholdersOf<S extends string> = S extends `${string}{${infer Rest}`
+  ? Rest extends `{${infer After}`
+    ? PlaceholdersOf<After>
+    : Rest extends `${infer Name}}${infer After}`
+      ? Name | PlaceholdersOf<After>
+      : never
+  : never
+
+/**
+ * Refuses a literal template with an unknown placeholder at compile time.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export type Checked<P> = {
+  readonly [K in keyof P]: K extends keyof Placeholders
+    ? P[K] extends string
+      ? string extends P[K]
+        ? P[K]
+        : [Exclude<PlaceholdersOf<P[K]>, Placeholders[K]>] extends [never]
+          ? P[K]
+          : `unknown placeholder: ${Exclude<PlaceholdersOf<P[K]>, Placeholders[K]>}`
+      : P[K]
+    : never
+}
+
+/**
+ * A string template has a placeholder that its arguments do not have. Building the layer dies with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TemplateError extends Data.TaggedError("TemplateError")<{
+  readonly template: keyof Prompts
+  readonly placeholder: string
+}> {
+  override get message(): string {
+    const known = internal.placeholders[this.template].map((name) => `{${name}}`).join(", ")
+    return (
+      `The template "${this.template}" has no placeholder {${this.placeholder}}. ` +
+      `It has ${known}. A literal brace is written twice.`
+    )
+  }
+}
+
+/**
+ * The default templates.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults: Prompts = internal.defaults
+
+/**
+ * Overrides the templates it names in the scope it is provided to. Dies with a `TemplateError` on an unknown
+ * placeholder, where the compiler could not see it.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <const P extends Partial<Prompts>>(prompts: P & Checked<P>): Layer.Layer<never> =>
+  Layer.effect(
+    internal.ToolPrompts,
+    Effect.suspend(() => {
+      for (const [template, text] of Object.entries(prompts) as Array<[keyof Prompts, Template<any> | undefined]>) {
+        if (typeof text !== "string") continue
+        const placeholder = internal.unknownPlaceholder(template, text)
+        if (placeholder !== undefined) return Effect.die(new TemplateError({ template, placeholder }))
+      }
+      return Effect.map(internal.ToolPrompts, (outer) => internal.override(outer, prompts))
+    })
+  ) as Layer.Layer<never>

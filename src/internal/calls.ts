@@ -1,0 +1,644 @@
+/**
+ * Calls: how one is admitted, started, updated, cancelled and settled (rules T, U, P, C).
+ */
+import * as Either from "effect/Either"
+import type { ToolCall } from "../ChatContext.js"
+import type { Verdict } from "../DuplicatePolicy.js"
+import type { UpdateOptions } from "../RunContext.js"
+import * as History from "./history.js"
+import { canonical, isRecord, toJson } from "./json.js"
+import * as Replies from "./replies.js"
+import * as Speech from "./speech.js"
+import {
+  type Admission,
+  Background,
+  type Call,
+  command,
+  type Delivery,
+  emit,
+  Inline,
+  type Outcome,
+  type Output,
+  type Part,
+  type Prompts,
+  type Run,
+  type State,
+  type Step,
+  type StopReason,
+  startTimer,
+  stopTimer,
+  type Template,
+  Waiting,
+  wakeAll
+} from "./state.js"
+import * as Templates from "./templates.js"
+import {
+  type BoundTool,
+  backgroundParameter,
+  confirmParameter,
+  describeIssue,
+  invalidArguments,
+  stripAdded
+} from "./tool.js"
+
+export const cancelTaskName = "cancel_task"
+export const getRunningTasksName = "get_running_tasks"
+
+// --------------------------------------------------------------------------------------------------------- rendering
+
+/** A template of the user that throws must not stop the conversation: the default takes its place. */
+const render = <K extends keyof Prompts, Args extends object>(
+  s: State,
+  prompts: Prompts,
+  name: K,
+  args: Args,
+  template: Template<any> = prompts[name]
+): string => {
+  try {
+    return Templates.render(template, args)
+  } catch (cause) {
+    command(s, { _tag: "Log", level: "error", message: `The template "${name}" failed; the default is used.`, cause })
+    return Templates.render(Templates.defaults[name] as Template<any>, args)
+  }
+}
+
+const promptsOf = (call: Call): Prompts => Replies.promptsOf(call, call.step.agent)
+
+export const renderReply = (
+  s: State,
+  name: "replyAtTail" | "replyMaybeCovered",
+  prompts: Prompts,
+  ids: ReadonlyArray<string>
+) => render(s, prompts, name, { callIds: ids })
+
+export const inProgress = (s: State, call: Call): string =>
+  render(s, promptsOf(call), "inProgress", { toolName: call.call.name, callId: call.callId })
+
+const ended = (s: State, call: Call, how: "done" | "cancelled" | "replaced" | "drained"): string =>
+  render(s, promptsOf(call), "ended", { toolName: call.call.name, callId: call.callId, how })
+
+// -------------------------------------------------------------------------------------------------------- a new call
+
+/** The model asked for a tool. From here on the call has a start event, and it will have exactly one end event. */
+export const requested = (s: State, step: Step, part: Extract<Part, { type: "tool-call" }>): void => {
+  const args = isRecord(part.params) ? part.params : {}
+  const firstIsRunning = s.calls.has(part.id)
+  const callId = History.reserveCallId(s, part.id)
+  const call: ToolCall = { callId, name: part.name, arguments: args }
+  const tool = step.agent.tools.get(part.name)
+  const metadata = part.metadata as Record<string, unknown> | undefined
+  const entryMetadata = metadata !== undefined && Object.keys(metadata).length > 0 ? metadata : undefined
+  step.entries.push({ _tag: "Call", callId, name: part.name, arguments: args, metadata: entryMetadata })
+  const c: Call = {
+    callId,
+    call,
+    metadata: entryMetadata,
+    tool,
+    step,
+    startedAt: s.now,
+    jobs: step.speech.jobs,
+    state: Inline,
+    run: undefined,
+    output: undefined,
+    recorded: false,
+    held: [],
+    updates: 0,
+    waiting: [],
+    releaseTimer: undefined
+  }
+  s.calls.set(callId, c)
+  step.calls.push(c)
+  Replies.openJobs(c.jobs)
+  emit(s, { _tag: "ToolCallStarted", call })
+  if (firstIsRunning) {
+    return refuse(s, c, `Not run: a call with the id "${part.id}" is still running. Use a new id for each call.`)
+  }
+  if (step.toolChoice === "none") {
+    return refuse(s, c, "Not run: no tools can be called in this reply. Answer in words.")
+  }
+  if (tool === undefined) {
+    const names = Array.from(step.agent.tools.keys())
+    return refuse(
+      s,
+      c,
+      `There is no tool "${part.name}". ${names.length === 0 ? "There are no tools." : `The tools are: ${names.join(", ")}.`}`
+    )
+  }
+  if (!isRecord(part.params)) return refuse(s, c, invalidArguments(tool.name, "they are not a JSON object"))
+  if (tool.kind !== "companion" && s.running >= s.options.maxRunning) {
+    return refuse(
+      s,
+      c,
+      `Not run: ${s.running} calls are running already, which is the limit. Wait until one has ended.`
+    )
+  }
+  const run: Run = {
+    tool,
+    calls: [c],
+    owner: tool.executor.activity,
+    params: undefined,
+    argsKey: undefined,
+    phase: "admitting",
+    stop: undefined,
+    committed: false,
+    updated: false,
+    lastUpdate: undefined,
+    lastTemplate: undefined,
+    timeoutTimer: undefined,
+    endWaiters: [],
+    stopWaiters: [],
+    fiber: undefined
+  }
+  c.run = run
+  s.runs.add(run)
+  if (tool.kind !== "companion") {
+    s.running++
+    if (tool.executor.activity !== undefined) tool.executor.activity.running++
+    if (tool.releaseAfter !== undefined && tool.releaseAfter > 0) {
+      c.releaseTimer = startTimer(s, { _tag: "Release", call: c }, tool.releaseAfter)
+    }
+  }
+  const confirmed = tool.added.includes(confirmParameter) && args[confirmParameter] === true
+  const decoded = tool.codec.decode(stripAdded(tool, args))
+  if (Either.isEither(decoded)) decodedArguments(s, c, confirmed, decoded as Either.Either<unknown, any>)
+  else command(s, { _tag: "Decode", call: c, tool, confirmed })
+}
+
+/** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
+export const providerExecuted = (step: Step, part: Extract<Part, { type: "tool-call" }>, s: State): void => {
+  step.entries.push({
+    _tag: "Call",
+    callId: History.reserveCallId(s, part.id),
+    name: part.name,
+    arguments: part.params,
+    metadata: Speech.mergeMetadata(part.metadata as any, {
+      "effect-meantime": {
+        providerExecuted: true,
+        ...(part.providerName === undefined ? {} : { providerName: part.providerName })
+      }
+    })
+  })
+}
+
+const refuse = (s: State, call: Call, message: string): void =>
+  settle(s, call, { status: "error", value: message, isError: true, nothing: false, reply: true })
+
+export const decodedArguments = (
+  s: State,
+  call: Call,
+  confirmed: boolean,
+  decoded: Either.Either<unknown, any>
+): void => {
+  const run = call.run
+  if (run === undefined || run.phase !== "admitting") return
+  if (Either.isLeft(decoded)) {
+    leave(s, run)
+    return refuse(s, call, invalidArguments(run.tool.name, describeIssue(decoded.left)))
+  }
+  run.params = decoded.right
+  admit(s, run, call, confirmed)
+}
+
+// ---------------------------------------------------------------------------------------------------------- admission
+
+const argsKey = (run: Run): string => {
+  if (run.argsKey === undefined) {
+    const encoded = run.tool.codec.encodeParams(run.params)
+    run.argsKey = canonical(
+      Either.isEither(encoded) && Either.isRight(encoded)
+        ? encoded.right
+        : stripAdded(run.tool, run.calls[0]?.call.arguments as Record<string, unknown>)
+    )
+  }
+  return run.argsKey
+}
+
+const duplicatesOf = (s: State, run: Run): ReadonlyArray<Run> => {
+  const scope = run.tool.policy.scope
+  const out: Array<Run> = []
+  for (const other of s.runs) {
+    if (other === run || other.tool.name !== run.tool.name || other.phase === "admitting") continue
+    if (scope === "name_and_args" && argsKey(other) !== argsKey(run)) continue
+    out.push(other)
+  }
+  return out
+}
+
+const admit = (s: State, run: Run, call: Call, confirmed: boolean): void => {
+  const { policy } = run.tool
+  if (policy._tag === "Mode" && policy.mode === "allow" && s.admissions.size === 0) return start(s, run)
+  const key = policy.scope === "name" ? run.tool.name : `${run.tool.name}\u0000${argsKey(run)}`
+  const admission: Admission = { key, run, call, confirmed, asked: [], replacing: undefined, timer: undefined }
+  const gate = s.admissions.get(key)
+  if (gate !== undefined) {
+    gate.queue.push(admission)
+    return
+  }
+  s.admissions.set(key, { current: admission, queue: [] })
+  decide(s, admission)
+}
+
+const decide = (s: State, admission: Admission): void => {
+  const { run } = admission
+  const { policy } = run.tool
+  const duplicates = duplicatesOf(s, run)
+  admission.asked = duplicates
+  if (policy._tag === "Custom") return command(s, { _tag: "AskPolicy", admission })
+  if (duplicates.length === 0 || policy.mode === "allow") return verdict(s, admission, { _tag: "Run" })
+  switch (policy.mode) {
+    case "reject":
+      return verdict(s, admission, { _tag: "Refuse", message: duplicateText(s, admission, "duplicateReject") })
+    case "confirm":
+      return verdict(
+        s,
+        admission,
+        admission.confirmed
+          ? { _tag: "Run" }
+          : { _tag: "Refuse", message: duplicateText(s, admission, "duplicateConfirm") }
+      )
+    case "replace":
+      return verdict(s, admission, { _tag: "Replace" })
+    case "join":
+      return verdict(s, admission, { _tag: "Join" })
+  }
+}
+
+/** What a policy of one's own decided; it is asked again where the running calls are no longer those it was told. */
+export const policyDecided = (s: State, admission: Admission, decided: Verdict): void => {
+  if (admission.run.phase !== "admitting") return
+  const now = duplicatesOf(s, admission.run)
+  if (now.length !== admission.asked.length || now.some((run, i) => run !== admission.asked[i])) {
+    return decide(s, admission)
+  }
+  verdict(s, admission, decided)
+}
+
+export const callsOf = (runs: ReadonlyArray<Run>): ReadonlyArray<ToolCall> =>
+  runs.flatMap((run) => run.calls.map((call) => call.call))
+
+const duplicateText = (s: State, admission: Admission, name: "duplicateReject" | "duplicateConfirm"): string => {
+  const { call } = admission
+  const offered = call.step.agent.hasCompanions
+  const runningText = admission.asked
+    .flatMap((run) => run.calls)
+    .map((other) => {
+      const hint = offered && mayBeCancelled(other) === undefined ? `; ${cancelTaskName} can stop it` : ""
+      return `Call ${other.callId} with ${JSON.stringify(other.call.arguments)}${hint}.`
+    })
+    .join(" ")
+  return render(s, promptsOf(call), name, {
+    toolName: call.call.name,
+    running: callsOf(admission.asked),
+    runningText
+  })
+}
+
+const verdict = (s: State, admission: Admission, decided: Verdict): void => {
+  const { call, run } = admission
+  switch (decided._tag) {
+    case "Run": {
+      start(s, run)
+      return nextAdmission(s, admission)
+    }
+    case "Refuse": {
+      leave(s, run)
+      settle(s, call, { status: "done", value: decided.message, isError: false, nothing: false, reply: true })
+      return nextAdmission(s, admission)
+    }
+    case "Join": {
+      const other = admission.asked.findLast((candidate) => candidate.phase !== "ended" && candidate.stop === undefined)
+      if (other === undefined) start(s, run)
+      else join(s, call, run, other)
+      return nextAdmission(s, admission)
+    }
+    case "Replace": {
+      const others = admission.asked.filter((candidate) => candidate.phase !== "ended")
+      for (const other of others) {
+        const reason = other.calls.map(mayBeCancelled).find((text) => text !== undefined)
+        if (reason !== undefined) {
+          leave(s, run)
+          refuse(s, call, `Not run: the running call cannot be replaced. ${reason}`)
+          return nextAdmission(s, admission)
+        }
+      }
+      admission.replacing = new Set(others)
+      if (others.length === 0) return replaced(s, admission)
+      for (const other of others) stop(s, other, "replaced")
+      // a queued one ends at once
+      if (run.phase === "admitting" && admission.replacing !== undefined)
+        admission.timer = startTimer(s, { _tag: "Replace", admission }, s.options.cancellationTimeout)
+    }
+  }
+}
+
+const replaced = (s: State, admission: Admission): void => {
+  admission.timer = stopTimer(s, admission.timer)
+  admission.replacing = undefined
+  start(s, admission.run)
+  nextAdmission(s, admission)
+}
+
+export const replaceTimedOut = (s: State, admission: Admission): void => {
+  if (admission.replacing === undefined) return
+  admission.replacing = undefined
+  leave(s, admission.run)
+  refuse(s, admission.call, `Not run: the call that it replaces is still stopping. Try again later.`)
+  nextAdmission(s, admission)
+}
+
+const nextAdmission = (s: State, admission: Admission): void => {
+  const gate = s.admissions.get(admission.key)
+  if (gate?.current !== admission) return
+  gate.current = undefined
+  const next = gate.queue.shift()
+  if (next === undefined) {
+    s.admissions.delete(admission.key)
+    return
+  }
+  gate.current = next
+  decide(s, next)
+}
+
+/** The new call shares the running one: what was last said of it, and all that follows (rule P2b). */
+const join = (s: State, call: Call, own: Run, other: Run): void => {
+  leave(s, own)
+  call.run = other
+  other.calls.push(call)
+  if (other.updated) updateCall(s, call, other.lastUpdate, other.lastTemplate, "when-idle")
+}
+
+// ---------------------------------------------------------------------------------------------------------- the run
+
+const start = (s: State, run: Run): void => {
+  if (run.phase !== "admitting") return
+  const { executor } = run.tool
+  if (run.tool.kind !== "companion") {
+    for (const call of run.calls) {
+      const asked = isRecord(call.call.arguments) && call.call.arguments[backgroundParameter] === true
+      if (asked && run.tool.added.includes(backgroundParameter)) release(s, call, "model")
+      else if (run.tool.releaseAfter === 0) release(s, call, "timer")
+    }
+    if (executor.active >= executor.limit) {
+      run.phase = "queued"
+      executor.queue.push(run)
+      return
+    }
+    executor.active++
+  }
+  begin(s, run)
+}
+
+const begin = (s: State, run: Run): void => {
+  run.phase = "working"
+  command(s, { _tag: "StartRun", run })
+  if (run.tool.timeout !== undefined) run.timeoutTimer = startTimer(s, { _tag: "Timeout", run }, run.tool.timeout)
+}
+
+/** Takes a run out of all the books; its calls are settled by whoever calls this. */
+const leave = (s: State, run: Run): void => {
+  if (run.phase === "ended") return
+  const { executor, kind } = run.tool
+  const was = run.phase
+  run.phase = "ended"
+  s.runs.delete(run)
+  run.timeoutTimer = stopTimer(s, run.timeoutTimer)
+  if (kind !== "companion") {
+    s.running--
+    if (was === "queued") executor.queue.splice(executor.queue.indexOf(run), 1)
+    if (was === "working") {
+      executor.active--
+      const next = executor.queue.shift()
+      if (next !== undefined) {
+        executor.active++
+        begin(s, next)
+      }
+    }
+    const home = executor.activity
+    if (home !== undefined) {
+      home.running--
+      if (home.state === "ended" && home.running === 0) command(s, { _tag: "CloseAgent", activity: home })
+    }
+  }
+}
+
+/** The fiber of a run has ended, or is given up on. The first outcome wins (rule T9). */
+export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
+  if (run.phase === "ended") return
+  leave(s, run)
+  for (const call of run.calls) settleWith(s, call, outcome)
+  wakeAll(s, run.endWaiters)
+  wakeAll(s, run.stopWaiters)
+  for (const { current } of Array.from(s.admissions.values())) {
+    if (current?.replacing?.delete(run) === true && current.replacing.size === 0) replaced(s, current)
+  }
+}
+
+/** Asks a run to stop. The first reason stays; what is not at work yet ends at once. */
+export const stop = (s: State, run: Run, reason: StopReason): void => {
+  if (run.phase === "ended" || run.stop !== undefined) return
+  run.stop = reason
+  if (run.phase === "working") {
+    wakeAll(s, run.stopWaiters)
+    command(s, { _tag: "InterruptRun", run })
+    return
+  }
+  const admitting = run.phase === "admitting"
+  const callId = run.calls[0]?.callId
+  runEnded(s, run, { _tag: "Interrupted", reason })
+  if (!admitting) return
+  for (const gate of Array.from(s.admissions.values())) {
+    if (gate.current?.run === run) {
+      gate.current.timer = stopTimer(s, gate.current.timer)
+      gate.current.replacing = undefined
+      nextAdmission(s, gate.current)
+    } else {
+      const i = gate.queue.findIndex((admission) => admission.call.callId === callId)
+      if (i >= 0) gate.queue.splice(i, 1)
+    }
+  }
+}
+
+/** The point of no return; false where a cancellation came first (rule C1b). */
+export const commit = (s: State, run: Run): boolean => {
+  if (run.stop !== undefined || run.phase === "ended") return false
+  run.committed = true
+  run.timeoutTimer = stopTimer(s, run.timeoutTimer)
+  return true
+}
+
+// ------------------------------------------------------------------------------------------------ updates and release
+
+/** The handler reports. An ended call is ignored, with a warning (rule U11). */
+export const update = (s: State, run: Run, message: unknown, options: UpdateOptions | undefined): void => {
+  if (run.phase === "ended") {
+    const callId = run.calls[0]?.callId
+    command(s, {
+      _tag: "Log",
+      level: "warning",
+      message: `An update of ${run.tool.name} (${callId}) was ignored: the call has ended.`
+    })
+    return
+  }
+  const json = toJson(message)
+  run.updated = true
+  run.lastUpdate = json
+  run.lastTemplate = options?.template
+  for (const call of run.calls) {
+    if (call.state._tag !== "Ended") updateCall(s, call, json, options?.template, options?.delivery ?? "when-idle")
+  }
+  for (const filler of s.fillers) {
+    if (filler.call.run === run) filler.timer = stopTimer(s, filler.timer)
+  }
+}
+
+const updateCall = (
+  s: State,
+  call: Call,
+  message: unknown,
+  template: Template<any> | undefined,
+  mode: Delivery["mode"]
+): void => {
+  const value =
+    typeof message === "string"
+      ? render(s, promptsOf(call), "update", { toolName: call.call.name, callId: call.callId, message }, template)
+      : message
+  if (call.output === undefined) {
+    emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
+    goBackground(s, call, { value, isError: false, reply: mode !== "silent" }, "update")
+    return
+  }
+  const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`)
+  emit(s, { _tag: "ToolCallUpdated", id, callId: call.callId, message })
+  Replies.accept(s, {
+    id,
+    call,
+    kind: "update",
+    value,
+    isError: false,
+    mode,
+    act: false,
+    seq: ++s.seq,
+    state: Waiting,
+    cutTried: false,
+    written: false
+  })
+}
+
+/** The call leaves the turn without an update of its own (rule U9). */
+export const release = (s: State, call: Call, by: "timer" | "model"): void => {
+  if (call.output !== undefined || call.state._tag !== "Inline") return
+  const value = render(s, promptsOf(call), "released", { toolName: call.call.name, callId: call.callId })
+  goBackground(s, call, { value, isError: false, reply: true }, by)
+}
+
+const goBackground = (s: State, call: Call, output: Output, by: "update" | "timer" | "model"): void => {
+  call.releaseTimer = stopTimer(s, call.releaseTimer)
+  call.state = Background
+  call.output = output
+  emit(s, { _tag: "ToolCallReleased", callId: call.callId, by })
+  Speech.flushOutputs(s, call.step)
+}
+
+// ---------------------------------------------------------------------------------------------------------- the end
+
+interface Settlement {
+  readonly status: "done" | "error" | "cancelled"
+  readonly value: unknown
+  readonly isError: boolean
+  /** there is nothing to voice */
+  readonly nothing: boolean
+  /** an inline call asks the model to go on */
+  readonly reply: boolean
+}
+
+const settleWith = (s: State, call: Call, outcome: Outcome): void => {
+  switch (outcome._tag) {
+    case "Success":
+      return settle(s, call, { status: "done", value: outcome.output, isError: false, nothing: false, reply: true })
+    case "Nothing":
+      return settle(s, call, {
+        status: "done",
+        value: ended(s, call, "done"),
+        isError: false,
+        nothing: true,
+        reply: false
+      })
+    case "Failure":
+      return settle(s, call, { status: "error", value: outcome.output, isError: true, nothing: false, reply: true })
+    case "Interrupted": {
+      if (outcome.reason === "timeout") {
+        const seconds = (call.tool?.timeout ?? 0) / 1000
+        const value = `${call.call.name} was stopped: it took longer than its time limit of ${seconds} seconds.`
+        return settle(s, call, { status: "error", value, isError: true, nothing: false, reply: true })
+      }
+      const value = ended(s, call, outcome.reason)
+      return settle(s, call, { status: "cancelled", value, isError: false, nothing: true, reply: true })
+    }
+  }
+}
+
+const settle = (s: State, call: Call, end: Settlement): void => {
+  if (call.state._tag === "Ended") return
+  call.releaseTimer = stopTimer(s, call.releaseTimer)
+  const inline = call.output === undefined
+  call.state = { _tag: "Ended", status: end.status }
+  s.calls.delete(call.callId)
+  const id = inline ? call.callId : History.reserveCallId(s, `${call.callId}_final`)
+  emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value })
+  if (inline) {
+    call.output = { value: end.value, isError: end.isError, reply: end.reply }
+    Speech.flushOutputs(s, call.step)
+  } else {
+    Replies.accept(s, {
+      id,
+      call,
+      kind: "final",
+      value: end.value,
+      isError: end.isError,
+      mode: end.nothing ? "silent" : (call.tool?.options.delivery ?? "when-idle"),
+      act: call.tool?.options.onResult === "act",
+      seq: ++s.seq,
+      state: Waiting,
+      cutTried: false,
+      written: false
+    })
+  }
+  Replies.closeJobs(s, call.jobs)
+}
+
+// -------------------------------------------------------------------------------------------------------- cancelling
+
+/** Why a running call may not be cancelled by the model, by `replace` or by a program (rule C5). */
+export const mayBeCancelled = (call: Call): string | undefined => {
+  const { run, tool } = call
+  if (run === undefined || tool === undefined || tool.kind === "companion") {
+    return `Call ${call.callId} may not be cancelled.`
+  }
+  if (tool.options.allowCancellation !== true) {
+    return `Call ${call.callId} may not be cancelled: ${tool.name} does not allow it.`
+  }
+  if (run.committed) return `It is too late to cancel call ${call.callId}: ${tool.name} is past its point of no return.`
+  const { speech } = call.step
+  if (speech.state !== "ended" && !speech.allowInterruptions) {
+    return `Call ${call.callId} may not be cancelled while its speech lasts, which disallows interruptions.`
+  }
+  return undefined
+}
+
+/** The run to wait for, or why there is none. */
+export const cancel = (s: State, callId: string): Run | string => {
+  const call = s.calls.get(callId)
+  if (call === undefined) {
+    return s.callIds.has(callId) ? `Call ${callId} has already ended.` : `There is no call with the id "${callId}".`
+  }
+  const reason = mayBeCancelled(call)
+  if (reason !== undefined) return reason
+  const run = call.run as Run
+  stop(s, run, "cancelled")
+  return run
+}
+
+/** May it be cut when its scope ends? */
+export const mayBeDrained = (run: Run): boolean => run.tool.options.allowCancellation === true && !run.committed
+
+export const isCompanion = (tool: BoundTool | undefined): boolean => tool?.kind === "companion"

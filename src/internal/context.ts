@@ -1,0 +1,235 @@
+/**
+ * The `RunContext` of a session: what a handler says becomes an input of the machine.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Agent, AgentTask } from "../Agent.js"
+import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
+import { ToolError } from "../AsyncTool.js"
+import type { FillerOptions, UpdateOptions } from "../RunContext.js"
+import type { SpeechHandle } from "../SpeechHandle.js"
+import { toJson } from "./json.js"
+import * as Machine from "./machine.js"
+import { builtOf } from "./scope.js"
+import type { Activity, Call, Filler, FloorRequest, Run, Speech, State, TaskResult } from "./state.js"
+import type { TaskFinisher } from "./task.js"
+
+/** What a handler's context needs of the session. */
+export interface Host {
+  readonly state: State
+  readonly session: AgentSession
+  readonly transact: <A>(input: (s: State) => A) => A
+  readonly handleOf: (speech: Speech) => SpeechHandle
+  readonly buildAgent: (agent: Agent<never>) => Effect.Effect<Activity>
+  readonly buildTask: (
+    task: AgentTask<any, never>,
+    call: Call,
+    resume: (result: TaskResult) => void
+  ) => Effect.Effect<Activity>
+  readonly discard: (activity: Activity) => Effect.Effect<void>
+}
+
+export class HandlerContext implements TaskFinisher {
+  constructor(
+    private readonly host: Host,
+    readonly run: Run,
+    readonly owner: Call
+  ) {}
+
+  get call() {
+    return this.owner.call
+  }
+
+  get session() {
+    return this.host.session
+  }
+
+  get speech() {
+    return this.host.handleOf(this.owner.step.speech)
+  }
+
+  get update() {
+    return (message: unknown, options?: UpdateOptions): Effect.Effect<void> =>
+      Effect.sync(() => this.host.transact((s) => Machine.update(s, this.run, message, options)))
+  }
+
+  get progress() {
+    return (value: unknown): Effect.Effect<void> =>
+      Effect.sync(() => this.host.transact((s) => Machine.progress(s, this.run, toJson(value))))
+  }
+
+  get isCancelled(): Effect.Effect<boolean> {
+    return Effect.sync(() => this.run.stop !== undefined)
+  }
+
+  get cancelled(): Effect.Effect<void> {
+    return Effect.async<void>((resume) => {
+      if (this.run.stop !== undefined) return resume(Effect.void)
+      const waiter = () => resume(Effect.void)
+      this.run.stopWaiters.push(waiter)
+      return Effect.sync(() => {
+        const i = this.run.stopWaiters.indexOf(waiter)
+        if (i >= 0) this.run.stopWaiters.splice(i, 1)
+      })
+    })
+  }
+
+  get commit() {
+    return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.uninterruptible(
+        Effect.suspend(() => (this.host.transact((s) => Machine.commit(s, this.run)) ? effect : Effect.interrupt))
+      )
+  }
+
+  get waitForPlayout(): Effect.Effect<void> {
+    return Effect.async<void>((resume) => {
+      this.host.transact((s) => Machine.waitForPlayout(s, this.owner, () => resume(Effect.void)))
+    })
+  }
+
+  get disallowInterruptions(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.owner.step.speech.allowInterruptions = false
+    })
+  }
+
+  get handoff() {
+    return (agent: Agent<never>): Effect.Effect<void, ToolError> => {
+      const { host, owner } = this
+      return Effect.uninterruptibleMask((restore) =>
+        Effect.suspend((): Effect.Effect<void, ToolError> => {
+          const when = host.transact((s) => Machine.claimHandoff(s, owner))
+          if (when === undefined) {
+            return Effect.fail(
+              new ToolError({ message: "The conversation is already being handed to another agent, or has ended." })
+            )
+          }
+          return restore(host.buildAgent(agent)).pipe(
+            Effect.tapErrorCause(() => Effect.sync(() => Machine.unclaimHandoff(host.state, owner, when))),
+            Effect.catchAllDefect((defect) =>
+              Effect.zipRight(
+                Effect.logError(`The agent "${agent.name}" could not be built.`, defect),
+                Effect.fail(new ToolError({ message: `The agent "${agent.name}" is not available.` }))
+              )
+            ),
+            Effect.flatMap((to) =>
+              host.transact((s) => Machine.requestHandoff(s, { to, call: owner, when, resume: undefined }))
+                ? Effect.void
+                : Effect.zipRight(
+                    host.discard(to),
+                    Effect.fail(new ToolError({ message: "Another hand-off of the conversation came first." }))
+                  )
+            )
+          )
+        })
+      )
+    }
+  }
+
+  private get acquireFloor(): Effect.Effect<void, SessionClosed> {
+    return Effect.async<void, SessionClosed>((resume) => {
+      let granted = false
+      const request: FloorRequest = this.host.transact((s) =>
+        Machine.requestFloor(s, this.owner, (yes) => {
+          granted = yes
+          resume(yes ? Effect.void : Effect.fail(new SessionClosed()))
+        })
+      )
+      return Effect.sync(() =>
+        this.host.transact((s) => {
+          if (granted) Machine.releaseFloor(s, this.owner)
+          else Machine.withdrawFloorRequest(s, request)
+        })
+      )
+    })
+  }
+
+  get foreground() {
+    return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SessionClosed, R> =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.zipRight(
+          restore(this.acquireFloor),
+          Effect.ensuring(
+            restore(effect),
+            Effect.sync(() => this.host.transact((s) => Machine.releaseFloor(s, this.owner)))
+          )
+        )
+      )
+  }
+
+  get withFiller() {
+    return <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions): Effect.Effect<A, E, R> =>
+      Effect.suspend(() => {
+        const { say } = options
+        const filler: Filler = {
+          call: this.owner,
+          delay: Duration.toMillis(options.delay ?? 0),
+          interval: options.interval === undefined ? undefined : Duration.toMillis(options.interval),
+          maxSteps: options.maxSteps ?? (options.interval === undefined ? 1 : Number.POSITIVE_INFINITY),
+          say: typeof say === "string" ? () => say : say,
+          step: 0,
+          timer: undefined,
+          speech: undefined,
+          ended: false
+        }
+        return Effect.acquireUseRelease(
+          Effect.sync(() => this.host.transact((s) => Machine.startFiller(s, filler))),
+          () => effect,
+          () => Effect.sync(() => this.host.transact((s) => Machine.endFiller(s, filler)))
+        )
+      })
+  }
+
+  get runTask() {
+    return <A>(task: AgentTask<A, never>): Effect.Effect<A, SessionClosed | ToolError> =>
+      this.foreground(
+        Effect.uninterruptibleMask((restore) =>
+          Effect.suspend(() => {
+            let settle: ((result: TaskResult) => void) | undefined
+            let result: TaskResult | undefined
+            return Effect.flatMap(
+              restore(
+                this.host.buildTask(task, this.owner, (done) => {
+                  result = done
+                  settle?.(done)
+                })
+              ),
+              (activity): Effect.Effect<A, SessionClosed | ToolError> => {
+                if (!this.host.transact((s) => Machine.startTask(s, activity))) {
+                  return Effect.zipRight(this.host.discard(activity), Effect.fail(new SessionClosed()))
+                }
+                const wait = Effect.async<TaskResult>((resume) => {
+                  if (result !== undefined) return resume(Effect.succeed(result))
+                  settle = (done) => resume(Effect.succeed(done))
+                })
+                return Effect.flatMap(
+                  Effect.onInterrupt(restore(wait), () =>
+                    Effect.sync(() => this.host.transact((s) => Machine.abandonTask(s, activity)))
+                  ),
+                  (done): Effect.Effect<A, SessionClosed | ToolError> => {
+                    switch (done._tag) {
+                      case "Completed":
+                        return Effect.succeed(done.value as A)
+                      case "Declined":
+                        return Effect.fail(new ToolError({ message: done.reason }))
+                      case "SessionClosed":
+                        return Effect.fail(new SessionClosed())
+                    }
+                  }
+                )
+              }
+            )
+          })
+        )
+      )
+  }
+
+  finishTask(identity: object, result: TaskResult): Effect.Effect<void> {
+    return Effect.sync(() =>
+      this.host.transact((s) => {
+        const activity = s.agents.findLast((agent) => builtOf(agent).definition.identity === identity)
+        if (activity !== undefined) Machine.finishTask(s, activity, this.owner, result)
+      })
+    )
+  }
+}

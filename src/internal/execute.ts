@@ -1,0 +1,115 @@
+/**
+ * One call outside any session (rule U8).
+ */
+import type * as Tool from "@effect/ai/Tool"
+import type * as Toolkit from "@effect/ai/Toolkit"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
+import { type Executed, ToolError } from "../AsyncTool.js"
+import { RunContext, type Service } from "../RunContext.js"
+import type { SpeechHandle } from "../SpeechHandle.js"
+import { isRecord, toJson } from "./json.js"
+import { codecOf, describeIssue, invalidArguments, type RefusedResult, unexpected, work } from "./tool.js"
+
+const closed = Effect.suspend(() => Effect.fail(new SessionClosed()))
+
+/** A session that is over before it began. */
+const noSession: AgentSession = {
+  send: () => closed,
+  run: () => closed,
+  generateReply: () => closed,
+  say: () => closed,
+  interrupt: () => Effect.void,
+  handoff: () => closed,
+  currentAgent: Effect.succeed({ name: "none" }),
+  history: Effect.succeed({ items: [] }),
+  events: Stream.empty,
+  waitForIdle: closed,
+  claimUserTurn: Effect.void,
+  runningTools: Effect.succeed([]),
+  cancelTool: (callId) => Effect.fail(new ToolError({ message: `There is no call with the id "${callId}".` }))
+}
+
+const noSpeech: SpeechHandle = {
+  id: "none",
+  interrupted: Effect.succeed(false),
+  done: Effect.succeed(true),
+  allowInterruptions: Effect.succeed(true),
+  setAllowInterruptions: () => Effect.void,
+  interrupt: () => Effect.void,
+  wait: Effect.void,
+  items: Effect.succeed([]),
+  error: Effect.succeed(Option.none())
+}
+
+export const execute = (
+  toolkit: Toolkit.Toolkit<Record<string, Tool.Any>>,
+  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown }
+): Effect.Effect<Executed, never, any> =>
+  Effect.contextWithEffect((context: Context.Context<any>) => {
+    const updates: Array<unknown> = []
+    const fail = (output: unknown): Executed => ({ output, isError: true, updates })
+    const tool = toolkit.tools[call.name]
+    if (tool === undefined) {
+      return Effect.succeed(
+        fail(`There is no tool "${call.name}". The tools are: ${Object.keys(toolkit.tools).join(", ")}.`)
+      )
+    }
+    const handler = context.unsafeMap.get(tool.id) as Tool.Handler<string>
+    const codec = codecOf(tool)
+    const service: Service & { readonly finishTask: () => Effect.Effect<void> } = {
+      call: { callId: call.callId ?? "call", name: call.name, arguments: call.arguments },
+      session: noSession,
+      speech: noSpeech,
+      update: (message) =>
+        Effect.sync(() => {
+          updates.push(toJson(message))
+        }),
+      progress: () => Effect.void,
+      isCancelled: Effect.succeed(false),
+      cancelled: Effect.never,
+      commit: Effect.uninterruptible,
+      handoff: () => Effect.fail(new ToolError({ message: "There is no conversation to hand over." })),
+      foreground: (effect) => effect,
+      withFiller: (effect) => effect,
+      runTask: () => closed,
+      waitForPlayout: Effect.void,
+      disallowInterruptions: Effect.void,
+      finishTask: () => Effect.void
+    }
+    if (!isRecord(call.arguments)) {
+      return Effect.succeed(fail(invalidArguments(call.name, "they are not a JSON object")))
+    }
+    return Effect.matchEffect(codec.decode(call.arguments), {
+      onFailure: (issue) => Effect.succeed(fail(invalidArguments(call.name, describeIssue(issue)))),
+      onSuccess: (params) =>
+        work(call.name, handler.handler, codec, params).pipe(
+          Effect.map(
+            (outcome): Executed =>
+              outcome._tag === "Success"
+                ? { output: outcome.output, isError: false, updates }
+                : outcome._tag === "Failure"
+                  ? fail(outcome.output)
+                  : { output: undefined, isError: false, updates }
+          ),
+          Effect.catchAllCause((cause) =>
+            Cause.isInterruptedOnly(cause)
+              ? Effect.interrupt
+              : Effect.as(logDefect(call.name, cause), fail(unexpected(call.name)))
+          )
+        )
+    }).pipe(
+      Effect.provide(Context.add(Context.merge(handler.context, context), RunContext, service) as Context.Context<any>)
+    )
+  })
+
+const logDefect = (name: string, cause: Cause.Cause<RefusedResult>): Effect.Effect<void> => {
+  const refused = Cause.failureOption(cause)
+  return Option.isSome(refused)
+    ? Effect.logError(`${name} returned what its own schema refuses: ${refused.value.detail}`)
+    : Effect.logError(`${name} failed unexpectedly.`, cause)
+}

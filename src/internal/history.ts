@@ -1,0 +1,63 @@
+/**
+ * The history: items are added at its end and leave it only when an update is dropped (rule U6).
+ */
+import type { ChatItem } from "../ChatContext.js"
+import { emit, type Job, type Speech, type State } from "./state.js"
+
+type Fresh<I> = I extends unknown ? Omit<I, "id" | "createdAt"> : never
+
+const none: ReadonlyArray<Job> = []
+
+export const add = (
+  s: State,
+  item: Fresh<ChatItem>,
+  speech?: Speech | undefined,
+  jobs: ReadonlyArray<Job> = speech?.jobs ?? none
+): void => {
+  const added = { ...item, id: `item_${++s.itemId}`, createdAt: s.now } as ChatItem
+  s.history.push({ seq: ++s.seq, item: added })
+  s.historyVersion++
+  if (speech !== undefined) speech.items.push(added)
+  for (const job of jobs) {
+    job.items.push(added)
+    if (added._tag === "Message" && added.role === "assistant") job.text = added.text
+  }
+  emit(s, { _tag: "ItemAdded", item: added })
+}
+
+/** Takes the pair of a dropped update out again. It is near the end: the search starts there. */
+export const removePair = (s: State, callId: string): void => {
+  let left = 2
+  for (let i = s.history.length - 1; i >= 0 && left > 0; i--) {
+    const item = s.history[i]?.item
+    if ((item?._tag === "FunctionCall" || item?._tag === "FunctionCallOutput") && item.callId === callId) {
+      s.history.splice(i, 1)
+      left--
+    }
+  }
+  s.historyVersion++
+}
+
+/** Takes over a conversation that was given to the session. */
+export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
+  for (const item of items) {
+    s.history.push({ seq: ++s.seq, item })
+    if (item._tag === "FunctionCall" || item._tag === "FunctionCallOutput") s.callIds.add(item.callId)
+    const n = /^item_(\d+)$/.exec(item.id)
+    if (n !== null) s.itemId = Math.max(s.itemId, Number(n[1]))
+  }
+  s.historyVersion++
+}
+
+/** Reserves a call id: the wanted one, or the first free `<id>_<n>` (rule T11). */
+export const reserveCallId = (s: State, wanted: string): string => {
+  let id = wanted
+  if (s.callIds.has(id)) {
+    let n = s.nextSuffix.get(wanted) ?? 1
+    while (s.callIds.has(`${wanted}_${n}`)) n++
+    s.nextSuffix.set(wanted, n + 1)
+    id = `${wanted}_${n}`
+  }
+  s.callIds.add(id)
+  return id
+}

@@ -1,0 +1,788 @@
+/**
+ * The session as a state machine. Each exported function is an input: it changes the state at once, and leaves events
+ * to publish and commands to carry out. After each input the shell calls `pump`, which does what has become possible.
+ */
+import * as AiError from "@effect/ai/AiError"
+import type { RunningTool } from "../AgentSession.js"
+import type { ChatItem } from "../ChatContext.js"
+import * as Calls from "./calls.js"
+import * as History from "./history.js"
+import * as Replies from "./replies.js"
+import * as Speech from "./speech.js"
+import {
+  type Activity,
+  type Call,
+  command,
+  currentAgent,
+  emit,
+  type Filler,
+  type FloorRequest,
+  type Handoff,
+  type IdleWaiter,
+  type Job,
+  type Part,
+  type Run,
+  type Speech as SpeechState,
+  type State,
+  type Step,
+  startTimer,
+  stopTimer,
+  type TaskResult,
+  type TextEntry,
+  type Timer,
+  type ToolChoice,
+  wake
+} from "./state.js"
+
+export { commit, decodedArguments, policyDecided, runEnded, update } from "./calls.js"
+
+// ---------------------------------------------------------------------------------------------------- from a program
+
+export interface TurnOptions {
+  readonly instructions?: string | undefined
+  readonly toolChoice?: ToolChoice | undefined
+  readonly allowInterruptions?: boolean | undefined
+  readonly priority?: number | undefined
+}
+
+/** A user's turn (rules F3, F4). */
+export const send = (s: State, text: string, options: TurnOptions, job?: Job): SpeechState => {
+  const agent = currentAgent(s)
+  for (const speech of Array.from(s.speeches)) {
+    if (speech.state !== "queued" || speech.step !== undefined) {
+      if (isActive(speech) && speech.allowInterruptions) interrupt(s, speech)
+    }
+  }
+  s.actSteps = 0
+  const jobs = job === undefined ? [] : [job]
+  if (job !== undefined) s.jobs.add(job)
+  History.add(s, { _tag: "Message", role: "user", text, interrupted: false }, undefined, jobs)
+  return Speech.create(s, { ...options, source: "reply", agent, userTurn: true, jobs })
+}
+
+export const generateReply = (s: State, options: TurnOptions): SpeechState =>
+  Speech.create(s, { ...options, source: "reply", agent: currentAgent(s) })
+
+export const say = (s: State, text: unknown, options: TurnOptions): SpeechState =>
+  Speech.create(s, { ...options, source: "say", agent: currentAgent(s), text })
+
+/** The speech of an agent that a task has paused is left alone (rule S7). */
+const isActive = (speech: SpeechState): boolean => speech.agent.state !== "paused"
+
+/** Cuts a speech. Its inline calls go on, but for those that asked not to (rule C8). */
+export const interrupt = (s: State, speech: SpeechState): void => {
+  if (speech.state === "ended") return
+  speech.interrupted = true
+  const calls = speech.step?.calls ?? []
+  Speech.end(s, speech)
+  for (const call of calls) {
+    if (
+      call.state._tag === "Inline" &&
+      call.run !== undefined &&
+      !call.run.committed &&
+      call.tool?.options.cancelOnInterruption === true
+    ) {
+      Calls.stop(s, call.run, "cancelled")
+    }
+  }
+  for (const filler of s.fillers) {
+    if (filler.call.step.speech === speech) endFiller(s, filler)
+  }
+}
+
+/** What `session.interrupt` cuts: the speech that has the mouth, and turns that wait for their calls. */
+export const interruptible = (s: State): ReadonlyArray<SpeechState> =>
+  Array.from(s.speeches).filter((speech) => speech.state === "holding" || speech.step !== undefined)
+
+export const claimUserTurn = (s: State): void => {
+  if (++s.userClaims === 1) emit(s, { _tag: "UserStateChanged", state: "speaking" })
+}
+
+export const releaseUserTurn = (s: State): void => {
+  if (--s.userClaims === 0 && s.phase !== "closed") emit(s, { _tag: "UserStateChanged", state: "listening" })
+}
+
+export const addIdleWaiter = (s: State, waiter: IdleWaiter): void => {
+  s.idleWaiters.add(waiter)
+}
+
+export const runningTools = (s: State): ReadonlyArray<RunningTool> => {
+  const out: Array<RunningTool> = []
+  for (const call of s.calls.values()) {
+    if (call.run === undefined || Calls.isCompanion(call.tool)) continue
+    out.push({
+      ...call.call,
+      startedAt: call.startedAt,
+      lastUpdate: call.run.lastUpdate,
+      allowCancellation: call.tool?.options.allowCancellation === true && !call.run.committed
+    })
+  }
+  return out
+}
+
+// ------------------------------------------------------------------------------------------------------ from a model
+
+/** A part of a model's stream. */
+export const part = (s: State, step: Step, p: Part): void => {
+  if (step.closed || step.streamEnded) return
+  switch (p.type) {
+    case "text-start": {
+      Speech.openText(step, p.id, p.metadata as any)
+      return
+    }
+    case "text-delta": {
+      const entry = step.openText.get(p.id) ?? Speech.openText(step, p.id, undefined)
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      return Speech.textDelta(s, entry, p.delta)
+    }
+    case "text-end": {
+      const entry = step.openText.get(p.id)
+      if (entry === undefined) return
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      step.openText.delete(p.id)
+      return Speech.endText(s, entry)
+    }
+    case "reasoning-start":
+    case "reasoning-delta": {
+      let entry = step.openReasoning.get(p.id)
+      if (entry === undefined) {
+        entry = { _tag: "Reasoning", text: "", ended: false, metadata: undefined }
+        step.entries.push(entry)
+        step.openReasoning.set(p.id, entry)
+      }
+      if (p.type === "reasoning-delta") entry.text += p.delta
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      return
+    }
+    case "reasoning-end": {
+      const entry = step.openReasoning.get(p.id)
+      if (entry === undefined) return
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      entry.ended = true
+      step.openReasoning.delete(p.id)
+      return Speech.advance(s, step)
+    }
+    case "tool-call": {
+      if (p.providerExecuted === true) Calls.providerExecuted(step, p, s)
+      else Calls.requested(s, step, p)
+      return Speech.advance(s, step)
+    }
+    case "tool-result": {
+      if (p.providerExecuted !== true) return
+      step.entries.push({
+        _tag: "Result",
+        callId: p.id,
+        name: p.name,
+        output: p.result,
+        isError: p.isFailure
+      })
+      return Speech.advance(s, step)
+    }
+    case "error":
+      return modelFailed(s, step, asAiError(p.error))
+    default:
+      return
+  }
+}
+
+export const asAiError = (error: unknown): AiError.AiError =>
+  typeof error === "object" && error !== null && AiError.TypeId in error
+    ? (error as unknown as AiError.AiError)
+    : new AiError.UnknownError({
+        module: "effect-meantime",
+        method: "streamText",
+        description:
+          error instanceof Error ? error.message : typeof error === "string" ? error : "The model's stream failed.",
+        cause: error
+      })
+
+export const streamEnded = (s: State, step: Step): void => {
+  if (!step.closed) Speech.streamEnded(s, step)
+}
+
+/**
+ * The model failed in the middle of a step (rule F7). Output that could not be read is asked for once more (rule T3);
+ * what was called before it counts.
+ */
+export const modelFailed = (s: State, step: Step, error: AiError.AiError): void => {
+  const { speech } = step
+  if (step.closed || speech.state === "ended" || speech.step !== step) return
+  if (error._tag === "MalformedOutput" && !speech.retried) {
+    speech.retried = true
+    Speech.cutStep(s, step)
+    if (step.calls.length === 0) Speech.enqueue(s, speech)
+    return
+  }
+  Speech.fail(s, speech, error)
+}
+
+export const textRead = (s: State, step: Step, text: string): void => {
+  const entry = step.entries[0]
+  if (!step.closed && entry?._tag === "Text") Speech.textDelta(s, entry, text)
+}
+
+export const played = (_: State, entry: TextEntry, piece: string): void => {
+  if (entry.play === "playing" && !entry.step.closed) entry.played += piece
+}
+
+export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => {
+  if (entry.play !== "playing" || entry.step.closed) return
+  entry.play = "done"
+  if (failed) {
+    emit(s, { _tag: "SessionError", error: { tag: "OutputFailed", message: "The output failed while it played." } })
+    entry.step.speech.interrupted = true
+    Speech.end(s, entry.step.speech)
+    return
+  }
+  entry.ended = true
+  Speech.advance(s, entry.step)
+}
+
+// --------------------------------------------------------------------------------------------------- from a handler
+
+export const progress = (s: State, run: Run, value: unknown): void => {
+  if (run.phase === "ended") return
+  for (const call of run.calls) {
+    if (call.state._tag !== "Ended") emit(s, { _tag: "ToolCallProgress", callId: call.callId, value })
+  }
+}
+
+/** Waits until the text that came before the call has been played. */
+export const waitForPlayout = (s: State, call: Call, resume: () => void): void => {
+  const { step } = call
+  const before = step.entries.findIndex((entry) => entry._tag === "Call" && entry.callId === call.callId)
+  if (before < 0 || step.played || step.cursor >= before) wake(s, resume)
+  else step.playWaiters.push({ before, resume })
+}
+
+export const requestFloor = (s: State, call: Call, resume: (granted: boolean) => void): FloorRequest => {
+  const request: FloorRequest = { call, seq: ++s.seq, resume }
+  if (s.phase !== "open") wake(s, () => resume(false))
+  else s.floorRequests.push(request)
+  return request
+}
+
+export const withdrawFloorRequest = (s: State, request: FloorRequest): void => {
+  const i = s.floorRequests.indexOf(request)
+  if (i >= 0) s.floorRequests.splice(i, 1)
+}
+
+export const releaseFloor = (s: State, call: Call): void => {
+  const i = s.floors.findLastIndex((floor) => floor.call === call)
+  const floor = s.floors[i]
+  if (floor === undefined) return
+  if (--floor.depth === 0) s.floors.splice(i, 1)
+}
+
+export const startFiller = (s: State, filler: Filler): void => {
+  s.fillers.add(filler)
+}
+
+export const endFiller = (s: State, filler: Filler): void => {
+  if (filler.ended) return
+  filler.ended = true
+  filler.timer = stopTimer(s, filler.timer)
+  s.fillers.delete(filler)
+  const speech = filler.speech
+  if (speech !== undefined && speech.state === "queued") {
+    speech.interrupted = true
+    Speech.end(s, speech)
+  }
+}
+
+export const sayFiller = (s: State, filler: Filler, text: string | undefined): void => {
+  if (filler.ended || s.phase !== "open") return
+  filler.step++
+  if (text !== undefined && text !== "") {
+    filler.speech = Speech.create(s, {
+      source: "say",
+      agent: currentAgent(s),
+      text,
+      filler,
+      jobs: filler.call.jobs
+    })
+  }
+  if (filler.interval === undefined || filler.step >= filler.maxSteps) {
+    s.fillers.delete(filler)
+  }
+}
+
+// ----------------------------------------------------------------------------------------------- hand-off and tasks
+
+/** Claims the one hand-off of a step, or the one that waits for idle (rule S5). */
+export const claimHandoff = (s: State, call: Call): "inline" | "idle" | undefined => {
+  if (s.phase !== "open" || s.handoff !== undefined || s.switching || call.state._tag === "Ended") return undefined
+  if (call.state._tag !== "Inline") return "idle"
+  if (call.step.handoff) return undefined
+  call.step.handoff = true
+  return "inline"
+}
+
+export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): void => {
+  if (when === "inline") call.step.handoff = false
+}
+
+/** The new agent has been built; it takes over at the right moment (rule S4). */
+export const requestHandoff = (s: State, handoff: Handoff): boolean => {
+  if (s.phase !== "open" || s.handoff !== undefined || s.switching) return false
+  s.handoff = handoff
+  return true
+}
+
+const handoffIsDue = (s: State, handoff: Handoff): boolean => {
+  const { call } = handoff
+  if (s.mouth !== undefined) return false
+  if (handoff.when === "now" || call === undefined) return s.queue.every((speech) => speech.source !== "say")
+  if (handoff.when === "idle") return isIdle(s, undefined)
+  return call.output !== undefined && call.step.played && (call.recorded || releaseOthers(s, call))
+}
+
+/** The talk must not stall for a call that the old agent still has to finish. */
+const releaseOthers = (s: State, call: Call): boolean => {
+  for (const other of call.step.calls) {
+    if (other !== call && other.output === undefined) leaveWithAgent(s, other)
+  }
+  return call.recorded
+}
+
+const leaveWithAgent = (s: State, call: Call): void => {
+  const run = call.run
+  if (run !== undefined && onHandoff(run) === "cancel" && !run.committed) Calls.stop(s, run, "drained")
+  else Calls.release(s, call, "timer")
+}
+
+const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
+  run.tool.options.onHandoff ?? (run.tool.options.allowCancellation === true ? "cancel" : "await")
+
+const beginHandoff = (s: State, handoff: Handoff): void => {
+  s.handoff = undefined
+  s.switching = true
+  endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
+  command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
+}
+
+/** `onExit` has run: the new agent is the current one. */
+export const enterAgent = (s: State, handoff: Handoff): void => {
+  s.switching = false
+  if (s.phase !== "open") {
+    command(s, { _tag: "CloseAgent", activity: handoff.to })
+    if (handoff.resume !== undefined) {
+      const { resume } = handoff
+      wake(s, () => resume(false))
+    }
+    return
+  }
+  const from = currentAgent(s)
+  const to = handoff.to
+  s.agents[s.agents.length - 1] = to
+  from.state = "ended"
+  begin(s, to, from)
+  const asked = handoff.call?.run
+  if (asked !== undefined) asked.owner = undefined
+  for (const run of Array.from(s.runs)) {
+    if (run.owner !== from || run === asked) continue
+    const how = onHandoff(run)
+    if (how === "promote") run.owner = undefined
+    else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
+    else for (const call of run.calls) Calls.release(s, call, "timer")
+  }
+  Replies.dropPending(
+    s,
+    s.pending.filter((delivery) => Replies.target(s, delivery).state === "ended")
+  )
+  for (const speech of s.speeches) if (speech.agent === from) speech.agent = to
+  if (from.running === 0) command(s, { _tag: "CloseAgent", activity: from })
+  command(s, { _tag: "EnterAgent", activity: to })
+  if (handoff.resume !== undefined) {
+    const { resume } = handoff
+    wake(s, () => resume(true))
+  }
+}
+
+const begin = (s: State, to: Activity, from: Activity | undefined): void => {
+  to.state = "current"
+  to.since = to.context === "inherit" ? 0 : s.seq
+  if (from === undefined) return
+  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
+  emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
+}
+
+/** The first agent of the session. */
+export const startSession = (s: State, first: Activity): void => {
+  s.agents.push(first)
+  begin(s, first, undefined)
+  command(s, { _tag: "EnterAgent", activity: first })
+}
+
+export const startTask = (s: State, to: Activity): boolean => {
+  if (s.phase !== "open" || s.switching) return false
+  const from = currentAgent(s)
+  from.state = "paused"
+  s.agents.push(to)
+  begin(s, to, from)
+  command(s, { _tag: "EnterAgent", activity: to })
+  return true
+}
+
+/** The task has its value; it ends when what its agent is saying has been said. */
+export const finishTask = (_: State, task: Activity, call: Call | undefined, result: TaskResult): boolean => {
+  if (task.task === undefined || task.task.done !== undefined || task.state === "ended") return false
+  task.task.done = { call, result }
+  return true
+}
+
+/** The handler that ran the task was interrupted. */
+export const abandonTask = (s: State, task: Activity): void => {
+  const i = s.agents.indexOf(task)
+  if (i < 0) return
+  while (s.agents.length > i) endTask(s, { _tag: "Declined", reason: "the task was cancelled" })
+}
+
+const endTasks = (s: State, result: TaskResult): void => {
+  while (s.agents.length > 1) endTask(s, result)
+}
+
+const endTask = (s: State, otherwise: TaskResult): void => {
+  const task = s.agents.pop()
+  const back = s.agents[s.agents.length - 1]
+  if (task?.task === undefined || back === undefined) return
+  task.state = "ended"
+  for (const speech of Array.from(s.speeches)) {
+    if (speech.agent !== task) continue
+    if (speech.state === "queued" && speech.step === undefined) {
+      speech.agent = back
+      continue
+    }
+    if (speech.state === "holding") speech.interrupted = true
+    Speech.end(s, speech)
+  }
+  back.state = "current"
+  if (s.phase === "open") {
+    History.add(s, { _tag: "AgentHandoff", from: task.name, to: back.name })
+    emit(s, { _tag: "AgentHandoff", from: task.name, to: back.name })
+  }
+  for (const run of Array.from(s.runs)) {
+    if (run.owner !== task) continue
+    const how = onHandoff(run)
+    if (how === "promote") run.owner = undefined
+    else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
+  }
+  Replies.dropPending(
+    s,
+    s.pending.filter((delivery) => Replies.target(s, delivery) === task)
+  )
+  if (task.running === 0) command(s, { _tag: "CloseAgent", activity: task })
+  const result = task.task.done?.result ?? otherwise
+  const { resume } = task.task
+  wake(s, () => resume(result))
+}
+
+const taskIsDone = (s: State): boolean => {
+  const agent = currentAgent(s)
+  const done = agent.task?.done
+  if (done === undefined || s.mouth !== undefined) return false
+  if (done.call !== undefined && done.call.output === undefined) return false
+  // what it still had to say is said first; a turn that only waits for calls is over
+  return !s.queue.some((speech) => speech.agent === agent && speech.source === "say")
+}
+
+// ------------------------------------------------------------------------------------------------------------ timers
+
+export const timerFired = (s: State, timer: Timer): void => {
+  if (timer.cancelled) return
+  timer.cancelled = true
+  const { kind } = timer
+  switch (kind._tag) {
+    case "Release":
+      return Calls.release(s, kind.call, "timer")
+    case "Timeout": {
+      if (!kind.run.committed) Calls.stop(s, kind.run, "timeout")
+      return
+    }
+    case "Replace":
+      return Calls.replaceTimedOut(s, kind.admission)
+    case "Filler": {
+      kind.filler.timer = undefined
+      return command(s, { _tag: "SayFiller", filler: kind.filler })
+    }
+    case "Drain":
+      return drainTimedOut(s)
+    case "GiveUp":
+      return giveUp(s)
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- closing
+
+/** The session's scope closes (rule S2). */
+export const close = (s: State): void => {
+  if (s.phase !== "open") return
+  s.phase = "closing"
+  const asleep = s.switching
+  s.handoff = undefined
+  for (const filler of Array.from(s.fillers)) endFiller(s, filler)
+  for (const speech of Array.from(s.speeches)) {
+    speech.interrupted = true
+    Speech.end(s, speech)
+  }
+  for (const request of s.floorRequests.splice(0)) wake(s, () => request.resume(false))
+  for (const waiter of s.idleWaiters) wake(s, () => waiter.resume(false))
+  s.idleWaiters.clear()
+  endTasks(s, { _tag: "SessionClosed" })
+  for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
+  Replies.dropPending(s, Array.from(s.pending))
+  for (const job of s.jobs) {
+    const resume = job.resume
+    job.resume = undefined
+    if (resume !== undefined) wake(s, () => resume(true))
+  }
+  s.jobs.clear()
+  if (asleep) s.switching = false
+  if (s.runs.size === 0) return
+  if (s.options.drainTimeout === 0) drainTimedOut(s)
+  else if (Number.isFinite(s.options.drainTimeout)) {
+    s.drainTimer = startTimer(s, { _tag: "Drain" }, s.options.drainTimeout)
+  }
+}
+
+const mayBeCut = (run: Run): boolean => Calls.isCompanion(run.tool) || Calls.mayBeDrained(run)
+
+const drainTimedOut = (s: State): void => {
+  for (const run of Array.from(s.runs)) {
+    if (s.options.drainTimeout > 0) {
+      command(s, {
+        _tag: "Log",
+        level: "warning",
+        message: `${run.tool.name} (${run.calls[0]?.callId}) is interrupted: it did not end in time when the session closed.`
+      })
+    }
+    Calls.stop(s, run, "drained")
+  }
+  if (s.runs.size === 0) return
+  const again = s.options.drainTimeout === 0 ? s.options.cancellationTimeout : s.options.drainTimeout
+  s.drainTimer = startTimer(s, { _tag: "GiveUp" }, again)
+}
+
+const giveUp = (s: State): void => {
+  for (const run of Array.from(s.runs)) {
+    command(s, {
+      _tag: "Log",
+      level: "error",
+      message: `${run.tool.name} (${run.calls[0]?.callId}) is given up on: it does not let itself be interrupted.`
+    })
+    Calls.runEnded(s, run, { _tag: "Interrupted", reason: "drained" })
+    command(s, { _tag: "AbandonRun", run })
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- pump
+
+/**
+ * Idle: the agent neither speaks nor thinks, nothing is queued, the user does not speak, nobody holds the floor. For
+ * the handler of an inline call the waiting of its own turn, and its own hold of the floor, do not count.
+ */
+export const isIdle = (s: State, caller: Call | undefined): boolean => {
+  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.switching) return false
+  if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
+    return false
+  const own = caller !== undefined && caller.state._tag === "Inline" ? caller.step.speech : undefined
+  for (const speech of s.speeches) {
+    if (!isActive(speech)) continue
+    if (speech !== own || speech.state !== "waiting") return false
+  }
+  return true
+}
+
+/** Is this call the one that holds the floor, or does it work for a task that runs under that hold? */
+const within = (s: State, call: Call, holder: Call): boolean => {
+  if (call === holder) return true
+  for (const agent of s.agents) {
+    if (agent.task?.call !== holder) continue
+    for (let i = s.agents.indexOf(agent); i < s.agents.length; i++) {
+      if (call.step.agent === s.agents[i]) return true
+    }
+  }
+  return false
+}
+
+/** Does what has become possible, until nothing more has. */
+export const pump = (s: State): void => {
+  for (;;) {
+    if (s.phase === "closing") return finishClosing(s)
+    if (s.phase === "closed") return
+    if (finishSteps(s)) continue
+    if (endFinishedTask(s)) continue
+    if (startHandoff(s)) continue
+    if (startUrgentReply(s)) continue
+    if (giveMouth(s)) continue
+    if (grantFloor(s)) continue
+    if (startReply(s)) continue
+    break
+  }
+  for (const waiter of Array.from(s.idleWaiters)) {
+    if (isIdle(s, waiter.caller)) {
+      s.idleWaiters.delete(waiter)
+      wake(s, () => waiter.resume(true))
+    }
+  }
+  for (const filler of s.fillers) dwell(s, filler)
+  setAgentState(s)
+}
+
+const setAgentState = (s: State): void => {
+  const state = s.mouth?.spoke === true ? "speaking" : Array.from(s.speeches).some(isActive) ? "thinking" : "listening"
+  if (state !== s.agentState) {
+    s.agentState = state
+    emit(s, { _tag: "AgentStateChanged", state })
+  }
+}
+
+const finishSteps = (s: State): boolean => {
+  for (const speech of s.speeches) {
+    const step = speech.step
+    if (speech.state !== "waiting" || step === undefined || !Speech.stepIsDone(step)) continue
+    // the rest of the turn is the new agent's
+    if (s.switching || (s.handoff?.when === "inline" && s.handoff.call?.step === step)) continue
+    finishStep(s, speech, step)
+    return true
+  }
+  return false
+}
+
+/** Every call of the step has its output: the model goes on, or the turn is over. */
+const finishStep = (s: State, speech: SpeechState, step: Step): void => {
+  const goesOn = step.calls.some((call) => call.output?.reply === true)
+  if (!goesOn) return Speech.end(s, speech)
+  // calls where none were allowed are answered, and get one more step
+  if (step.toolChoice === "none") {
+    if (speech.refused) return Speech.end(s, speech)
+    speech.refused = true
+  } else {
+    speech.toolSteps++
+    if (speech.reply?.act === true) s.actSteps++
+  }
+  Speech.enqueue(s, speech)
+}
+
+const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
+  if (speech.toolChoice === "none") return "none"
+  const used = speech.reply?.act === true ? s.actSteps : speech.toolSteps
+  if (used >= s.options.maxToolSteps) return "none"
+  return speech.step === undefined ? speech.toolChoice : "auto"
+}
+
+const giveMouth = (s: State): boolean => {
+  if (s.mouth !== undefined) return false
+  const i = s.queue.findIndex((speech) => isActive(speech) && (!s.switching || speech.source === "say"))
+  const speech = s.queue[i]
+  if (speech === undefined) return false
+  s.queue.splice(i, 1)
+  s.mouth = speech
+  speech.state = "holding"
+  speech.spoke = false
+  Speech.startStep(s, speech, toolChoiceFor(s, speech), speech.instructions)
+  return true
+}
+
+const startHandoff = (s: State): boolean => {
+  const handoff = s.handoff
+  if (handoff === undefined || s.switching || !handoffIsDue(s, handoff)) return false
+  beginHandoff(s, handoff)
+  return true
+}
+
+const endFinishedTask = (s: State): boolean => {
+  if (!taskIsDone(s)) return false
+  endTask(s, { _tag: "Declined", reason: "the task has ended" })
+  return true
+}
+
+/** An update that interrupts: it breaks neither a user's turn nor a held floor (rule U7). */
+const startUrgentReply = (s: State): boolean => {
+  if (s.userClaims > 0 || s.floors.length > 0 || s.switching) return false
+  const agent = currentAgent(s)
+  const urgent = s.pending.filter((delivery) => delivery.mode === "interrupt" && Replies.target(s, delivery) === agent)
+  if (urgent.length === 0) return false
+  const speaking = s.mouth
+  if (speaking !== undefined) {
+    const fresh = urgent.some((delivery) => !delivery.cutTried)
+    for (const delivery of urgent) delivery.cutTried = true
+    if (!fresh || !speaking.allowInterruptions || (speaking.userTurn && !speaking.spoke)) return false
+    interrupt(s, speaking)
+    return true
+  }
+  formReply(s, true)
+  return true
+}
+
+const startReply = (s: State): boolean => {
+  if (s.pending.length === 0 || !isIdle(s, undefined)) return false
+  return formReply(s, false)
+}
+
+const formReply = (s: State, urgent: boolean): boolean => {
+  const reply = Replies.take(s)
+  if (reply === undefined) return false
+  const agent = currentAgent(s)
+  const prompts = Replies.promptsOf((reply.items[0] as (typeof reply.items)[number]).call, agent)
+  const note = Calls.renderReply(s, Replies.atTail(s, reply) ? "replyAtTail" : "replyMaybeCovered", prompts, reply.ids)
+  const jobs = new Set<Job>()
+  for (const delivery of reply.items) for (const job of delivery.call.jobs) jobs.add(job)
+  const speech = Speech.create(s, {
+    source: "tool-reply",
+    agent,
+    toolChoice: reply.act ? "auto" : "none",
+    instructions: note,
+    reply,
+    jobs: Array.from(jobs),
+    ...(urgent ? { priority: Number.POSITIVE_INFINITY } : {})
+  })
+  reply.speech = speech
+  emit(s, { _tag: "ReplyScheduled", replyId: reply.id, speechId: speech.id, updateIds: reply.ids })
+  return true
+}
+
+/** The floor goes to the oldest request, once the own reports of its call are out; older reports go first (rule F5). */
+const grantFloor = (s: State): boolean => {
+  for (const request of s.floorRequests) {
+    const { call } = request
+    const holder = s.floors[s.floors.length - 1]
+    if (holder?.call === call) {
+      holder.depth++
+    } else {
+      if (!isIdle(s, call)) continue
+      if (s.pending.some((d) => isDeliverable(s, d) && (d.call === call || d.seq < request.seq)) && canDeliver(s)) {
+        continue
+      }
+      s.floors.push({ call, depth: 1 })
+    }
+    withdrawFloorRequest(s, request)
+    wake(s, () => request.resume(true))
+    return true
+  }
+  return false
+}
+
+const isDeliverable = (s: State, delivery: State["pending"][number]): boolean =>
+  Replies.target(s, delivery) === currentAgent(s)
+
+const canDeliver = (s: State): boolean => isIdle(s, undefined)
+
+const dwell = (s: State, filler: Filler): void => {
+  const idle = filler.speech === undefined && isIdle(s, filler.call)
+  if (!idle) filler.timer = stopTimer(s, filler.timer)
+  else if (filler.timer === undefined && filler.step < filler.maxSteps) {
+    const millis = filler.step === 0 ? filler.delay : (filler.interval ?? filler.delay)
+    filler.timer = startTimer(s, { _tag: "Filler", filler }, millis)
+  }
+}
+
+const finishClosing = (s: State): void => {
+  setAgentState(s)
+  if (s.runs.size > 0) return
+  s.drainTimer = stopTimer(s, s.drainTimer)
+  s.phase = "closed"
+  command(s, { _tag: "Drained" })
+}
+
+export const historyItems = (s: State): ReadonlyArray<ChatItem> => s.history.map((entry) => entry.item)

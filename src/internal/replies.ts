@@ -1,0 +1,211 @@
+/**
+ * Deliveries: updates and results on their way into the conversation (rules U2, U3, U6, D).
+ */
+import * as History from "./history.js"
+import {
+  type Activity,
+  type Call,
+  currentAgent,
+  type Delivery,
+  emit,
+  type Job,
+  type Reply,
+  type State,
+  Waiting,
+  wake
+} from "./state.js"
+
+export const openJobs = (jobs: ReadonlyArray<Job>): void => {
+  for (const job of jobs) job.open++
+}
+
+export const closeJobs = (s: State, jobs: ReadonlyArray<Job>): void => {
+  for (const job of jobs) {
+    if (--job.open === 0) {
+      s.jobs.delete(job)
+      const resume = job.resume
+      job.resume = undefined
+      if (resume !== undefined) wake(s, () => resume(false))
+    }
+  }
+}
+
+/** Metadata for a pair made by us: all but what names an item of the provider (rule M2). */
+const pairMetadata = (metadata: Record<string, unknown> | undefined): Record<string, unknown> | undefined => {
+  if (metadata === undefined) return undefined
+  const out: Record<string, unknown> = {}
+  for (const [provider, value] of Object.entries(metadata)) {
+    if (typeof value !== "object" || value === null) {
+      out[provider] = value
+      continue
+    }
+    const { itemId: _, ...rest } = value as Record<string, unknown>
+    if (Object.keys(rest).length > 0) out[provider] = rest
+  }
+  return Object.keys(out).length > 0 ? out : undefined
+}
+
+/** Who voices a delivery: the owner of its run, or whoever is current for what belongs to the session (rule D7). */
+export const target = (s: State, delivery: Delivery): Activity => delivery.call.run?.owner ?? currentAgent(s)
+
+/** A delivery exists from here on: it waits, and the oldest waiting update of its call may have to go (rule U6). */
+export const accept = (s: State, delivery: Delivery): void => {
+  const call = delivery.call
+  if (delivery.kind === "update") {
+    call.waiting.push(delivery)
+    if (call.waiting.length > s.options.maxPendingUpdates) drop(s, call.waiting[0] as Delivery)
+  }
+  if (call.recorded) write(s, delivery)
+  else call.held.push(delivery)
+}
+
+/** Writes the pair and queues it for a reply. */
+export const write = (s: State, delivery: Delivery): void => {
+  const { call } = delivery
+  const metadata = pairMetadata(call.metadata)
+  const speech = call.step.speech
+  History.add(
+    s,
+    {
+      _tag: "FunctionCall",
+      callId: delivery.id,
+      name: call.call.name,
+      arguments: call.call.arguments,
+      ...(metadata === undefined ? {} : { metadata })
+    },
+    speech,
+    call.jobs
+  )
+  History.add(
+    s,
+    {
+      _tag: "FunctionCallOutput",
+      callId: delivery.id,
+      name: call.call.name,
+      output: delivery.value,
+      isError: delivery.isError
+    },
+    speech,
+    call.jobs
+  )
+  delivery.written = true
+  if (delivery.mode === "silent") {
+    delivery.state = { _tag: "Ended", how: "silent" }
+    if (delivery.kind === "update") s.silent.push(delivery)
+    return
+  }
+  openJobs(call.jobs)
+  s.pending.push(delivery)
+  if (s.phase !== "open" || target(s, delivery).state === "ended") dropPending(s, [delivery])
+}
+
+/** The oldest waiting update leaves the queue and the history. */
+const drop = (s: State, delivery: Delivery): void => {
+  forget(delivery)
+  if (delivery.written) {
+    History.removePair(s, delivery.id)
+    const i = s.pending.indexOf(delivery)
+    if (i >= 0) {
+      s.pending.splice(i, 1)
+      closeJobs(s, delivery.call.jobs)
+    }
+    const j = s.silent.indexOf(delivery)
+    if (j >= 0) s.silent.splice(j, 1)
+  } else {
+    const i = delivery.call.held.indexOf(delivery)
+    if (i >= 0) delivery.call.held.splice(i, 1)
+  }
+  delivery.state = { _tag: "Ended", how: "dropped" }
+  s.callIds.delete(delivery.id)
+  emit(s, { _tag: "UpdateDropped", id: delivery.id, callId: delivery.call.callId })
+}
+
+/** It no longer counts as waiting. */
+const forget = (delivery: Delivery): void => {
+  const i = delivery.call.waiting.indexOf(delivery)
+  if (i >= 0) delivery.call.waiting.splice(i, 1)
+}
+
+/** Waiting deliveries that nobody will voice; their items stay in the history (rules D5, D10). */
+export const dropPending = (s: State, deliveries: ReadonlyArray<Delivery>): void => {
+  if (deliveries.length === 0) return
+  for (const delivery of deliveries) {
+    const i = s.pending.indexOf(delivery)
+    if (i >= 0) s.pending.splice(i, 1)
+    forget(delivery)
+    delivery.state = { _tag: "Ended", how: "dropped" }
+  }
+  emit(s, {
+    _tag: "ReplyEnded",
+    replyId: `reply_${++s.replyId}`,
+    updateIds: deliveries.map((delivery) => delivery.id),
+    status: "dropped"
+  })
+  for (const delivery of deliveries) closeJobs(s, delivery.call.jobs)
+}
+
+/** The next reply of any kind shows silent updates to the model: they wait no longer. */
+export const silentShown = (s: State): void => {
+  for (const delivery of s.silent) forget(delivery)
+  s.silent = []
+}
+
+/**
+ * Takes from the queue what one reply can cover now: all that waits for the current agent and has the reply templates
+ * of the first (rule D1).
+ */
+export const take = (s: State): Reply | undefined => {
+  const agent = currentAgent(s)
+  const mine = s.pending.filter((delivery) => target(s, delivery) === agent)
+  const first = mine[0]
+  if (first === undefined) return undefined
+  const prompts = promptsOf(first.call, agent)
+  const items = mine.filter((delivery) => {
+    const other = promptsOf(delivery.call, agent)
+    return other.replyAtTail === prompts.replyAtTail && other.replyMaybeCovered === prompts.replyMaybeCovered
+  })
+  const taken = new Set(items)
+  const rest = s.pending.filter((delivery) => !taken.has(delivery))
+  s.pending.splice(0, s.pending.length, ...rest)
+  const reply: Reply = {
+    id: `reply_${++s.replyId}`,
+    items,
+    ids: items.map((delivery) => delivery.id),
+    act: items.some((delivery) => delivery.act),
+    speech: undefined
+  }
+  for (const delivery of items) {
+    forget(delivery)
+    delivery.state = { _tag: "Scheduled", reply }
+  }
+  return reply
+}
+
+export const promptsOf = (call: Call, agent: Activity) => call.tool?.prompts ?? agent.prompts
+
+/** Is the newest of these items the last item of the conversation? */
+export const atTail = (s: State, reply: Reply): boolean => {
+  const last = s.history[s.history.length - 1]?.item
+  const newest = reply.items[reply.items.length - 1]
+  return last?._tag === "FunctionCallOutput" && newest !== undefined && last.callId === newest.id
+}
+
+export const endReply = (s: State, reply: Reply, status: "completed" | "interrupted" | "skipped" | "failed"): void => {
+  emit(s, {
+    _tag: "ReplyEnded",
+    replyId: reply.id,
+    ...(reply.speech === undefined ? {} : { speechId: reply.speech.id }),
+    updateIds: reply.ids,
+    status
+  })
+  const again = status === "interrupted" && s.options.onInterruptedReply === "redeliver" && s.phase === "open"
+  for (const delivery of reply.items) {
+    if (again) {
+      delivery.state = Waiting
+      s.pending.push(delivery)
+    } else {
+      delivery.state = { _tag: "Ended", how: status }
+      closeJobs(s, delivery.call.jobs)
+    }
+  }
+}

@@ -1,0 +1,357 @@
+/**
+ * Scopes: session ⊃ agent ⊃ toolset. Each is built once: its layers into a context on top of the broader one's, its
+ * tools bound to the handlers, prompts and policies of that context (rules S1, S3, L, P5).
+ */
+import * as LanguageModel from "@effect/ai/LanguageModel"
+import { ProviderName } from "@effect/ai/Model"
+import * as Tool from "@effect/ai/Tool"
+import type * as Toolkit from "@effect/ai/Toolkit"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import type { Definition as AgentDefinition } from "../Agent.js"
+import { AgentOutput, isInstant, type Service as Output } from "../AgentOutput.js"
+import { ToolNameConflict } from "../AgentSession.js"
+import { type Options, ToolOptionsError } from "../AsyncTool.js"
+import type { Entry, Definition as ToolsetDefinition } from "../AsyncToolset.js"
+import { type ChatContext, ModelView } from "../ChatContext.js"
+import { DropsToolsAtNone, fromLanguageModel, type Service as Model, SessionModel } from "../SessionModel.js"
+import type { Prompts } from "../ToolPrompts.js"
+import { cancelTaskName, getRunningTasksName } from "./calls.js"
+import { bind, DuplicatePolicy } from "./policy.js"
+import type { Activity, Executor, Task } from "./state.js"
+import { ToolPrompts } from "./templates.js"
+import {
+  type BoundTool,
+  backgroundParameter,
+  codecOf,
+  confirmParameter,
+  optionsOf,
+  ownParameters,
+  wireOf
+} from "./tool.js"
+
+export type AnyContext = Context.Context<any>
+
+/** Milliseconds; none for an infinite duration: it starts no timer. */
+export const millisOf = (duration: Duration.DurationInput | undefined): number | undefined => {
+  if (duration === undefined) return undefined
+  const millis = Duration.toMillis(duration)
+  return Number.isFinite(millis) ? millis : undefined
+}
+
+const makeExecutor = (id: string, activity: Activity | undefined, limit: number | undefined): Executor => ({
+  id,
+  activity,
+  limit: limit ?? Number.POSITIVE_INFINITY,
+  active: 0,
+  queue: []
+})
+
+/** The first layer is the innermost: what it needs comes from the ones behind it. */
+const provideLayers = (
+  layers: ReadonlyArray<Layer.Layer<any, never, any>>,
+  outer: AnyContext,
+  scope: Scope.Scope
+): Effect.Effect<AnyContext> =>
+  Effect.reduce(layers.toReversed(), outer, (context, layer) =>
+    Effect.map(Effect.provide(Layer.buildWithScope(layer, scope), context), (built) => Context.merge(context, built))
+  )
+
+// ------------------------------------------------------------------------------------------------------------- tools
+
+interface Place {
+  /** for messages: `agent "travel"`, `toolset "booking"` */
+  readonly description: string
+  readonly context: AnyContext
+  readonly executor: Executor
+  readonly activity: Activity | undefined
+  readonly scope: Scope.Scope
+  readonly releaseAfter: number | undefined
+}
+
+type Tools = Map<string, { readonly bound: BoundTool; readonly place: string }>
+
+const collect = (entries: ReadonlyArray<Entry>, place: Place, reserved: ReadonlyArray<string>): Effect.Effect<Tools> =>
+  Effect.gen(function* () {
+    const own: Tools = new Map()
+    const inner: Tools = new Map()
+    const add = (tools: Tools, name: string, bound: BoundTool, where: string) => {
+      const other = tools.get(name)
+      if (other !== undefined && other.bound.tool !== bound.tool) {
+        return Effect.die(new ToolNameConflict({ tool: name, first: other.place, second: where }))
+      }
+      if (other === undefined) tools.set(name, { bound, place: where })
+      return Effect.void
+    }
+    for (const entry of entries) {
+      if ("_tag" in entry && entry._tag === "AsyncToolset") {
+        const toolset = entry as ToolsetDefinition
+        const nested = yield* collectToolset(toolset, place, reserved)
+        for (const [name, { bound, place: where }] of nested) yield* add(inner, name, bound, where)
+      } else {
+        for (const tool of Object.values((entry as Toolkit.Any).tools)) {
+          if (reserved.includes(tool.name)) {
+            return yield* Effect.die(
+              new ToolNameConflict({ tool: tool.name, first: place.description, second: "the session itself" })
+            )
+          }
+          yield* add(own, tool.name, yield* bindTool(tool, place), place.description)
+        }
+      }
+    }
+    // the innermost that contains a tool owns it, and hides an outer one of the same name
+    for (const [name, tool] of inner) own.set(name, tool)
+    return own
+  })
+
+const collectToolset = (
+  toolset: ToolsetDefinition,
+  outer: Place,
+  reserved: ReadonlyArray<string>
+): Effect.Effect<Tools> =>
+  Effect.gen(function* () {
+    let context = outer.context
+    if (toolset.onDuplicateCall !== undefined) {
+      yield* Effect.logWarning(
+        `The option onDuplicateCall of toolset "${toolset.id}" is deprecated: provide DuplicatePolicy.layer to it.`
+      )
+      context = Context.add(context, DuplicatePolicy, {
+        _tag: "Mode",
+        mode: toolset.onDuplicateCall,
+        scope: undefined
+      })
+    }
+    return yield* collect(
+      toolset.entries,
+      {
+        ...outer,
+        description: `toolset "${toolset.id}"`,
+        context: yield* provideLayers(toolset.layers, context, outer.scope),
+        executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
+      },
+      reserved
+    )
+  })
+
+const contradiction = (options: Options): string | undefined => {
+  if (options.allowCancellation === true) return undefined
+  if (options.cancelOnInterruption === true) return "cancelOnInterruption needs allowCancellation."
+  if (options.onHandoff === "cancel") return `onHandoff: "cancel" needs allowCancellation.`
+  return undefined
+}
+
+const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
+  Effect.gen(function* () {
+    const options = optionsOf(tool)
+    const problem = contradiction(options)
+    if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: tool.name, problem }))
+    const provider = Tool.isProviderDefined(tool)
+    const handler = place.context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
+    if (handler === undefined && !(provider && !(tool as any).requiresHandler)) {
+      return yield* Effect.die(
+        new ToolOptionsError({ tool: tool.name, problem: `${place.description} has no handler for it.` })
+      )
+    }
+    const policy = bind(options, Context.get(place.context, DuplicatePolicy))
+    const added: Array<string> = []
+    if (!provider) {
+      if (policy._tag === "Mode" && policy.mode === "confirm") added.push(confirmParameter)
+      if (options.background === "model") added.push(backgroundParameter)
+    }
+    const taken = ownParameters(tool).find((name) => added.includes(name))
+    if (taken !== undefined) {
+      return yield* Effect.die(
+        new ToolOptionsError({ tool: tool.name, problem: `the parameter "${taken}" is the session's own.` })
+      )
+    }
+    const bound: BoundTool = {
+      name: tool.name,
+      tool,
+      kind: provider && handler === undefined ? "provider" : "user",
+      options,
+      executor: place.executor,
+      policy,
+      prompts: Context.get(place.context, ToolPrompts),
+      wire: wireOf(tool, added),
+      releaseAfter: options.releaseAfter === undefined ? place.releaseAfter : millisOf(options.releaseAfter),
+      timeout: millisOf(options.timeout),
+      added,
+      codec: codecOf(tool),
+      context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
+      handler: handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`))
+    }
+    return bound
+  })
+
+/** A tool of the session's own: never queued, released or counted. */
+export const companion = (
+  tool: Tool.Any,
+  handler: (params: any) => Effect.Effect<unknown, unknown, any>,
+  context: AnyContext
+): BoundTool => ({
+  name: tool.name,
+  tool,
+  kind: "companion",
+  options: {},
+  executor: makeExecutor("companions", undefined, undefined),
+  policy: { _tag: "Mode", mode: "allow", scope: "name" },
+  prompts: Context.get(context, ToolPrompts),
+  wire: wireOf(tool, []),
+  releaseAfter: undefined,
+  timeout: undefined,
+  added: [],
+  codec: codecOf(tool),
+  context,
+  handler
+})
+
+// ------------------------------------------------------------------------------------------------------------ session
+
+export interface SessionScope {
+  readonly context: AnyContext
+  readonly scope: Scope.CloseableScope
+  readonly tools: Tools
+  readonly companions: ReadonlyArray<BoundTool>
+  readonly releaseAfter: number | undefined
+}
+
+const reservedNames = [cancelTaskName, getRunningTasksName]
+
+export const buildSession = (options: {
+  readonly context: AnyContext
+  readonly scope: Scope.CloseableScope
+  readonly entries: ReadonlyArray<Entry>
+  readonly companions: ReadonlyArray<BoundTool>
+  readonly releaseAfter: number | undefined
+}): Effect.Effect<SessionScope> =>
+  Effect.map(
+    collect(
+      options.entries,
+      {
+        description: "the session",
+        context: options.context,
+        executor: makeExecutor("session", undefined, undefined),
+        activity: undefined,
+        scope: options.scope,
+        releaseAfter: options.releaseAfter
+      },
+      reservedNames
+    ),
+    (tools) => ({ ...options, tools })
+  )
+
+// -------------------------------------------------------------------------------------------------------------- agent
+
+/** What the shell needs of an agent at work. */
+export interface Built {
+  readonly definition: AgentDefinition
+  readonly context: AnyContext
+  readonly scope: Scope.CloseableScope
+  readonly model: Model
+  readonly dropsToolsAtNone: boolean
+  readonly output: Output
+  readonly view: (context: ChatContext) => ChatContext
+  readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
+}
+
+export const builtOf = (activity: Activity): Built => activity.built as Built
+
+const dropping = new Set(["anthropic"])
+
+const dropsToolsAtNone = (context: AnyContext): boolean => {
+  const known = Context.get(context, DropsToolsAtNone)
+  if (known !== undefined) return known
+  const provider = Context.getOption(context, ProviderName)
+  return Option.isSome(provider) && dropping.has(provider.value)
+}
+
+const modelOf = (context: AnyContext): Effect.Effect<Model> => {
+  const own = Context.getOption(context, SessionModel)
+  if (Option.isSome(own)) return Effect.succeed(own.value)
+  const model = Context.getOption(context, LanguageModel.LanguageModel)
+  return Option.isSome(model)
+    ? Effect.succeed(fromLanguageModel(model.value))
+    : Effect.dieMessage("A session needs a LanguageModel: provide one to it, or to each of its agents.")
+}
+
+/**
+ * Builds an agent: a scope of its own, its layers, its tools over those of the session. Where that fails, what was
+ * acquired is released.
+ */
+export const buildAgent = (options: {
+  readonly id: string
+  readonly definition: AgentDefinition
+  readonly session: SessionScope
+  /** the context to build on: the session's, with what a caller added to it */
+  readonly outer: AnyContext
+  readonly task: Task | undefined
+  /** the tool `complete` of a task */
+  readonly own: (context: AnyContext) => ReadonlyArray<BoundTool>
+}): Effect.Effect<Activity> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const { definition, session } = options
+      const scope = yield* Scope.fork(session.scope, "sequential" as any)
+      const build = Effect.gen(function* () {
+        const context = yield* provideLayers(definition.layers, options.outer, scope)
+        const prompts: Prompts = Context.get(context, ToolPrompts)
+        const output = Context.get(context, AgentOutput)
+        const tools = new Map<string, BoundTool>()
+        const built: { -readonly [K in keyof Built]?: Built[K] } = {}
+        const activity: Activity = {
+          id: options.id,
+          name: definition.name,
+          instructions: definition.options.instructions,
+          tools,
+          prompts,
+          hasCompanions: false,
+          instantOutput: isInstant(output),
+          context: definition.options.context ?? "inherit",
+          built,
+          task: options.task,
+          state: "new",
+          since: 0,
+          running: 0
+        }
+        const own = options.own(context)
+        const agentTools = yield* collect(
+          definition.options.tools ?? [],
+          {
+            description: `${definition._tag === "Agent" ? "agent" : "task"} "${definition.name}"`,
+            context,
+            executor: makeExecutor(definition.name, activity, definition.options.maxConcurrency),
+            activity,
+            scope,
+            releaseAfter: session.releaseAfter
+          },
+          [...reservedNames, ...own.map((tool) => tool.name)]
+        )
+        for (const [name, { bound }] of session.tools) tools.set(name, bound)
+        for (const [name, { bound }] of agentTools) tools.set(name, bound)
+        for (const tool of own) tools.set(tool.name, tool)
+        const cancellable = Array.from(tools.values()).some((tool) => tool.options.allowCancellation === true)
+        if (cancellable) for (const tool of session.companions) tools.set(tool.name, tool)
+        const wire: Record<string, Tool.Any> = {}
+        for (const [name, tool] of tools) wire[name] = tool.wire
+        Object.assign(built, {
+          definition,
+          context,
+          scope,
+          model: yield* modelOf(context),
+          dropsToolsAtNone: dropsToolsAtNone(context),
+          output,
+          view: Context.get(context, ModelView),
+          toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") }
+        } satisfies Built as Built)
+        activity.hasCompanions = cancellable
+        return activity
+      })
+      return yield* restore(build).pipe(
+        Effect.tapErrorCause((cause) => Scope.close(scope, { _tag: "Failure", cause } as any))
+      )
+    })
+  ) as Effect.Effect<Activity>

@@ -1,0 +1,760 @@
+/**
+ * The shell of the machine: it gives it inputs with the time of Effect's `Clock`, publishes its events and carries out
+ * its commands, each of which starts a fiber, interrupts one, or calls a function. Nothing waits in here.
+ */
+import * as AiError from "@effect/ai/AiError"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Agent, Definition as AgentDefinition } from "../Agent.js"
+import { AgentSession, type Options, type ReplyOptions, type Service, SessionClosed } from "../AgentSession.js"
+import { make as makeTool, ToolError } from "../AsyncTool.js"
+import type { Entry } from "../AsyncToolset.js"
+import type { Verdict } from "../DuplicatePolicy.js"
+import { RunContext } from "../RunContext.js"
+import { AlreadyInterrupted, CircularWait, InterruptionDisallowed, type SpeechHandle } from "../SpeechHandle.js"
+import * as Calls from "./calls.js"
+import { HandlerContext, type Host } from "./context.js"
+import * as Events from "./events.js"
+import * as History from "./history.js"
+import * as Machine from "./machine.js"
+import * as PromptBuilder from "./prompt.js"
+import { type AnyContext, buildAgent, buildSession, builtOf, companion, millisOf, type SessionScope } from "./scope.js"
+import type * as State from "./state.js"
+import { make as makeState } from "./state.js"
+import { finishTask } from "./task.js"
+import { type BoundTool, RefusedResult, stripAdded, unexpected, work } from "./tool.js"
+
+type Fork = <A, E>(
+  effect: Effect.Effect<A, E, any>,
+  context: AnyContext,
+  onExit?: (exit: Exit.Exit<A, E>) => void
+) => Fiber.RuntimeFiber<A, E>
+
+const interrupt = (fiber: unknown): void =>
+  (fiber as Fiber.RuntimeFiber<unknown, unknown> | undefined)?.unsafeInterruptAsFork(FiberId.none)
+
+const cancelTask = makeTool(Calls.cancelTaskName, {
+  description: "Cancels a task that is running in the background.",
+  parameters: {
+    call_id: Schema.String.annotations({ description: "The call id of the task, as get_running_tasks shows it." })
+  },
+  success: Schema.String
+})
+
+const getRunningTasks = makeTool(Calls.getRunningTasksName, {
+  description: "Lists the tasks that are running and can be cancelled.",
+  success: Schema.Unknown
+})
+
+/** One session at work. */
+class Shell implements Host {
+  readonly state: State.State
+  readonly hub: Events.Hub
+  session!: Service
+  scope!: SessionScope
+  private readonly fibers = new Set<Fiber.RuntimeFiber<any, any>>()
+  private readonly handles = new WeakMap<State.Speech, SpeechHandle>()
+  private draining = false
+  private player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  private drained: (() => void) | undefined
+  private activities = 0
+  private readonly runFork: <A, E>(effect: Effect.Effect<A, E, any>) => Fiber.RuntimeFiber<A, E>
+
+  constructor(
+    readonly runtime: Runtime.Runtime<any>,
+    readonly now: () => number,
+    options: State.Options,
+    eventBuffer: number
+  ) {
+    this.state = makeState(options)
+    this.hub = Events.make(eventBuffer)
+    this.runFork = Runtime.runFork(runtime)
+  }
+
+  // ------------------------------------------------------------------------------------------------ inputs, outputs
+
+  /** One input of the machine: state first, then what has become possible, then events and commands. */
+  readonly transact = <A>(input: (s: State.State) => A): A => {
+    const s = this.state
+    s.now = this.now()
+    const result = input(s)
+    Machine.pump(s)
+    this.drain()
+    return result
+  }
+
+  /** Carries out what the machine asks for. An input that comes meanwhile is taken at once; its commands queue. */
+  private drain(): void {
+    const s = this.state
+    if (this.draining) return
+    this.draining = true
+    try {
+      while (s.events.length > 0 || s.commands.length > 0) {
+        const events = s.events
+        s.events = []
+        for (const event of events) this.hub.publish(event)
+        const commands = s.commands
+        s.commands = []
+        for (const command of commands) this.carryOut(command)
+      }
+    } finally {
+      this.draining = false
+    }
+  }
+
+  private readonly fork: Fork = (effect, context, onExit) => {
+    const fiber = Runtime.runFork(
+      Runtime.make({
+        context,
+        fiberRefs: this.runtime.fiberRefs,
+        runtimeFlags: this.runtime.runtimeFlags
+      }),
+      effect as Effect.Effect<any, any>
+    )
+    this.fibers.add(fiber)
+    fiber.addObserver((exit) => {
+      this.fibers.delete(fiber)
+      onExit?.(exit)
+    })
+    return fiber
+  }
+
+  private carryOut(command: State.Command): void {
+    switch (command._tag) {
+      case "Wake":
+        return command.resume()
+      case "StartRun":
+        return this.startRun(command.run)
+      case "InterruptRun":
+        return interrupt(command.run.fiber)
+      case "AbandonRun": {
+        this.fibers.delete(command.run.fiber as Fiber.RuntimeFiber<any, any>)
+        return
+      }
+      case "AskModel":
+        return this.askModel(command.step)
+      case "ReadText":
+        return this.readText(command.step)
+      case "StopReading":
+        return interrupt(command.step.fiber)
+      case "Play":
+        return this.play(command.entry)
+      case "StopPlaying":
+        return interrupt(command.entry.fiber)
+      case "StartTimer": {
+        const { timer } = command
+        if (timer.cancelled) return
+        timer.fiber = this.fork(Effect.sleep(timer.millis), this.runtime.context, (exit) => {
+          if (Exit.isSuccess(exit)) this.transact((s) => Machine.timerFired(s, timer))
+        })
+        return
+      }
+      case "StopTimer":
+        return interrupt(command.timer.fiber)
+      case "Decode":
+        return this.decode(command.call, command.tool, command.confirmed)
+      case "AskPolicy":
+        return this.askPolicy(command.admission)
+      case "SayFiller": {
+        const { filler } = command
+        let text: string | undefined
+        try {
+          text = filler.say(filler.step)
+        } catch (cause) {
+          this.log("error", "The text of a filler failed.", cause)
+        }
+        this.transact((s) => Machine.sayFiller(s, filler, text))
+        return
+      }
+      case "LeaveAgent": {
+        const { from, handoff } = command
+        const { context, definition } = builtOf(from)
+        this.fork(this.quietly(definition.options.onExit ?? Effect.void, `onExit of ${from.name}`), context, () => {
+          this.transact((s) => Machine.enterAgent(s, handoff))
+        })
+        return
+      }
+      case "EnterAgent": {
+        const { activity } = command
+        const { context, definition, scope } = builtOf(activity)
+        if (definition.options.onEnter === undefined) return
+        const fiber = this.fork(this.quietly(definition.options.onEnter, `onEnter of ${activity.name}`), context)
+        this.runFork(Scope.addFinalizer(scope, Fiber.interrupt(fiber)))
+        return
+      }
+      case "CloseAgent": {
+        this.fork(Scope.close(builtOf(command.activity).scope, Exit.void), this.runtime.context, (exit) => {
+          if (Exit.isFailure(exit)) this.log("error", "An agent's resources failed to be released.", exit.cause)
+        })
+        return
+      }
+      case "Log":
+        return this.log(command.level, command.message, command.cause)
+      case "Drained": {
+        const resume = this.drained
+        this.drained = undefined
+        resume?.()
+      }
+    }
+  }
+
+  private log(level: "warning" | "error", message: string, cause?: unknown): void {
+    const args = cause === undefined ? [message] : [message, cause]
+    this.runFork(level === "warning" ? Effect.logWarning(...args) : Effect.logError(...args))
+  }
+
+  /** onEnter and onExit do not fail the session. */
+  private quietly(effect: Effect.Effect<unknown, SessionClosed, any>, what: string): Effect.Effect<void, never, any> {
+    return Effect.catchAllCause(Effect.asVoid(effect), (cause) =>
+      Cause.isInterruptedOnly(cause) || Option.isSome(Cause.failureOption(cause))
+        ? Effect.void
+        : Effect.logError(`${what} failed.`, cause)
+    )
+  }
+
+  // ------------------------------------------------------------------------------------------------------- the calls
+
+  private startRun(run: State.Run): void {
+    const { tool } = run
+    const owner = run.calls[0] as State.Call
+    const context = Context.add(tool.context, RunContext, new HandlerContext(this, run, owner)) as AnyContext
+    run.fiber = this.fork(work(tool.name, tool.handler, tool.codec, run.params), context, (exit) => {
+      const outcome = this.outcomeOf(run, exit)
+      this.transact((s) => Machine.runEnded(s, run, outcome))
+    })
+    // stopped by itself while it started
+    if (run.stop !== undefined) interrupt(run.fiber)
+  }
+
+  private outcomeOf(run: State.Run, exit: Exit.Exit<State.Outcome, RefusedResult>): State.Outcome {
+    const name = `${run.tool.name} (${run.calls[0]?.callId})`
+    if (Exit.isSuccess(exit)) {
+      if (exit.value._tag === "Failure" && run.tool.kind === "user") {
+        const { output } = exit.value
+        this.log("warning", `${name} failed: ${typeof output === "string" ? output : JSON.stringify(output)}`)
+      }
+      return exit.value
+    }
+    const { cause } = exit
+    if (run.stop !== undefined || Cause.isInterruptedOnly(cause)) {
+      if (!Cause.isInterruptedOnly(cause)) this.log("error", `${name} failed while it was being stopped.`, cause)
+      return { _tag: "Interrupted", reason: run.stop ?? "cancelled" }
+    }
+    const refused = [...Cause.failures(cause), ...Cause.defects(cause)].find((e) => e instanceof RefusedResult)
+    if (refused !== undefined) {
+      this.log("error", `${name} returned what its own schema refuses: ${(refused as RefusedResult).detail}`)
+    } else {
+      this.log("error", `${name} failed unexpectedly.`, cause)
+    }
+    return { _tag: "Failure", output: unexpected(run.tool.name) }
+  }
+
+  private decode(call: State.Call, tool: BoundTool, confirmed: boolean): void {
+    const decode = tool.codec.decode(stripAdded(tool, call.call.arguments as Record<string, unknown>))
+    this.fork(Effect.either(decode), tool.context, (exit) => {
+      if (Exit.isSuccess(exit)) {
+        const decoded = exit.value
+        this.transact((s) => Machine.decodedArguments(s, call, confirmed, decoded))
+        return
+      }
+      if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", `${tool.name} failed unexpectedly.`, exit.cause)
+      const { run } = call
+      if (run !== undefined) {
+        this.transact((s) => Machine.runEnded(s, run, { _tag: "Failure", output: unexpected(tool.name) }))
+      }
+    })
+  }
+
+  private askPolicy(admission: State.Admission): void {
+    const { policy } = admission.run.tool
+    if (policy._tag !== "Custom") return
+    const running = Calls.callsOf(admission.asked)
+    const decide = Effect.suspend(() => policy.policy.decide(admission.call.call, running))
+    this.fork(decide, admission.run.tool.context, (exit) => {
+      let verdict: Verdict
+      if (Exit.isSuccess(exit)) verdict = exit.value
+      else {
+        this.log("error", `The duplicate policy of ${admission.run.tool.name} failed.`, exit.cause)
+        verdict = { _tag: "Refuse", message: unexpected(admission.run.tool.name) }
+      }
+      this.transact((s) => Machine.policyDecided(s, admission, verdict))
+    })
+  }
+
+  // ------------------------------------------------------------------------------------------------------ the speech
+
+  private askModel(step: State.Step): void {
+    if (step.closed) return
+    const { agent } = step
+    const { context, dropsToolsAtNone, model, toolkit } = builtOf(agent)
+    const toolChoice = step.toolChoice === "none" && dropsToolsAtNone ? "auto" : step.toolChoice
+    const stream = Effect.suspend(() =>
+      Stream.runForEachChunk(model.stream({ prompt: this.prompt(step), toolkit, toolChoice }), (parts) =>
+        Effect.sync(() =>
+          this.transact((s) => {
+            for (const part of Chunk.toReadonlyArray(parts)) Machine.part(s, step, part)
+          })
+        )
+      )
+    )
+    step.fiber = this.fork(stream, context, (exit) => {
+      if (Exit.isSuccess(exit)) return this.transact((s) => Machine.streamEnded(s, step))
+      const failure = Cause.failureOption(exit.cause)
+      if (Option.isSome(failure)) {
+        return this.transact((s) => Machine.modelFailed(s, step, Machine.asAiError(failure.value)))
+      }
+      if (step.closed) return
+      if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", "The model failed unexpectedly.", exit.cause)
+      const error = new AiError.UnknownError({
+        module: "effect-meantime",
+        method: "streamText",
+        description: "The model failed unexpectedly."
+      })
+      this.transact((s) => Machine.modelFailed(s, step, error))
+    })
+    if (step.closed) interrupt(step.fiber)
+  }
+
+  private prompt(step: State.Step) {
+    const s = this.state
+    const { agent } = step
+    const { view } = builtOf(agent)
+    const all = s.history.filter((entry) => entry.seq > agent.since).map((entry) => entry.item)
+    const items = view === PromptBuilder.viewAll ? all : view({ items: all }).items
+    return PromptBuilder.build({
+      items,
+      all,
+      instructions: agent.instructions,
+      note: step.note,
+      request: true,
+      placeholder: (callId) => this.placeholder(callId)
+    })
+  }
+
+  /** A call without output in the history: it still runs, or its output is held for an earlier one (rule M1). */
+  private placeholder(callId: string) {
+    for (const step of this.openSteps()) {
+      const call = step.calls.find((other) => other.callId === callId)
+      if (call === undefined) continue
+      return call.output ?? { value: Calls.inProgress(this.state, call), isError: false }
+    }
+    return undefined
+  }
+
+  private *openSteps(): Iterable<State.Step> {
+    const seen = new Set<State.Step>()
+    for (const call of this.state.calls.values()) {
+      if (!call.recorded && !seen.has(call.step)) {
+        seen.add(call.step)
+        yield call.step
+      }
+    }
+  }
+
+  private readText(step: State.Step): void {
+    if (step.closed) return
+    const text = step.speech.text as Stream.Stream<string>
+    const read = Stream.runForEach(text, (part) =>
+      Effect.sync(() => this.transact((s) => Machine.textRead(s, step, part)))
+    )
+    step.fiber = this.fork(read, builtOf(step.agent).context, (exit) => {
+      if (Exit.isFailure(exit) && !step.closed) this.log("error", "The text to say failed.", exit.cause)
+      this.transact((s) => Machine.streamEnded(s, step))
+    })
+    if (step.closed) interrupt(step.fiber)
+  }
+
+  /** One player at a time: the next begins when the last has stopped. */
+  private play(entry: State.TextEntry): void {
+    if (entry.step.closed) return
+    const before = this.player
+    const { context, output } = builtOf(entry.step.agent)
+    const pull: Effect.Effect<Chunk.Chunk<string>, Option.Option<never>> = Effect.suspend(() => {
+      if (entry.unread.length > 0) return Effect.succeed(Chunk.unsafeFromArray(entry.unread.splice(0)))
+      if (entry.ended) return Effect.fail(Option.none())
+      return Effect.zipRight(
+        Effect.async<void>((resume) => {
+          entry.notify = () => resume(Effect.void)
+        }),
+        pull
+      )
+    })
+    const played = (piece: string) => Effect.sync(() => this.transact((s) => Machine.played(s, entry, piece)))
+    const play = Effect.suspend(() => output.play(Stream.repeatEffectChunkOption(pull), played))
+    const fiber = this.fork(
+      before === undefined ? play : Effect.zipRight(Fiber.await(before), play),
+      context,
+      (exit) => {
+        if (this.player === fiber) this.player = undefined
+        const failed = Exit.isFailure(exit)
+        if (failed && !entry.step.closed) this.log("error", "The output failed while it played.", exit.cause)
+        this.transact((s) => Machine.playEnded(s, entry, failed))
+      }
+    )
+    entry.fiber = fiber
+    this.player = fiber.unsafePoll() === null ? fiber : this.player
+    if (entry.step.closed) interrupt(fiber)
+  }
+
+  // -------------------------------------------------------------------------------------------------------- handles
+
+  readonly handleOf = (speech: State.Speech): SpeechHandle => {
+    let handle = this.handles.get(speech)
+    if (handle === undefined) {
+      handle = this.makeHandle(speech)
+      this.handles.set(speech, handle)
+    }
+    return handle
+  }
+
+  private makeHandle(speech: State.Speech): SpeechHandle {
+    return {
+      id: speech.id,
+      interrupted: Effect.sync(() => speech.interrupted),
+      done: Effect.sync(() => speech.state === "ended"),
+      allowInterruptions: Effect.sync(() => speech.allowInterruptions),
+      setAllowInterruptions: (value) =>
+        Effect.suspend(() => {
+          if (speech.interrupted && !value) return Effect.fail(new AlreadyInterrupted({ speechId: speech.id }))
+          speech.allowInterruptions = value
+          return Effect.void
+        }),
+      interrupt: (options) =>
+        Effect.suspend(() => {
+          if (speech.state === "ended") return Effect.void
+          if (!speech.allowInterruptions && options?.force !== true) {
+            return Effect.fail(new InterruptionDisallowed({ speechId: speech.id }))
+          }
+          return Effect.sync(() => this.transact((s) => Machine.interrupt(s, speech)))
+        }),
+      wait: Effect.flatMap(callerOf(this), (caller) =>
+        caller !== undefined && caller.step.speech === speech && caller.state._tag === "Inline"
+          ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
+          : this.waitForSpeech(speech)
+      ),
+      items: Effect.sync(() => this.stillInHistory(speech.items)),
+      error: Effect.sync(() => Option.fromNullable(speech.error))
+    }
+  }
+
+  private waitForSpeech(speech: State.Speech): Effect.Effect<void> {
+    return Effect.async<void>((resume) => {
+      if (speech.state === "ended") return resume(Effect.void)
+      const waiter = () => resume(Effect.void)
+      speech.waiters.push(waiter)
+      return Effect.sync(() => {
+        speech.waiters = speech.waiters.filter((other) => other !== waiter)
+      })
+    })
+  }
+
+  /** Without the updates that were dropped again. */
+  stillInHistory<I extends { readonly _tag: string }>(items: ReadonlyArray<I>): ReadonlyArray<I> {
+    return items.filter((item: any) => item.callId === undefined || this.state.callIds.has(item.callId))
+  }
+
+  // --------------------------------------------------------------------------------------------------------- agents
+
+  readonly buildAgent = (agent: Agent<never>): Effect.Effect<State.Activity> =>
+    this.build(agent as unknown as AgentDefinition, this.scope.context)
+
+  build(definition: AgentDefinition, outer: AnyContext): Effect.Effect<State.Activity> {
+    return Effect.suspend(() =>
+      buildAgent({
+        id: `agent_${++this.activities}`,
+        definition,
+        session: this.scope,
+        outer,
+        task: undefined,
+        own: () => []
+      })
+    )
+  }
+
+  readonly buildTask: Host["buildTask"] = (task, call, resume) =>
+    Effect.suspend(() => {
+      const definition = task as unknown as AgentDefinition
+      const complete = makeTool("complete", {
+        description: "Completes the task with its result. Call it as soon as you have what the task asks for."
+      }).setParameters(definition.result as any)
+      return buildAgent({
+        id: `agent_${++this.activities}`,
+        definition,
+        session: this.scope,
+        outer: this.scope.context,
+        task: { call, resume, done: undefined },
+        own: (context) => [
+          companion(
+            complete,
+            (value) =>
+              Effect.flatMap(RunContext, (runContext) =>
+                finishTask(runContext, definition.identity, { _tag: "Completed", value })
+              ),
+            context
+          )
+        ]
+      })
+    })
+
+  readonly discard = (activity: State.Activity): Effect.Effect<void> => Scope.close(builtOf(activity).scope, Exit.void)
+
+  // --------------------------------------------------------------------------------------------------------- closing
+
+  /** Ends all calls as rule S2 says, then every other fiber, then the agents' resources. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    const { cancellationTimeout, drainTimeout } = this.state.options
+    const drained = Effect.async<void>((resume) => {
+      this.drained = () => resume(Effect.void)
+      this.transact(Machine.close)
+    })
+    const others = Effect.suspend(() => {
+      const fibers = Array.from(this.fibers)
+      for (const fiber of fibers) interrupt(fiber)
+      const alive = fibers.filter((fiber) => fiber.unsafePoll() === null)
+      if (alive.length === 0) return Effect.void
+      const limit = drainTimeout === 0 ? cancellationTimeout : drainTimeout
+      const all = Effect.interruptible(Effect.forEach(alive, Fiber.await, { discard: true, concurrency: "unbounded" }))
+      return Number.isFinite(limit) ? Effect.asVoid(Effect.timeoutOption(Effect.disconnect(all), limit)) : all
+    })
+    return drained.pipe(
+      Effect.zipRight(others),
+      Effect.zipRight(Scope.close(this.scope.scope, Exit.void)),
+      Effect.ensuring(
+        Effect.sync(() => {
+          this.hub.publish({ _tag: "SessionClosed", at: this.now() })
+          this.hub.close()
+        })
+      )
+    )
+  })
+}
+
+/** The call of this session whose handler asks, if one does. */
+const callerOf = (shell: Shell): Effect.Effect<State.Call | undefined> =>
+  Effect.context<never>().pipe(
+    Effect.map((context) => {
+      const service = context.unsafeMap.get(RunContext.key)
+      if (!(service instanceof HandlerContext) || service.session !== shell.session) return undefined
+      return service.run.phase === "ended" ? undefined : service.owner
+    })
+  )
+
+// ----------------------------------------------------------------------------------------------------------- service
+
+const turnOptions = (options: ReplyOptions | undefined): Machine.TurnOptions => options ?? {}
+
+const makeService = (shell: Shell): Service => {
+  const { state, transact } = shell
+  const whenOpen = <A, E, R>(effect: () => Effect.Effect<A, E, R>): Effect.Effect<A, E | SessionClosed, R> =>
+    Effect.suspend(
+      (): Effect.Effect<A, E | SessionClosed, R> =>
+        state.phase === "open" ? effect() : Effect.fail(new SessionClosed())
+    )
+  const speech = (input: (s: State.State) => State.Speech): Effect.Effect<SpeechHandle, SessionClosed> =>
+    whenOpen(() => Effect.sync(() => shell.handleOf(transact(input))))
+  return {
+    send: (text, options) => speech((s) => Machine.send(s, text, turnOptions(options))),
+    generateReply: (options) => speech((s) => Machine.generateReply(s, turnOptions(options))),
+    say: (text, options) => speech((s) => Machine.say(s, text, turnOptions(options))),
+    run: (text, options) =>
+      whenOpen(() =>
+        Effect.async<State.Job, SessionClosed>((resume) => {
+          const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
+          job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
+          transact((s) => Machine.send(s, text, turnOptions(options), job))
+          return Effect.sync(() => {
+            job.resume = undefined
+            state.jobs.delete(job)
+          })
+        }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) })))
+      ),
+    interrupt: (options) =>
+      Effect.suspend(() => {
+        const speeches = Machine.interruptible(state)
+        const force = options?.force === true
+        return Effect.zipRight(
+          Effect.sync(() =>
+            transact((s) => {
+              for (const other of speeches) if (force || other.allowInterruptions) Machine.interrupt(s, other)
+            })
+          ),
+          Effect.suspend(() => {
+            const left = speeches.find((other) => !force && !other.allowInterruptions)
+            return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
+          })
+        )
+      }),
+    handoff: <R>(agent: Agent<R>) =>
+      whenOpen(() =>
+        Effect.contextWithEffect((caller: Context.Context<R>) =>
+          Effect.uninterruptibleMask((restore) =>
+            Effect.flatMap(
+              restore(
+                shell.build(
+                  agent as unknown as AgentDefinition,
+                  Context.merge(caller as Context.Context<any>, shell.scope.context)
+                )
+              ),
+              (to) => {
+                const wait = Effect.async<void, SessionClosed>((resume) => {
+                  const attempt = (): void => {
+                    const asked = transact((s) =>
+                      Machine.requestHandoff(s, {
+                        to,
+                        call: undefined,
+                        when: "now",
+                        resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
+                      })
+                    )
+                    // another hand-off is under way: this one comes after it
+                    if (asked) return
+                    if (state.phase !== "open")
+                      resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
+                    else transact((s) => Machine.addIdleWaiter(s, { caller: undefined, resume: attempt }))
+                  }
+                  attempt()
+                })
+                return restore(wait)
+              }
+            )
+          )
+        )
+      ),
+    currentAgent: Effect.sync(() => ({ name: (state.agents[state.agents.length - 1] as State.Activity).name })),
+    history: Effect.sync(() => ({ items: Machine.historyItems(state) })),
+    events: shell.hub.stream,
+    waitForIdle: whenOpen(() =>
+      Effect.flatMap(callerOf(shell), (caller) =>
+        Effect.async<void, SessionClosed>((resume) => {
+          const waiter: State.IdleWaiter = {
+            caller,
+            resume: (idle) => resume(idle ? Effect.void : Effect.fail(new SessionClosed()))
+          }
+          transact((s) => Machine.addIdleWaiter(s, waiter))
+          return Effect.sync(() => state.idleWaiters.delete(waiter))
+        })
+      )
+    ),
+    claimUserTurn: Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.sync(() => transact(Machine.claimUserTurn)),
+        () => Effect.sync(() => transact(Machine.releaseUserTurn))
+      )
+    ),
+    runningTools: Effect.sync(() => Machine.runningTools(state)),
+    cancelTool: (callId) => cancelTool(shell, callId)
+  }
+}
+
+const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError> =>
+  Effect.suspend(() => {
+    const call = shell.state.calls.get(callId)
+    const run = shell.transact((s) => Calls.cancel(s, callId))
+    if (typeof run === "string") return Effect.fail(new ToolError({ message: run }))
+    const stopped = Effect.async<void>((resume) => {
+      if (run.phase === "ended") return resume(Effect.void)
+      const waiter = () => resume(Effect.void)
+      run.endWaiters.push(waiter)
+      return Effect.sync(() => {
+        const i = run.endWaiters.indexOf(waiter)
+        if (i >= 0) run.endWaiters.splice(i, 1)
+      })
+    })
+    const millis = shell.state.options.cancellationTimeout
+    const ended = Number.isFinite(millis)
+      ? Effect.timeoutFail(stopped, {
+          duration: millis,
+          onTimeout: () =>
+            new ToolError({ message: `Call ${callId} is still stopping: it ends once its clean-up is done.` })
+        })
+      : stopped
+    return Effect.zipRight(
+      ended,
+      Effect.suspend(() =>
+        call?.state._tag === "Ended" && call.state.status !== "cancelled"
+          ? Effect.fail(
+              new ToolError({ message: `Call ${callId} has already ended: it was done before it could stop.` })
+            )
+          : Effect.void
+      )
+    )
+  })
+
+const companions = (shell: Shell, context: AnyContext): ReadonlyArray<BoundTool> => [
+  companion(
+    cancelTask,
+    ({ call_id }: { readonly call_id: string }) => {
+      const name = shell.state.calls.get(call_id)?.call.name
+      return Effect.as(cancelTool(shell, call_id), `${name} (${call_id}) was cancelled.`)
+    },
+    context
+  ),
+  companion(
+    getRunningTasks,
+    () =>
+      Effect.sync(() =>
+        Machine.runningTools(shell.state)
+          .filter((tool) => tool.allowCancellation)
+          .map((tool) => ({
+            call_id: tool.callId,
+            name: tool.name,
+            arguments: tool.arguments,
+            started_at: DateTime.formatIso(DateTime.unsafeMake(tool.startedAt)),
+            last_update: tool.lastUpdate ?? null
+          }))
+      ),
+    context
+  )
+]
+
+export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
+  Effect.gen(function* () {
+    const outer = yield* Effect.context<any>()
+    const runtime = Runtime.enableRuntimeFlag(yield* Effect.runtime<any>(), RuntimeFlags.Interruption)
+    const clock = yield* Effect.clock
+    const shell = new Shell(
+      runtime,
+      () => clock.unsafeCurrentTimeMillis(),
+      {
+        maxToolSteps: options.maxToolSteps ?? 3,
+        maxPendingUpdates: Math.max(1, options.maxPendingUpdates ?? 32),
+        maxRunning: options.maxRunning ?? 64,
+        releaseAfter: millisOf(options.releaseAfter),
+        drainTimeout: Duration.toMillis(options.drainTimeout ?? "30 seconds"),
+        cancellationTimeout: Duration.toMillis(options.cancellationTimeout ?? "5 seconds"),
+        onInterruptedReply: options.onInterruptedReply ?? "drop"
+      },
+      Math.max(1, options.eventBuffer ?? 1024)
+    )
+    const session = makeService(shell)
+    shell.session = session
+    const context = Context.add(outer, AgentSession, session) as AnyContext
+    const scope = yield* Scope.make()
+    let started = false
+    yield* Effect.addFinalizer(() => (started ? shell.close : Scope.close(scope, Exit.void)))
+    shell.scope = yield* buildSession({
+      context,
+      scope,
+      entries: options.tools ?? [],
+      companions: companions(shell, context),
+      releaseAfter: shell.state.options.releaseAfter
+    })
+    const first = yield* shell.build(options.agent as unknown as AgentDefinition, shell.scope.context)
+    if (options.history !== undefined) History.restore(shell.state, options.history.items)
+    started = true
+    shell.transact((s) => Machine.startSession(s, first))
+    return session
+  })

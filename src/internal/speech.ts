@@ -1,0 +1,415 @@
+/**
+ * Speeches: who has the mouth, and how the parts of a model step are played and enter the history in their order.
+ */
+import type * as AiError from "@effect/ai/AiError"
+import * as History from "./history.js"
+import * as Replies from "./replies.js"
+import {
+  type Activity,
+  type CallEntry,
+  command,
+  type Entry,
+  emit,
+  type Filler,
+  type Job,
+  type Reply,
+  type ResultEntry,
+  type Speech,
+  type State,
+  type Step,
+  type TextEntry,
+  type ToolChoice,
+  wake,
+  wakeAll
+} from "./state.js"
+
+export interface NewSpeech {
+  readonly source: Speech["source"]
+  readonly agent: Activity
+  readonly priority?: number | undefined
+  readonly allowInterruptions?: boolean | undefined
+  readonly userTurn?: boolean
+  readonly text?: unknown
+  readonly instructions?: string | undefined
+  readonly toolChoice?: ToolChoice | undefined
+  readonly reply?: Reply
+  readonly jobs?: ReadonlyArray<Job>
+  readonly filler?: Filler
+}
+
+export const create = (s: State, options: NewSpeech): Speech => {
+  const speech: Speech = {
+    id: `speech_${++s.speechId}`,
+    source: options.source,
+    seq: ++s.seq,
+    priority: options.priority ?? 0,
+    userTurn: options.userTurn ?? false,
+    text: options.text,
+    instructions: options.instructions,
+    toolChoice: options.toolChoice ?? "auto",
+    reply: options.reply,
+    jobs: options.jobs ?? [],
+    filler: options.filler,
+    agent: options.agent,
+    state: "queued",
+    allowInterruptions: options.allowInterruptions ?? true,
+    interrupted: false,
+    toolSteps: 0,
+    retried: false,
+    refused: false,
+    spoke: false,
+    step: undefined,
+    items: [],
+    error: undefined,
+    waiters: []
+  }
+  s.speeches.add(speech)
+  Replies.openJobs(speech.jobs)
+  enqueue(s, speech)
+  emit(s, { _tag: "SpeechCreated", speechId: speech.id, source: speech.source })
+  return speech
+}
+
+/** By priority, then by order; a turn that comes back from its tools has its old place. */
+export const enqueue = (s: State, speech: Speech): void => {
+  speech.state = "queued"
+  let i = s.queue.length
+  while (i > 0) {
+    const other = s.queue[i - 1] as Speech
+    if (other.priority > speech.priority || (other.priority === speech.priority && other.seq < speech.seq)) break
+    i--
+  }
+  s.queue.splice(i, 0, speech)
+}
+
+const releaseMouth = (s: State, speech: Speech): void => {
+  if (s.mouth === speech) s.mouth = undefined
+  if (speech.state === "holding") speech.state = "waiting"
+}
+
+/** Begins the next step of a speech that was given the mouth. */
+export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note: string | undefined): void => {
+  const step: Step = {
+    speech,
+    agent: speech.agent,
+    index: speech.step === undefined ? 0 : speech.step.index + 1,
+    toolChoice,
+    note,
+    entries: [],
+    cursor: 0,
+    calls: [],
+    nextOutput: 0,
+    streamEnded: false,
+    closed: false,
+    played: false,
+    openText: new Map(),
+    openReasoning: new Map(),
+    reasoning: [],
+    handoff: false,
+    playWaiters: [],
+    fiber: undefined
+  }
+  speech.step = step
+  if (speech.source === "say") {
+    const entry = openText(step, "text", undefined)
+    if (typeof speech.text === "string") {
+      textDelta(s, entry, speech.text)
+      streamEnded(s, step)
+    } else {
+      command(s, { _tag: "ReadText", step })
+    }
+  } else {
+    Replies.silentShown(s)
+    command(s, { _tag: "AskModel", step })
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------- parts come in
+
+type Metadata = Record<string, unknown> | undefined
+
+/** Metadata of a part's start, deltas and end, merged provider by provider (rule M2). */
+export const mergeMetadata = (a: Metadata, b: Metadata): Metadata => {
+  if (b === undefined || Object.keys(b).length === 0) return a
+  if (a === undefined) return b
+  const out: Record<string, unknown> = { ...a }
+  for (const [provider, value] of Object.entries(b)) {
+    if (value === undefined) continue
+    const old = out[provider]
+    out[provider] =
+      typeof old === "object" && old !== null && typeof value === "object" && value !== null
+        ? { ...old, ...value }
+        : value
+  }
+  return out
+}
+
+export const openText = (step: Step, id: string, metadata: Metadata): TextEntry => {
+  const entry: TextEntry = {
+    _tag: "Text",
+    step,
+    text: "",
+    played: "",
+    ended: false,
+    play: "idle",
+    metadata: mergeMetadata(undefined, metadata),
+    unread: [],
+    notify: undefined,
+    fiber: undefined
+  }
+  step.entries.push(entry)
+  step.openText.set(id, entry)
+  return entry
+}
+
+export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
+  if (delta === "") return
+  entry.text += delta
+  if (entry.step.agent.instantOutput) {
+    entry.played = entry.text
+    entry.step.speech.spoke = true
+    return
+  }
+  entry.unread.push(delta)
+  notify(s, entry)
+  if (entry.step.entries[entry.step.cursor] === entry) advance(s, entry.step)
+}
+
+const notify = (s: State, entry: TextEntry): void => {
+  const resume = entry.notify
+  if (resume !== undefined) {
+    entry.notify = undefined
+    wake(s, resume)
+  }
+}
+
+export const endText = (s: State, entry: TextEntry): void => {
+  if (entry.ended) return
+  entry.ended = true
+  notify(s, entry)
+  advance(s, entry.step)
+}
+
+/** The model (or the text that is said) has nothing more to stream. */
+export const streamEnded = (s: State, step: Step): void => {
+  if (step.streamEnded) return
+  step.streamEnded = true
+  for (const entry of step.openText.values()) {
+    entry.ended = true
+    notify(s, entry)
+  }
+  for (const entry of step.openReasoning.values()) entry.ended = true
+  advance(s, step)
+}
+
+// --------------------------------------------------------------------------------------------- and enter the history
+
+/** Plays and records what can be, in order; then lets the outputs in. */
+export const advance = (s: State, step: Step): void => {
+  while (step.cursor < step.entries.length) {
+    const entry = step.entries[step.cursor]
+    if (entry === undefined) break
+    switch (entry._tag) {
+      case "Text": {
+        if (step.agent.instantOutput || entry.text === "") {
+          if (!entry.ended) return
+        } else if (entry.play === "idle") {
+          entry.play = "playing"
+          step.speech.spoke = true
+          command(s, { _tag: "Play", entry })
+          return
+        } else if (entry.play === "playing") {
+          return
+        }
+        recordText(s, entry, false)
+        break
+      }
+      case "Reasoning": {
+        if (!entry.ended) return
+        step.reasoning.push(entry)
+        break
+      }
+      default:
+        recordCall(s, step, entry)
+    }
+    step.cursor++
+    wakePlayWaiters(s, step)
+  }
+  if (step.streamEnded && !step.played) {
+    step.played = true
+    releaseMouth(s, step.speech)
+  }
+  wakePlayWaiters(s, step)
+  flushOutputs(s, step)
+}
+
+const wakePlayWaiters = (s: State, step: Step): void => {
+  if (step.playWaiters.length === 0) return
+  step.playWaiters = step.playWaiters.filter((waiter) => {
+    if (step.cursor < waiter.before && !step.played) return true
+    wake(s, waiter.resume)
+    return false
+  })
+}
+
+const recordReasoning = (s: State, step: Step): void => {
+  for (const entry of step.reasoning.splice(0)) {
+    if (entry.text === "" && entry.metadata === undefined) continue
+    History.add(
+      s,
+      {
+        _tag: "Reasoning",
+        text: entry.text,
+        ...(entry.metadata === undefined ? {} : { metadata: entry.metadata })
+      },
+      step.speech
+    )
+  }
+}
+
+const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
+  if (entry._tag === "Call") {
+    recordReasoning(s, step)
+    History.add(
+      s,
+      {
+        _tag: "FunctionCall",
+        callId: entry.callId,
+        name: entry.name,
+        arguments: entry.arguments,
+        ...(entry.metadata === undefined ? {} : { metadata: entry.metadata })
+      },
+      step.speech
+    )
+  } else {
+    History.add(
+      s,
+      {
+        _tag: "FunctionCallOutput",
+        callId: entry.callId,
+        name: entry.name,
+        output: entry.output,
+        isError: entry.isError
+      },
+      step.speech
+    )
+  }
+}
+
+const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
+  if (entry.played.trim() === "") {
+    if (interrupted) entry.step.reasoning = []
+    return
+  }
+  recordReasoning(s, entry.step)
+  History.add(
+    s,
+    {
+      _tag: "Message",
+      role: "assistant",
+      text: entry.played,
+      interrupted,
+      ...(entry.metadata === undefined ? {} : { metadata: entry.metadata })
+    },
+    entry.step.speech
+  )
+}
+
+/** Outputs enter in the order in which the model asked, once all calls of the step are in (rule T2). */
+export const flushOutputs = (s: State, step: Step): void => {
+  if (!step.streamEnded) return
+  for (let i = step.cursor; i < step.entries.length; i++) {
+    if (step.entries[i]?._tag === "Call") return
+  }
+  while (step.nextOutput < step.calls.length) {
+    const call = step.calls[step.nextOutput]
+    if (call?.output === undefined) return
+    History.add(
+      s,
+      {
+        _tag: "FunctionCallOutput",
+        callId: call.callId,
+        name: call.call.name,
+        output: call.output.value,
+        isError: call.output.isError
+      },
+      step.speech,
+      call.jobs
+    )
+    call.recorded = true
+    step.nextOutput++
+    for (const delivery of call.held.splice(0)) Replies.write(s, delivery)
+  }
+}
+
+export const stepIsDone = (step: Step): boolean => step.played && step.nextOutput === step.calls.length
+
+// -------------------------------------------------------------------------------------------------------------- ends
+
+/** Cuts a step: what was played is recorded, what was called goes on, what still streams in no longer counts. */
+export const cutStep = (s: State, step: Step): void => {
+  if (step.played) return
+  step.closed = true
+  if (!step.streamEnded) command(s, { _tag: "StopReading", step })
+  step.streamEnded = true
+  let cut = false
+  for (; step.cursor < step.entries.length; step.cursor++) {
+    const entry = step.entries[step.cursor] as Entry
+    switch (entry._tag) {
+      case "Text": {
+        entry.ended = true
+        notify(s, entry)
+        if (entry.play === "playing") command(s, { _tag: "StopPlaying", entry })
+        // text behind the one that was cut has never been played
+        if (cut) step.reasoning = []
+        else recordText(s, entry, true)
+        cut = true
+        break
+      }
+      case "Reasoning": {
+        step.reasoning.push(entry)
+        break
+      }
+      default:
+        recordCall(s, step, entry)
+    }
+  }
+  step.played = true
+  releaseMouth(s, step.speech)
+  wakePlayWaiters(s, step)
+  flushOutputs(s, step)
+}
+
+export const end = (s: State, speech: Speech): void => {
+  if (speech.state === "ended") return
+  if (speech.step !== undefined) cutStep(s, speech.step)
+  if (s.mouth === speech) s.mouth = undefined
+  const queued = s.queue.indexOf(speech)
+  if (queued >= 0) s.queue.splice(queued, 1)
+  speech.state = "ended"
+  s.speeches.delete(speech)
+  if (speech.filler?.speech === speech) speech.filler.speech = undefined
+  emit(s, { _tag: "SpeechEnded", speechId: speech.id, interrupted: speech.interrupted })
+  if (speech.reply !== undefined) {
+    Replies.endReply(
+      s,
+      speech.reply,
+      speech.error !== undefined
+        ? "failed"
+        : speech.interrupted
+          ? "interrupted"
+          : speech.items.some((item) => item._tag === "Message" || item._tag === "FunctionCall")
+            ? "completed"
+            : "skipped"
+    )
+  }
+  wakeAll(s, speech.waiters)
+  Replies.closeJobs(s, speech.jobs)
+}
+
+export const fail = (s: State, speech: Speech, error: AiError.AiError): void => {
+  if (speech.state === "ended") return
+  speech.error = error
+  emit(s, { _tag: "SessionError", error: { tag: error._tag, message: error.message } })
+  end(s, speech)
+}

@@ -1,0 +1,533 @@
+/**
+ * The state of a session as types: two state machines (a call, a delivery), the speeches that take turns, and what
+ * the machine asks the shell to do. `machine.ts` is the only writer; nothing here or there runs an Effect.
+ */
+import type * as AiError from "@effect/ai/AiError"
+import type * as Response from "@effect/ai/Response"
+import type { ChatItem, ToolCall } from "../ChatContext.js"
+import type { Delivery as DeliveryMode } from "../RunContext.js"
+import type { SessionEvent } from "../SessionEvent.js"
+import type { Prompts, Template, UpdateArgs } from "../ToolPrompts.js"
+import type { BoundTool } from "./tool.js"
+
+// ---------------------------------------------------------------------------------------------------------- calls
+
+/**
+ * The first state machine: what a call is to the conversation.
+ *
+ *     Inline ──first update, release──▶ Background ──▶ Ended
+ *        └────────────────────────────────────────────▶ Ended
+ */
+export type CallState =
+  | { readonly _tag: "Inline" }
+  | { readonly _tag: "Background" }
+  | { readonly _tag: "Ended"; readonly status: "done" | "error" | "cancelled" }
+
+export const Inline: CallState = { _tag: "Inline" }
+export const Background: CallState = { _tag: "Background" }
+
+/** Why a run is being stopped. The first reason stays. */
+export type StopReason = "cancelled" | "replaced" | "drained" | "timeout"
+
+/** How the fiber of a run ended, seen from the conversation. */
+export type Outcome =
+  | { readonly _tag: "Success"; readonly output: unknown }
+  | { readonly _tag: "Nothing" }
+  | { readonly _tag: "Failure"; readonly output: unknown }
+  | { readonly _tag: "Interrupted"; readonly reason: StopReason }
+
+/** The output of a call, known but perhaps not yet in the history. */
+export interface Output {
+  readonly value: unknown
+  readonly isError: boolean
+  /** the model is asked to reply to it in the same turn */
+  readonly reply: boolean
+}
+
+/** A call of the model, from the moment it streams in until its last item is in the history. */
+export interface Call {
+  readonly callId: string
+  readonly call: ToolCall
+  readonly metadata: Record<string, unknown> | undefined
+  readonly tool: BoundTool | undefined
+  readonly step: Step
+  readonly startedAt: number
+  readonly jobs: ReadonlyArray<Job>
+  state: CallState
+  /** what the handler works on; joined calls share one */
+  run: Run | undefined
+  output: Output | undefined
+  /** the output is in the history */
+  recorded: boolean
+  /** later items, held until the output is in the history */
+  held: Array<Delivery>
+  /** n of the next `<callId>_update_<n>` */
+  updates: number
+  /** updates that wait for delivery, oldest first (bounded by `maxPendingUpdates`) */
+  waiting: Array<Delivery>
+  releaseTimer: Timer | undefined
+}
+
+/** One execution of a handler. */
+export interface Run {
+  readonly tool: BoundTool
+  readonly calls: Array<Call>
+  /** the agent whose end ends this run; none: the session's */
+  owner: Activity | undefined
+  /** decoded arguments */
+  params: unknown
+  /** canonical text of the arguments, once somebody compared them */
+  argsKey: string | undefined
+  phase: "admitting" | "queued" | "working" | "ended"
+  stop: StopReason | undefined
+  committed: boolean
+  updated: boolean
+  lastUpdate: unknown
+  /** the template of the last update, for those who join later */
+  lastTemplate: Template<UpdateArgs> | undefined
+  timeoutTimer: Timer | undefined
+  /** told once the run has ended */
+  readonly endWaiters: Array<() => void>
+  /** told once cancellation has been asked for */
+  readonly stopWaiters: Array<() => void>
+  /** the shell's: the fiber */
+  fiber: unknown
+}
+
+/** Calls with one key are admitted one after the other. */
+export interface Admission {
+  readonly key: string
+  readonly run: Run
+  readonly call: Call
+  readonly confirmed: boolean
+  /** what the policy was asked about */
+  asked: ReadonlyArray<Run>
+  /** what a replacement waits for */
+  replacing: Set<Run> | undefined
+  timer: Timer | undefined
+}
+
+export interface Executor {
+  readonly id: string
+  /** undefined: the session's */
+  readonly activity: Activity | undefined
+  readonly limit: number
+  active: number
+  readonly queue: Array<Run>
+}
+
+// ------------------------------------------------------------------------------------------------------ deliveries
+
+/**
+ * The second state machine: what becomes of an update or a result that is to be voiced.
+ *
+ *     Waiting ──idle──▶ Scheduled ──▶ Ended (completed, interrupted, skipped, failed)
+ *        ├──silent──▶ Ended (silent)
+ *        └─────────▶ Ended (dropped)
+ */
+export type DeliveryState =
+  | { readonly _tag: "Waiting" }
+  | { readonly _tag: "Scheduled"; readonly reply: Reply }
+  | {
+      readonly _tag: "Ended"
+      readonly how: "completed" | "interrupted" | "skipped" | "failed" | "dropped" | "silent"
+    }
+
+export const Waiting: DeliveryState = { _tag: "Waiting" }
+
+export interface Delivery {
+  readonly id: string
+  readonly call: Call
+  readonly kind: "update" | "final"
+  readonly value: unknown
+  readonly isError: boolean
+  readonly mode: DeliveryMode
+  readonly act: boolean
+  readonly seq: number
+  state: DeliveryState
+  /** it has tried to cut the current speech */
+  cutTried: boolean
+  /** the pair is in the history */
+  written: boolean
+}
+
+export interface Reply {
+  readonly id: string
+  readonly items: ReadonlyArray<Delivery>
+  readonly ids: ReadonlyArray<string>
+  readonly act: boolean
+  speech: Speech | undefined
+}
+
+// -------------------------------------------------------------------------------------------------------- speeches
+
+export type ToolChoice = "auto" | "none" | "required" | { readonly tool: string }
+
+/** One speech: a text, or a turn of model steps. It holds the mouth only while it generates and plays. */
+export interface Speech {
+  readonly id: string
+  readonly source: "say" | "reply" | "tool-reply"
+  readonly seq: number
+  readonly priority: number
+  readonly userTurn: boolean
+  readonly text: unknown
+  readonly instructions: string | undefined
+  readonly toolChoice: ToolChoice
+  readonly reply: Reply | undefined
+  readonly jobs: ReadonlyArray<Job>
+  readonly filler: Filler | undefined
+  /** who speaks; the rest of a turn passes to the new agent at a hand-off */
+  agent: Activity
+  state: "queued" | "holding" | "waiting" | "ended"
+  allowInterruptions: boolean
+  interrupted: boolean
+  /** model steps that called tools */
+  toolSteps: number
+  /** a step was asked for once more */
+  retried: boolean
+  /** calls were made where none were allowed, and got one more step */
+  refused: boolean
+  spoke: boolean
+  step: Step | undefined
+  items: Array<ChatItem>
+  error: AiError.AiError | undefined
+  waiters: Array<() => void>
+}
+
+/** One model step (or one said text): its parts in the order in which they came, played and recorded in that order. */
+export interface Step {
+  readonly speech: Speech
+  readonly agent: Activity
+  readonly index: number
+  /** what was decided; a provider may be asked for something weaker */
+  readonly toolChoice: ToolChoice
+  readonly note: string | undefined
+  readonly entries: Array<Entry>
+  /** the first entry that is not yet in the history */
+  cursor: number
+  readonly calls: Array<Call>
+  /** the first call whose output is not yet in the history */
+  nextOutput: number
+  streamEnded: boolean
+  /** cut: nothing that still streams in counts */
+  closed: boolean
+  /** text and calls are all in the history */
+  played: boolean
+  readonly openText: Map<string, TextEntry>
+  readonly openReasoning: Map<string, ReasoningEntry>
+  /** reasoning that waits for the part it came with */
+  reasoning: Array<ReasoningEntry>
+  /** a hand-off was asked for in this step */
+  handoff: boolean
+  playWaiters: Array<{ readonly before: number; readonly resume: () => void }>
+  /** the shell's: the fiber that reads the model */
+  fiber: unknown
+}
+
+export type Entry = TextEntry | ReasoningEntry | CallEntry | ResultEntry
+
+export interface TextEntry {
+  readonly _tag: "Text"
+  readonly step: Step
+  text: string
+  /** how much of it has been played */
+  played: string
+  ended: boolean
+  play: "idle" | "playing" | "done"
+  metadata: Record<string, unknown> | undefined
+  /** the shell's: text not yet handed to the output, and whom to tell */
+  unread: Array<string>
+  notify: (() => void) | undefined
+  fiber: unknown
+}
+
+export interface ReasoningEntry {
+  readonly _tag: "Reasoning"
+  text: string
+  ended: boolean
+  metadata: Record<string, unknown> | undefined
+}
+
+export interface CallEntry {
+  readonly _tag: "Call"
+  readonly callId: string
+  readonly name: string
+  readonly arguments: unknown
+  readonly metadata: Record<string, unknown> | undefined
+}
+
+/** A result that the provider itself produced. */
+export interface ResultEntry {
+  readonly _tag: "Result"
+  readonly callId: string
+  readonly name: string
+  readonly output: unknown
+  readonly isError: boolean
+}
+
+// ---------------------------------------------------------------------------------------------------- agents, floor
+
+/** An agent at work: what was built of it, and where it stands. */
+export interface Activity {
+  readonly id: string
+  readonly name: string
+  readonly instructions: string
+  /** what the model may call, by name; the same for the whole life of the activity (rule C3) */
+  readonly tools: ReadonlyMap<string, BoundTool>
+  readonly prompts: Prompts
+  /** `cancel_task` and `get_running_tasks` are among them */
+  hasCompanions: boolean
+  /** text counts as played as it comes */
+  readonly instantOutput: boolean
+  readonly context: "inherit" | "empty"
+  /** the shell's: model, output, scope, onEnter and onExit */
+  readonly built: unknown
+  readonly task: Task | undefined
+  state: "new" | "current" | "paused" | "ended"
+  /** the first item that this agent is shown */
+  since: number
+  /** runs that keep its scope open */
+  running: number
+}
+
+export interface Task {
+  /** the call whose handler waits for the value */
+  readonly call: Call | undefined
+  readonly resume: (result: TaskResult) => void
+  /** the call that ended the task, and with what */
+  done: { readonly call: Call | undefined; readonly result: TaskResult } | undefined
+}
+
+export type TaskResult =
+  | { readonly _tag: "Completed"; readonly value: unknown }
+  | { readonly _tag: "Declined"; readonly reason: string }
+  | { readonly _tag: "SessionClosed" }
+
+export interface Handoff {
+  readonly to: Activity
+  /** the call that asked; none: from outside */
+  readonly call: Call | undefined
+  /** inline: with the step of the call; idle: at the next idle moment; now: when the mouth is free */
+  readonly when: "inline" | "idle" | "now"
+  readonly resume: ((done: boolean) => void) | undefined
+}
+
+export interface FloorRequest {
+  readonly call: Call
+  readonly seq: number
+  readonly resume: (granted: boolean) => void
+}
+
+export interface Floor {
+  readonly call: Call
+  depth: number
+}
+
+export interface Filler {
+  readonly call: Call
+  readonly delay: number
+  readonly interval: number | undefined
+  readonly maxSteps: number
+  readonly say: (step: number) => string | undefined
+  step: number
+  timer: Timer | undefined
+  speech: Speech | undefined
+  ended: boolean
+}
+
+export interface IdleWaiter {
+  readonly caller: Call | undefined
+  readonly resume: (idle: boolean) => void
+}
+
+/** What `session.run` waits for: how many speeches, calls and deliveries of its turn are still open. */
+export interface Job {
+  open: number
+  readonly items: Array<ChatItem>
+  text: string
+  resume: ((closed: boolean) => void) | undefined
+}
+
+// --------------------------------------------------------------------------------------------------- machine ↔ shell
+
+export type TimerKind =
+  | { readonly _tag: "Release"; readonly call: Call }
+  | { readonly _tag: "Timeout"; readonly run: Run }
+  | { readonly _tag: "Replace"; readonly admission: Admission }
+  | { readonly _tag: "Filler"; readonly filler: Filler }
+  | { readonly _tag: "Drain" }
+  | { readonly _tag: "GiveUp" }
+
+export interface Timer {
+  readonly kind: TimerKind
+  readonly millis: number
+  cancelled: boolean
+  /** the shell's: the sleeping fiber */
+  fiber: unknown
+}
+
+/** What the machine wants done. Nothing here waits: the shell starts a fiber, interrupts one, or calls a function. */
+export type Command =
+  | { readonly _tag: "StartRun"; readonly run: Run }
+  | { readonly _tag: "InterruptRun"; readonly run: Run }
+  | { readonly _tag: "AbandonRun"; readonly run: Run }
+  | { readonly _tag: "Decode"; readonly call: Call; readonly tool: BoundTool; readonly confirmed: boolean }
+  | { readonly _tag: "AskPolicy"; readonly admission: Admission }
+  | { readonly _tag: "AskModel"; readonly step: Step }
+  | { readonly _tag: "ReadText"; readonly step: Step }
+  | { readonly _tag: "StopReading"; readonly step: Step }
+  | { readonly _tag: "Play"; readonly entry: TextEntry }
+  | { readonly _tag: "StopPlaying"; readonly entry: TextEntry }
+  | { readonly _tag: "StartTimer"; readonly timer: Timer }
+  | { readonly _tag: "StopTimer"; readonly timer: Timer }
+  | { readonly _tag: "SayFiller"; readonly filler: Filler }
+  | { readonly _tag: "Wake"; readonly resume: () => void }
+  | { readonly _tag: "LeaveAgent"; readonly handoff: Handoff; readonly from: Activity }
+  | { readonly _tag: "EnterAgent"; readonly activity: Activity }
+  | { readonly _tag: "CloseAgent"; readonly activity: Activity }
+  | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string; readonly cause?: unknown }
+  | { readonly _tag: "Drained" }
+
+export interface Options {
+  readonly maxToolSteps: number
+  readonly maxPendingUpdates: number
+  readonly maxRunning: number
+  /** milliseconds, as all durations in here; none: never */
+  readonly releaseAfter: number | undefined
+  readonly drainTimeout: number
+  readonly cancellationTimeout: number
+  readonly onInterruptedReply: "drop" | "redeliver"
+}
+
+export interface HistoryEntry {
+  readonly seq: number
+  readonly item: ChatItem
+}
+
+export interface State {
+  readonly options: Options
+  /** set before each transition */
+  now: number
+  phase: "open" | "closing" | "closed"
+  seq: number
+  itemId: number
+  speechId: number
+  replyId: number
+
+  readonly history: Array<HistoryEntry>
+  historyVersion: number
+  /** every call id of the history and of the calls at work */
+  readonly callIds: Set<string>
+  /** where to look for the next free `<callId>_<n>` */
+  readonly nextSuffix: Map<string, number>
+
+  /** the agents from the first to the current one; those below the last are paused by a task */
+  readonly agents: Array<Activity>
+  readonly calls: Map<string, Call>
+  readonly runs: Set<Run>
+  /** runs of users' tools, queued ones too */
+  running: number
+  readonly admissions: Map<string, { current: Admission | undefined; readonly queue: Array<Admission> }>
+
+  readonly pending: Array<Delivery>
+  /** silent updates that no reply has shown to the model yet */
+  silent: Array<Delivery>
+  /** tool steps of replies that may act, since the user's last turn */
+  actSteps: number
+
+  mouth: Speech | undefined
+  readonly queue: Array<Speech>
+  /** every speech that has not ended */
+  readonly speeches: Set<Speech>
+  userClaims: number
+  readonly floors: Array<Floor>
+  readonly floorRequests: Array<FloorRequest>
+  readonly fillers: Set<Filler>
+  handoff: Handoff | undefined
+  switching: boolean
+  readonly idleWaiters: Set<IdleWaiter>
+  readonly jobs: Set<Job>
+  agentState: "listening" | "thinking" | "speaking"
+  drainTimer: Timer | undefined
+
+  events: Array<SessionEvent>
+  commands: Array<Command>
+}
+
+export const make = (options: Options): State => ({
+  options,
+  now: 0,
+  phase: "open",
+  seq: 0,
+  itemId: 0,
+  speechId: 0,
+  replyId: 0,
+  history: [],
+  historyVersion: 0,
+  callIds: new Set(),
+  nextSuffix: new Map(),
+  agents: [],
+  calls: new Map(),
+  runs: new Set(),
+  running: 0,
+  admissions: new Map(),
+  pending: [],
+  silent: [],
+  actSteps: 0,
+  mouth: undefined,
+  queue: [],
+  speeches: new Set(),
+  userClaims: 0,
+  floors: [],
+  floorRequests: [],
+  fillers: new Set(),
+  handoff: undefined,
+  switching: false,
+  idleWaiters: new Set(),
+  jobs: new Set(),
+  agentState: "listening",
+  drainTimer: undefined,
+  events: [],
+  commands: []
+})
+
+// ------------------------------------------------------------------------------------------------------------ basics
+
+type Unstamped<E> = E extends unknown ? Omit<E, "at"> : never
+
+export const emit = (s: State, event: Unstamped<SessionEvent>): void => {
+  s.events.push({ at: s.now, ...event } as SessionEvent)
+}
+
+export const command = (s: State, c: Command): void => {
+  s.commands.push(c)
+}
+
+export const wakeAll = (s: State, waiters: Array<() => void>): void => {
+  for (const resume of waiters.splice(0)) s.commands.push({ _tag: "Wake", resume })
+}
+
+export const wake = (s: State, resume: () => void): void => {
+  s.commands.push({ _tag: "Wake", resume })
+}
+
+export const currentAgent = (s: State): Activity => s.agents[s.agents.length - 1] as Activity
+
+export const startTimer = (s: State, kind: TimerKind, millis: number): Timer => {
+  const timer: Timer = { kind, millis, cancelled: false, fiber: undefined }
+  s.commands.push({ _tag: "StartTimer", timer })
+  return timer
+}
+
+export const stopTimer = (s: State, timer: Timer | undefined): undefined => {
+  if (timer !== undefined && !timer.cancelled) {
+    timer.cancelled = true
+    s.commands.push({ _tag: "StopTimer", timer })
+  }
+  return undefined
+}
+
+/** The parts of a model's stream that the machine understands. */
+export type Part = Response.StreamPartEncoded
+
+export type { Prompts, Template, UpdateArgs }

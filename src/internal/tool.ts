@@ -1,0 +1,205 @@
+/**
+ * A tool as a scope has it: its handler bound, its schemas compiled once, its policy and its prompts decided.
+ */
+import * as Tool from "@effect/ai/Tool"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import type { Mode, Options } from "../AsyncTool.js"
+import { Annotations, StopResponse, ToolError } from "../AsyncTool.js"
+import type { DuplicateScope, Policy } from "../DuplicatePolicy.js"
+import type { Prompts } from "../ToolPrompts.js"
+import { isRecord, toJson } from "./json.js"
+import type { Executor, Outcome } from "./state.js"
+
+export const confirmParameter = "confirm_duplicate"
+export const backgroundParameter = "run_in_background"
+
+export type BoundPolicy =
+  | { readonly _tag: "Mode"; readonly mode: Mode; readonly scope: DuplicateScope }
+  | { readonly _tag: "Custom"; readonly policy: Policy; readonly scope: DuplicateScope }
+
+export interface BoundTool {
+  readonly name: string
+  readonly tool: Tool.Any
+  readonly kind: "user" | "companion" | "provider"
+  readonly options: Options
+  readonly executor: Executor
+  readonly policy: BoundPolicy
+  readonly prompts: Prompts
+  /** what the model is shown */
+  readonly wire: Tool.Any
+  /** milliseconds */
+  readonly releaseAfter: number | undefined
+  readonly timeout: number | undefined
+  /** parameters of ours, which the handler never sees */
+  readonly added: ReadonlyArray<string>
+  readonly codec: Codec
+  readonly context: Context.Context<any>
+  readonly handler: (params: any) => Effect.Effect<unknown, unknown, any>
+}
+
+// ------------------------------------------------------------------------------------------------------------- codec
+
+type Coder = (u: unknown) => Effect.Effect<unknown, ParseResult.ParseIssue, any>
+
+export interface Codec {
+  readonly decode: Coder
+  readonly encodeParams: Coder
+  readonly encodeSuccess: Coder
+  readonly encodeFailure: Coder
+}
+
+const codecs = new WeakMap<Tool.Any, Codec>()
+
+const all = { errors: "all" } as const
+
+/** Compiled once for each tool, whoever binds it. */
+export const codecOf = (tool: Tool.Any): Codec => {
+  let codec = codecs.get(tool)
+  if (codec === undefined) {
+    const parameters = tool.parametersSchema as unknown as Schema.Schema<any, any, any>
+    codec = {
+      decode: ParseResult.decodeUnknown(parameters as any, all) as Coder,
+      encodeParams: ParseResult.encodeUnknown(parameters as any) as Coder,
+      encodeSuccess: ParseResult.encodeUnknown(tool.successSchema as any) as Coder,
+      encodeFailure: ParseResult.encodeUnknown(tool.failureSchema as any) as Coder
+    }
+    codecs.set(tool, codec)
+  }
+  return codec
+}
+
+const clip = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length)}…` : text)
+
+/** Names each bad field. */
+export const describeIssue = (issue: ParseResult.ParseIssue): string => {
+  const lines = ParseResult.ArrayFormatter.formatIssueSync(issue).map(
+    ({ message, path }) => `${path.length === 0 ? "" : `${path.map(String).join(".")}: `}${clip(message, 240)}`
+  )
+  return clip(Array.from(new Set(lines)).join("; "), 2000)
+}
+
+export const invalidArguments = (name: string, detail: string): string =>
+  `Invalid arguments for ${name}: ${detail}. Correct them and call the tool again.`
+
+/** A result that the tool's own schema refuses: a bug of the tool. */
+export class RefusedResult {
+  readonly _tag = "RefusedResult"
+  constructor(
+    readonly tool: string,
+    readonly detail: string
+  ) {}
+}
+
+/** All that the model is shown of a defect (rule T8). */
+export const unexpected = (name: string): string => `${name} failed because of an unexpected error.`
+
+/** Arguments without the parameters that are ours. */
+export const stripAdded = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> => {
+  if (tool.added.length === 0) return args
+  const out: Record<string, unknown> = { ...args }
+  for (const name of tool.added) delete out[name]
+  return out
+}
+
+// ---------------------------------------------------------------------------------------------------------- the work
+
+const stopped: Outcome = { _tag: "Nothing" }
+
+const success =
+  (name: string, codec: Codec) =>
+  (value: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
+    const encoded = codec.encodeSuccess(value)
+    return Either.isEither(encoded)
+      ? Either.isRight(encoded)
+        ? Effect.succeed(succeeded(encoded.right))
+        : Effect.fail(new RefusedResult(name, describeIssue(encoded.left as ParseResult.ParseIssue)))
+      : Effect.match(encoded, {
+          onSuccess: succeeded,
+          onFailure: (issue): Outcome => {
+            throw new RefusedResult(name, describeIssue(issue))
+          }
+        })
+  }
+
+const succeeded = (encoded: unknown): Outcome =>
+  encoded === undefined ? { _tag: "Nothing" } : { _tag: "Success", output: toJson(encoded) }
+
+const failure =
+  (name: string, codec: Codec) =>
+  (error: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
+    if (error instanceof StopResponse) return Effect.succeed(stopped)
+    if (error instanceof ToolError) return Effect.succeed({ _tag: "Failure", output: error.message })
+    return Effect.matchEffect(codec.encodeFailure(error), {
+      onSuccess: (encoded) => Effect.succeed<Outcome>({ _tag: "Failure", output: toJson(encoded) }),
+      // what the failure schema does not know of was not expected
+      onFailure: () => Effect.die(error ?? new RefusedResult(name, "failed with nothing"))
+    })
+  }
+
+/** The handler and the encoding of what it ends with. Defects and interruption are left in the exit. */
+export const work = (
+  name: string,
+  handler: (params: any) => Effect.Effect<unknown, unknown, any>,
+  codec: Codec,
+  params: unknown
+): Effect.Effect<Outcome, RefusedResult, any> =>
+  Effect.matchEffect(
+    Effect.suspend(() => handler(params)),
+    { onFailure: failure(name, codec), onSuccess: success(name, codec) }
+  )
+
+// ------------------------------------------------------------------------------------------------------------- wire
+
+const nullableBoolean = (description: string) => ({
+  anyOf: [{ type: "boolean" }, { type: "null" }],
+  description
+})
+
+const descriptions: Record<string, string> = {
+  [confirmParameter]: "true only if the user agreed to start this beside one that is already running; otherwise null.",
+  [backgroundParameter]: "true to let it work in the background while the conversation goes on; otherwise null."
+}
+
+/** The JSON Schema of a tool's parameters, always that of an object, with the parameters of ours. */
+export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Record<string, any> => {
+  const own = Tool.getJsonSchema(tool as any) as Record<string, any>
+  const schema: Record<string, any> =
+    own.type === "object"
+      ? own
+      : Object.keys((tool.parametersSchema as any).fields ?? {}).length === 0
+        ? { type: "object", properties: {}, required: [], additionalProperties: false }
+        : own
+  if (added.length === 0) return schema
+  const extra = Object.fromEntries(added.map((name) => [name, nullableBoolean(descriptions[name] as string)]))
+  return {
+    ...schema,
+    properties: { ...schema.properties, ...extra },
+    required: [...(schema.required ?? []), ...added]
+  }
+}
+
+/**
+ * What is sent to the model: the tool with its JSON Schema unchanged but a schema that takes anything, so that bad
+ * arguments become an error output of ours and never fail the model's step.
+ */
+export const wireOf = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
+  if (Tool.isProviderDefined(tool)) return tool
+  const description = Tool.getDescription(tool as any)
+  return Tool.make(tool.name, description === undefined ? {} : { description })
+    .setParameters(Schema.Unknown.annotations({ jsonSchema: jsonSchemaOf(tool, added) }) as any)
+    .setSuccess(Schema.Unknown)
+    .setFailure(Schema.Unknown)
+    .annotateContext(tool.annotations)
+}
+
+export const optionsOf = (tool: Tool.Any): Options =>
+  tool.annotations === undefined ? {} : ((tool.annotations.unsafeMap.get(Annotations.key) as Options | undefined) ?? {})
+
+export const ownParameters = (tool: Tool.Any): ReadonlyArray<string> => {
+  const fields = (tool.parametersSchema as any).fields
+  return isRecord(fields) ? Object.keys(fields) : []
+}

@@ -1,0 +1,253 @@
+/**
+ * Drives a session in virtual time: build it, move the clock, look at what was said and what happened, and close it
+ * without a wait. To be used under `TestClock`, as in `it.scoped` of `@effect/vitest`.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Agent } from "effect-meantime"
+ * import { ScriptedModel, TestSession } from "effect-meantime/testing"
+ *
+ * const Greeter = Agent.make("greeter", { instructions: "You greet." })
+ *
+ * const program = Effect.gen(function* () {
+ *   const { session } = yield* TestSession.make({ agent: Greeter })
+ *   const events = yield* TestSession.collect(session)
+ *   yield* session.send("Hi")
+ *   yield* TestSession.advance("2 seconds")
+ *   return { said: yield* TestSession.said(session), ended: yield* events.filter("SpeechEnded") }
+ * }).pipe(Effect.scoped, Effect.provide(ScriptedModel.layer([[ScriptedModel.wait("1 second"), "Hello!"]])))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as LanguageModel from "@effect/ai/LanguageModel"
+import type * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Scheduler from "effect/Scheduler"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import * as AgentSession from "../AgentSession.js"
+import type { Entry, HandlersOf } from "../AsyncToolset.js"
+import type { ChatItem } from "../ChatContext.js"
+import type { SessionEvent } from "../SessionEvent.js"
+
+// -------------------------------------------------------------------------------------
+// models
+// -------------------------------------------------------------------------------------
+
+/**
+ * A session that a test can close.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TestSession {
+  readonly session: AgentSession.Service
+  /**
+   * Closes the session's scope and moves the `TestClock` until that has ended, so that calls which closing waits for
+   * get their time. Closing twice is closing once.
+   */
+  readonly close: Effect.Effect<void>
+}
+
+/**
+ * The events of a session since `collect`. Each of the effects first lets the session settle.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Collected {
+  readonly all: Effect.Effect<ReadonlyArray<SessionEvent>>
+  readonly tags: Effect.Effect<ReadonlyArray<SessionEvent["_tag"]>>
+  /** The events with one of these tags, in order. */
+  readonly filter: <const Tag extends SessionEvent["_tag"]>(
+    ...tags: ReadonlyArray<Tag>
+  ) => Effect.Effect<ReadonlyArray<Extract<SessionEvent, { readonly _tag: Tag }>>>
+  /** Forgets the events so far. */
+  readonly clear: Effect.Effect<void>
+}
+
+// -------------------------------------------------------------------------------------
+// time
+// -------------------------------------------------------------------------------------
+
+// Fibers run on microtasks, so all that can run has run once a timer fires. The scheduler itself puts in a timer after
+// a long stretch: hence more than one round.
+const round = Effect.withScheduler(Effect.yieldNow(), Scheduler.timer(0))
+
+/**
+ * Lets every fiber run until each of them waits for something: the clock, a queue, a promise. The clock stands still.
+ *
+ * @since 0.1.0
+ * @category time
+ */
+export const settle: Effect.Effect<void> = Effect.repeatN(round, 2)
+
+/**
+ * Moves the `TestClock` and lets everything settle that came due.
+ *
+ * @since 0.1.0
+ * @category time
+ */
+export const advance = (duration: Duration.DurationInput): Effect.Effect<void> =>
+  Effect.zipRight(TestClock.adjust(duration), round)
+
+/**
+ * Runs an effect to its end, for instance `session.waitForIdle`, while the `TestClock` goes from one sleep that is due
+ * to the next. Where nothing sleeps and the effect still does not end, it dies with a message instead of hanging.
+ * Without a `TestClock` the effect runs as it is.
+ *
+ * @since 0.1.0
+ * @category time
+ */
+export const drive = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.clockWith((clock) =>
+    isTestClock(clock)
+      ? Effect.acquireUseRelease(
+          // no child of this fiber: an effect that cannot be interrupted must not hold up the end of the test
+          Effect.forkDaemon(Effect.interruptible(effect)),
+          (fiber) => Effect.flatten(moveUntilDone(clock, fiber)),
+          Fiber.interruptFork
+        )
+      : effect
+  )
+
+const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => Predicate.hasProperty(clock, "setTime")
+
+/** How often to look again where nothing sleeps: promises of the outside may be on their way. */
+const patience = 100
+const maxJumps = 5_000
+
+const moveUntilDone = Effect.fnUntraced(function* <A, E>(clock: TestClock.TestClock, fiber: Fiber.RuntimeFiber<A, E>) {
+  let waited = 0
+  let jumps = 0
+  yield* settle
+  while (true) {
+    const exit = yield* Fiber.poll(fiber)
+    if (Option.isSome(exit)) return exit.value
+    const due = Math.min(...(yield* clock.sleeps))
+    if (Number.isFinite(due)) {
+      if (++jumps > maxJumps) {
+        return yield* Effect.dieMessage(`TestSession: gave up after the clock was moved ${maxJumps} times`)
+      }
+      waited = 0
+      yield* clock.setTime(due)
+    } else {
+      if (++waited > patience) {
+        return yield* Effect.dieMessage(
+          "TestSession: this never ends: no fiber waits for the clock, and something waits for what does not happen"
+        )
+      }
+      yield* settle
+    }
+  }
+})
+
+// -------------------------------------------------------------------------------------
+// constructors
+// -------------------------------------------------------------------------------------
+
+/**
+ * Builds a session in a scope of its own, so that the test can close it. It is closed with the surrounding scope at
+ * the latest; either way the `TestClock` moves while it closes, and the test does not hang on calls that still run.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <R, const T extends ReadonlyArray<Entry> = []>(
+  options: AgentSession.Options<R, T>
+): Effect.Effect<TestSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Scope.make()
+    const close = drive(Effect.uninterruptible(Scope.close(scope, Exit.void)))
+    yield* Effect.addFinalizer(() => close)
+    const session = yield* Scope.extend(AgentSession.make(options), scope)
+    return { session, close }
+  })
+
+/**
+ * Collects the events of a session from now on, until the surrounding scope closes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const collect = (session: Pick<AgentSession.Service, "events">): Effect.Effect<Collected, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    let events: Array<SessionEvent> = []
+    yield* session.events.pipe(
+      Stream.runForEach((event) => Effect.sync(() => events.push(event))),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+    // the fiber has subscribed once it waits
+    yield* settle
+    const all = Effect.map(settle, () => [...events])
+    return {
+      all,
+      tags: Effect.map(all, (events) => events.map((event) => event._tag)),
+      filter: <Tag extends SessionEvent["_tag"]>(...tags: ReadonlyArray<Tag>) =>
+        Effect.map(all, (events) =>
+          events.filter((event): event is Extract<SessionEvent, { readonly _tag: Tag }> =>
+            (tags as ReadonlyArray<string>).includes(event._tag)
+          )
+        ),
+      clear: Effect.map(settle, () => {
+        events = []
+      })
+    }
+  })
+
+// -------------------------------------------------------------------------------------
+// reading
+// -------------------------------------------------------------------------------------
+
+type WithHistory = Pick<AgentSession.Service, "history">
+
+/**
+ * What the assistant said, in order; an interrupted message as far as it was played.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const said = (session: WithHistory): Effect.Effect<ReadonlyArray<string>> => texts(session, "assistant")
+
+/**
+ * What the user said, in order.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const heard = (session: WithHistory): Effect.Effect<ReadonlyArray<string>> => texts(session, "user")
+
+/**
+ * The calls that are recorded, in order: those that the model asked for, and those of later updates and results.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const calls = (
+  session: WithHistory
+): Effect.Effect<ReadonlyArray<Extract<ChatItem, { readonly _tag: "FunctionCall" }>>> =>
+  Effect.map(session.history, ({ items }) => items.filter((item) => item._tag === "FunctionCall"))
+
+/**
+ * The outputs of calls that are recorded, in order: outputs, updates and results.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const outputs = (
+  session: WithHistory
+): Effect.Effect<ReadonlyArray<Extract<ChatItem, { readonly _tag: "FunctionCallOutput" }>>> =>
+  Effect.map(session.history, ({ items }) => items.filter((item) => item._tag === "FunctionCallOutput"))
+
+const texts = (session: WithHistory, role: "assistant" | "user") =>
+  Effect.map(session.history, ({ items }) =>
+    items.flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : []))
+  )

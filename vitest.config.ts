@@ -1,0 +1,18 @@
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+
+const src = fileURLToPath(new URL("./src/", import.meta.url))
+
+export default defineConfig({
+  resolve: {
+    // most specific first: the first match wins
+    alias: [
+      { find: /^effect-meantime\/testing$/, replacement: `${src}testing/index.ts` },
+      { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
+      { find: /^effect-meantime$/, replacement: `${src}index.ts` }
+    ]
+  },
+  test: {
+    include: ["test/**/*.test.ts"]
+  }
+})
