@@ -15,8 +15,8 @@ export const add = (
   jobs: ReadonlyArray<Job> = speech?.jobs ?? none
 ): void => {
   const added = { ...item, id: `item_${++s.itemId}`, createdAt: s.now } as ChatItem
-  s.history.push({ seq: ++s.seq, item: added })
-  s.historyVersion++
+  s.history.push(added)
+  s.historySeqs.push(++s.seq)
   if (speech !== undefined) speech.items.push(added)
   for (const job of jobs) {
     job.items.push(added)
@@ -29,24 +29,52 @@ export const add = (
 export const removePair = (s: State, callId: string): void => {
   let left = 2
   for (let i = s.history.length - 1; i >= 0 && left > 0; i--) {
-    const item = s.history[i]?.item
+    const item = s.history[i]
     if ((item?._tag === "FunctionCall" || item?._tag === "FunctionCallOutput") && item.callId === callId) {
       s.history.splice(i, 1)
+      s.historySeqs.splice(i, 1)
       left--
     }
   }
-  s.historyVersion++
+  s.historyRemovals++
 }
 
-/** Takes over a conversation that was given to the session. */
+/** How many items are older than this point. */
+export const countUntil = (s: State, seq: number): number => {
+  if (seq === 0) return 0
+  let low = 0
+  let high = s.historySeqs.length
+  while (low < high) {
+    const mid = (low + high) >> 1
+    if ((s.historySeqs[mid] as number) <= seq) low = mid + 1
+    else high = mid
+  }
+  return low
+}
+
+/**
+ * Takes over a conversation that was given to the session. Two calls of one id cannot be told apart by a provider: the
+ * second is renamed, with the output that comes behind it.
+ */
 export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
+  const renamed = new Map<string, string>()
   for (const item of items) {
-    s.history.push({ seq: ++s.seq, item })
-    if (item._tag === "FunctionCall" || item._tag === "FunctionCallOutput") s.callIds.add(item.callId)
+    let taken = item
+    if (item._tag === "FunctionCall") {
+      const callId = reserveCallId(s, item.callId)
+      if (callId !== item.callId) {
+        renamed.set(item.callId, callId)
+        taken = { ...item, callId }
+      }
+    } else if (item._tag === "FunctionCallOutput") {
+      taken = { ...item, callId: renamed.get(item.callId) ?? item.callId }
+      s.callIds.add(taken.callId)
+    }
+    s.history.push(taken)
+    s.historySeqs.push(++s.seq)
     const n = /^item_(\d+)$/.exec(item.id)
     if (n !== null) s.itemId = Math.max(s.itemId, Number(n[1]))
   }
-  s.historyVersion++
 }
 
 /** Reserves a call id: the wanted one, or the first free `<id>_<n>` (rule T11). */

@@ -208,9 +208,11 @@ export const modelFailed = (s: State, step: Step, error: AiError.AiError): void 
   const { speech } = step
   if (step.closed || speech.state === "ended" || speech.step !== step) return
   if (error._tag === "MalformedOutput" && !speech.retried) {
-    speech.retried = true
     Speech.cutStep(s, step)
-    if (step.calls.length === 0) Speech.enqueue(s, speech)
+    if (step.calls.length === 0) {
+      speech.retried = true
+      Speech.enqueue(s, speech)
+    }
     return
   }
   Speech.fail(s, speech, error)
@@ -340,15 +342,17 @@ const handoffIsDue = (s: State, handoff: Handoff): boolean => {
 /** The talk must not stall for a call that the old agent still has to finish. */
 const releaseOthers = (s: State, call: Call): boolean => {
   for (const other of call.step.calls) {
-    if (other !== call && other.output === undefined) leaveWithAgent(s, other)
+    if (other !== call && other.run !== undefined) leaveBehind(s, other.run)
   }
   return call.recorded
 }
 
-const leaveWithAgent = (s: State, call: Call): void => {
-  const run = call.run
-  if (run !== undefined && onHandoff(run) === "cancel" && !run.committed) Calls.stop(s, run, "drained")
-  else Calls.release(s, call, "timer")
+/** What becomes of a run whose agent leaves (rules S2b, S2c). Its inline calls leave the turn. */
+const leaveBehind = (s: State, run: Run): void => {
+  const how = onHandoff(run)
+  if (how === "promote") run.owner = undefined
+  else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
+  for (const call of run.calls) Calls.release(s, call, "timer")
 }
 
 const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
@@ -380,12 +384,9 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
   const asked = handoff.call?.run
   if (asked !== undefined) asked.owner = undefined
   for (const run of Array.from(s.runs)) {
-    if (run.owner !== from || run === asked) continue
-    const how = onHandoff(run)
-    if (how === "promote") run.owner = undefined
-    else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
-    else for (const call of run.calls) Calls.release(s, call, "timer")
+    if (run.owner === from && run !== asked) leaveBehind(s, run)
   }
+  if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   Replies.dropPending(
     s,
     s.pending.filter((delivery) => Replies.target(s, delivery).state === "ended")
@@ -462,10 +463,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
     emit(s, { _tag: "AgentHandoff", from: task.name, to: back.name })
   }
   for (const run of Array.from(s.runs)) {
-    if (run.owner !== task) continue
-    const how = onHandoff(run)
-    if (how === "promote") run.owner = undefined
-    else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
+    if (run.owner === task) leaveBehind(s, run)
   }
   Replies.dropPending(
     s,
@@ -653,6 +651,7 @@ const finishSteps = (s: State): boolean => {
 const finishStep = (s: State, speech: SpeechState, step: Step): void => {
   const goesOn = step.calls.some((call) => call.output?.reply === true)
   if (!goesOn) return Speech.end(s, speech)
+  speech.retried = false
   // calls where none were allowed are answered, and get one more step
   if (step.toolChoice === "none") {
     if (speech.refused) return Speech.end(s, speech)
@@ -668,7 +667,8 @@ const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
   if (speech.toolChoice === "none") return "none"
   const used = speech.reply?.act === true ? s.actSteps : speech.toolSteps
   if (used >= s.options.maxToolSteps) return "none"
-  return speech.step === undefined ? speech.toolChoice : "auto"
+  const first = speech.step === undefined || (speech.step.index === 0 && speech.retried)
+  return first ? speech.toolChoice : "auto"
 }
 
 const giveMouth = (s: State): boolean => {
@@ -785,4 +785,4 @@ const finishClosing = (s: State): void => {
   command(s, { _tag: "Drained" })
 }
 
-export const historyItems = (s: State): ReadonlyArray<ChatItem> => s.history.map((entry) => entry.item)
+export const historyItems = (s: State): ReadonlyArray<ChatItem> => s.history.slice()

@@ -10,18 +10,32 @@ export const viewAll = (context: ChatContext): ChatContext => context
 export interface View {
   readonly items: ReadonlyArray<ChatItem>
   /** the whole conversation, where `items` is a part of it */
-  readonly all?: ReadonlyArray<ChatItem>
+  readonly all?: ReadonlyArray<ChatItem> | undefined
   readonly instructions?: string
   /** the output to show for a call that has none yet */
-  readonly placeholder?: (callId: string) => { readonly value: unknown; readonly isError: boolean } | undefined
+  readonly placeholder?: ((callId: string) => Result | undefined) | undefined
   /** what this reply adds; the last message */
   readonly note?: string | undefined
   /** a note is needed where the conversation would end with the assistant */
   readonly request?: boolean
+  /** remembers the messages of what can no longer change */
+  readonly cache?: Cache | undefined
 }
 
+/**
+ * The messages of the beginning of a conversation: up to a point at which every call has its output, so that nothing
+ * that comes later can change them. A long conversation is then converted once, not once for each model step.
+ */
+export interface Cache {
+  /** how many items the messages are made of */
+  items: number
+  readonly messages: Array<Prompt.Message>
+}
+
+export const makeCache = (): Cache => ({ items: 0, messages: [] })
+
 type Call = Extract<ChatItem, { _tag: "FunctionCall" }>
-type Result = { readonly value: unknown; readonly isError: boolean }
+export type Result = { readonly value: unknown; readonly isError: boolean }
 
 const unknownOutcome: Result = { value: "The outcome of this call is not known.", isError: true }
 
@@ -51,47 +65,42 @@ const textPart = (text: string, metadata?: Record<string, unknown>) =>
 const wireResult = (result: Result): unknown =>
   result.isError ? { error: result.value } : result.value === undefined ? null : result.value
 
-export const build = (view: View): Prompt.Prompt => {
-  const { items } = view
-  const results = new Map<string, Result>()
-  for (const item of view.all ?? items) {
-    if (item._tag === "FunctionCallOutput" && !results.has(item.callId)) {
-      results.set(item.callId, { value: item.output, isError: item.isError })
-    }
-  }
-  const successors = view.all === undefined || view.all === items ? undefined : followers(view.all)
-  const messages: Array<Prompt.Message> = []
-  if (view.instructions !== undefined) messages.push(Prompt.makeMessage("system", { content: view.instructions }))
-  let assistant: Array<Prompt.AssistantMessagePart> = []
-  let tool: Array<Prompt.ToolMessagePart> = []
+/** Puts items together into messages. */
+class Builder {
+  assistant: Array<Prompt.AssistantMessagePart> = []
+  tool: Array<Prompt.ToolMessagePart> = []
   /** an output has been seen since the last call: another call belongs to a later step */
-  let answered = false
-  const seen = new Set<string>()
-  let reasoning: Array<Extract<ChatItem, { _tag: "Reasoning" }>> = []
+  answered = false
+  reasoning: Array<Extract<ChatItem, { _tag: "Reasoning" }>> = []
 
-  const flush = (): void => {
-    if (assistant.length > 0) messages.push(Prompt.makeMessage("assistant", { content: assistant }))
-    if (tool.length > 0) messages.push(Prompt.makeMessage("tool", { content: tool }))
-    assistant = []
-    tool = []
-    answered = false
+  constructor(readonly messages: Array<Prompt.Message>) {}
+
+  flush(): void {
+    if (this.assistant.length > 0) this.messages.push(Prompt.makeMessage("assistant", { content: this.assistant }))
+    if (this.tool.length > 0) this.messages.push(Prompt.makeMessage("tool", { content: this.tool }))
+    this.assistant = []
+    this.tool = []
+    this.answered = false
   }
-  const user = (text: string, metadata?: Record<string, unknown>): void => {
-    flush()
-    messages.push(Prompt.makeMessage("user", { content: [textPart(text, metadata)] }))
+
+  user(text: string, metadata?: Record<string, unknown>): void {
+    this.flush()
+    this.messages.push(Prompt.makeMessage("user", { content: [textPart(text, metadata)] }))
   }
-  const pushReasoning = (next: ChatItem): void => {
-    for (const item of reasoning) {
-      if (successors !== undefined && successors.get(item.id) !== next.id) continue
-      assistant.push(Prompt.makePart("reasoning", { text: item.text, options: optionsOf(item.metadata) }))
+
+  pushReasoning(next: ChatItem, all: ReadonlyArray<ChatItem> | undefined): void {
+    for (const item of this.reasoning) {
+      if (all !== undefined && follower(all, item) !== next) continue
+      this.assistant.push(Prompt.makePart("reasoning", { text: item.text, options: optionsOf(item.metadata) }))
     }
-    reasoning = []
+    this.reasoning = []
   }
-  const call = (item: Call, result: Result): void => {
+
+  call(item: Call, result: Result): void {
     const mine = oursOf(item.metadata)
     const providerExecuted = mine?.providerExecuted === true
     const name: string = mine?.providerName ?? item.name
-    assistant.push(
+    this.assistant.push(
       Prompt.makePart("tool-call", {
         id: item.callId,
         name,
@@ -107,71 +116,119 @@ export const build = (view: View): Prompt.Prompt => {
       result: providerExecuted ? result.value : wireResult(result),
       providerExecuted
     })
-    if (providerExecuted) assistant.push(part)
-    else tool.push(part)
+    if (providerExecuted) this.assistant.push(part)
+    else this.tool.push(part)
   }
+}
 
-  for (let i = 0; i < items.length; i++) {
+export const build = (view: View): Prompt.Prompt => {
+  const { cache, items } = view
+  const start = cache?.items ?? 0
+  const settled = new Builder(cache?.messages ?? [])
+  const until = cache === undefined ? 0 : settledUntil(items, start)
+  convert(settled, view, start, until)
+  settled.flush()
+  if (cache !== undefined) cache.items = until
+  const messages: Array<Prompt.Message> =
+    view.instructions === undefined ? [] : [Prompt.makeMessage("system", { content: view.instructions })]
+  const builder = new Builder(cache === undefined ? messages : messages.concat(settled.messages))
+  convert(builder, view, until, items.length)
+  builder.flush()
+  if (view.note !== undefined) builder.user(frame(view.note))
+  else if (view.request === true) {
+    const last = builder.messages[builder.messages.length - 1]
+    if (last === undefined || last.role === "assistant" || last.role === "system") builder.user(frame(defaultNote))
+  }
+  return Prompt.fromMessages(builder.messages)
+}
+
+/** How far the items can no longer change: behind an output, or a user's message, with no call open. */
+const settledUntil = (items: ReadonlyArray<ChatItem>, start: number): number => {
+  const open = new Set<string>()
+  let until = start
+  for (let i = start; i < items.length; i++) {
+    const item = items[i] as ChatItem
+    if (item._tag === "FunctionCall") open.add(item.callId)
+    else if (item._tag === "FunctionCallOutput") open.delete(item.callId)
+    if (open.size > 0) continue
+    if (item._tag === "FunctionCallOutput" || (item._tag === "Message" && item.role !== "assistant")) until = i + 1
+  }
+  return until
+}
+
+const convert = (builder: Builder, view: View, from: number, to: number): void => {
+  const { all, items, placeholder } = view
+  const results = new Map<string, Result>()
+  const seen = new Set<string>()
+  for (let i = from; i < to; i++) {
+    const item = items[i] as ChatItem
+    if (item._tag === "FunctionCallOutput" && !results.has(item.callId)) {
+      results.set(item.callId, { value: item.output, isError: item.isError })
+    }
+  }
+  for (let i = from; i < to; i++) {
     const item = items[i] as ChatItem
     switch (item._tag) {
       case "Message": {
-        if (item.text === "") break
-        if (item.role !== "assistant") {
-          reasoning = []
-          user(item.role === "user" ? item.text : frame(item.text), item.metadata)
+        if (item.text === "") {
+          builder.reasoning = []
           break
         }
-        if (tool.length > 0) flush()
-        pushReasoning(item)
-        assistant.push(textPart(item.text, item.metadata))
+        if (item.role !== "assistant") {
+          builder.reasoning = []
+          builder.user(item.role === "user" ? item.text : frame(item.text), item.metadata)
+          break
+        }
+        if (builder.tool.length > 0) builder.flush()
+        builder.pushReasoning(item, all)
+        builder.assistant.push(textPart(item.text, item.metadata))
         break
       }
       case "Reasoning": {
-        reasoning.push(item)
+        builder.reasoning.push(item)
         break
       }
       case "FunctionCall": {
-        if (seen.has(item.callId)) break
-        const providerExecuted = oursOf(item.metadata)?.providerExecuted === true
-        const result = results.get(item.callId) ?? view.placeholder?.(item.callId)
-        // a call of the provider's own that never had a result cannot be answered by us
-        if (providerExecuted && result === undefined) break
+        if (seen.has(item.callId)) {
+          builder.reasoning = []
+          break
+        }
         seen.add(item.callId)
+        const result = results.get(item.callId) ?? outputIn(all, item.callId) ?? placeholder?.(item.callId)
+        // a call of the provider's own that never had a result cannot be answered by us
+        if (oursOf(item.metadata)?.providerExecuted === true && result === undefined) {
+          builder.reasoning = []
+          break
+        }
         const next = items[i + 1]
         const pair = next?._tag === "FunctionCallOutput" && next.callId === item.callId
-        if (tool.length > 0 && (answered || pair)) flush()
-        pushReasoning(item)
-        call(item, result ?? unknownOutcome)
+        if (builder.tool.length > 0 && (builder.answered || pair)) builder.flush()
+        builder.pushReasoning(item, all)
+        builder.call(item, result ?? unknownOutcome)
         break
       }
       case "FunctionCallOutput": {
-        answered = true
+        builder.answered ||= builder.tool.some((part) => part.id === item.callId)
+        builder.reasoning = []
         break
       }
-      case "AgentHandoff":
-        break
+      case "AgentHandoff": {
+        builder.reasoning = []
+      }
     }
   }
-  flush()
-  if (view.note !== undefined) user(frame(view.note))
-  else if (view.request === true) {
-    const last = messages[messages.length - 1]
-    if (last === undefined || last.role === "assistant" || last.role === "system") user(frame(defaultNote))
-  }
-  return Prompt.fromMessages(messages)
 }
 
-/** The item that each reasoning came with. */
-const followers = (items: ReadonlyArray<ChatItem>): Map<string, string> => {
-  const out = new Map<string, string>()
-  let open: Array<string> = []
-  for (const item of items) {
-    if (item._tag === "Reasoning") {
-      open.push(item.id)
-      continue
-    }
-    for (const id of open) out.set(id, item.id)
-    open = []
+/** The output of a call that a view left out. */
+const outputIn = (all: ReadonlyArray<ChatItem> | undefined, callId: string): Result | undefined => {
+  const item = all?.findLast((other) => other._tag === "FunctionCallOutput" && other.callId === callId)
+  return item?._tag === "FunctionCallOutput" ? { value: item.output, isError: item.isError } : undefined
+}
+
+/** The item that some reasoning came with: the next one that is not reasoning. */
+const follower = (all: ReadonlyArray<ChatItem>, reasoning: ChatItem): ChatItem | undefined => {
+  for (let i = all.lastIndexOf(reasoning) + 1; i > 0 && i < all.length; i++) {
+    if (all[i]?._tag !== "Reasoning") return all[i]
   }
-  return out
+  return undefined
 }

@@ -1,6 +1,7 @@
 /**
  * Deliveries: updates and results on their way into the conversation (rules U2, U3, U6, D).
  */
+import type { ChatItem } from "../ChatContext.js"
 import * as History from "./history.js"
 import {
   type Activity,
@@ -183,9 +184,15 @@ export const take = (s: State): Reply | undefined => {
 
 export const promptsOf = (call: Call, agent: Activity) => call.tool?.prompts ?? agent.prompts
 
+/** The history's items of these deliveries. */
+export const pairsOf = (s: State, deliveries: ReadonlyArray<Delivery>): ReadonlyArray<ChatItem> => {
+  const ids = new Set(deliveries.map((delivery) => delivery.id))
+  return ids.size === 0 ? [] : s.history.filter((item) => "callId" in item && ids.has(item.callId))
+}
+
 /** Is the newest of these items the last item of the conversation? */
 export const atTail = (s: State, reply: Reply): boolean => {
-  const last = s.history[s.history.length - 1]?.item
+  const last = s.history.findLast((item) => item._tag !== "AgentHandoff")
   const newest = reply.items[reply.items.length - 1]
   return last?._tag === "FunctionCallOutput" && newest !== undefined && last.callId === newest.id
 }
@@ -200,7 +207,7 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
   })
   const again = status === "interrupted" && s.options.onInterruptedReply === "redeliver" && s.phase === "open"
   for (const delivery of reply.items) {
-    if (again) {
+    if (again && target(s, delivery).state !== "ended") {
       delivery.state = Waiting
       s.pending.push(delivery)
     } else {

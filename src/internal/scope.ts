@@ -22,6 +22,7 @@ import { DropsToolsAtNone, fromLanguageModel, type Service as Model, SessionMode
 import type { Prompts } from "../ToolPrompts.js"
 import { cancelTaskName, getRunningTasksName } from "./calls.js"
 import { bind, DuplicatePolicy } from "./policy.js"
+import { type Cache, makeCache } from "./prompt.js"
 import type { Activity, Executor, Task } from "./state.js"
 import { ToolPrompts } from "./templates.js"
 import {
@@ -256,6 +257,8 @@ export interface Built {
   readonly output: Output
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
+  /** the messages of the conversation so far, as long as nothing was taken out of it */
+  cache: Cache & { readonly removals: number }
 }
 
 export const builtOf = (activity: Activity): Built => activity.built as Built
@@ -315,6 +318,7 @@ export const buildAgent = (options: {
           task: options.task,
           state: "new",
           since: 0,
+          carried: [],
           running: 0
         }
         const own = options.own(context)
@@ -345,7 +349,8 @@ export const buildAgent = (options: {
           dropsToolsAtNone: dropsToolsAtNone(context),
           output,
           view: Context.get(context, ModelView),
-          toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") }
+          toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },
+          cache: { ...makeCache(), removals: 0 }
         } satisfies Built as Built)
         activity.hasCompanions = cancellable
         return activity

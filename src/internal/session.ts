@@ -331,12 +331,17 @@ class Shell implements Host {
   private prompt(step: State.Step) {
     const s = this.state
     const { agent } = step
-    const { view } = builtOf(agent)
-    const all = s.history.filter((entry) => entry.seq > agent.since).map((entry) => entry.item)
-    const items = view === PromptBuilder.viewAll ? all : view({ items: all }).items
+    const built = builtOf(agent)
+    const skip = History.countUntil(s, agent.since)
+    const all = skip === 0 ? s.history : [...this.stillInHistory(agent.carried), ...s.history.slice(skip)]
+    const whole = built.view === PromptBuilder.viewAll
+    if (built.cache.removals !== s.historyRemovals) {
+      built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }
+    }
     return PromptBuilder.build({
-      items,
-      all,
+      items: whole ? all : built.view({ items: all }).items,
+      all: whole ? undefined : all,
+      cache: whole ? built.cache : undefined,
       instructions: agent.instructions,
       note: step.note,
       request: true,

@@ -183,7 +183,7 @@ export interface Speech {
   interrupted: boolean
   /** model steps that called tools */
   toolSteps: number
-  /** a step was asked for once more */
+  /** the current step was asked for once more */
   retried: boolean
   /** calls were made where none were allowed, and got one more step */
   refused: boolean
@@ -284,8 +284,10 @@ export interface Activity {
   readonly built: unknown
   readonly task: Task | undefined
   state: "new" | "current" | "paused" | "ended"
-  /** the first item that this agent is shown */
+  /** this agent is shown what came after this point */
   since: number
+  /** and what was still to be voiced when it took over without the conversation so far (rule D7) */
+  carried: ReadonlyArray<ChatItem>
   /** runs that keep its scope open */
   running: number
 }
@@ -399,11 +401,6 @@ export interface Options {
   readonly onInterruptedReply: "drop" | "redeliver"
 }
 
-export interface HistoryEntry {
-  readonly seq: number
-  readonly item: ChatItem
-}
-
 export interface State {
   readonly options: Options
   /** set before each transition */
@@ -414,8 +411,11 @@ export interface State {
   speechId: number
   replyId: number
 
-  readonly history: Array<HistoryEntry>
-  historyVersion: number
+  readonly history: Array<ChatItem>
+  /** the order of each item among all that happened */
+  readonly historySeqs: Array<number>
+  /** counts what left the history again */
+  historyRemovals: number
   /** every call id of the history and of the calls at work */
   readonly callIds: Set<string>
   /** where to look for the next free `<callId>_<n>` */
@@ -463,7 +463,8 @@ export const make = (options: Options): State => ({
   speechId: 0,
   replyId: 0,
   history: [],
-  historyVersion: 0,
+  historySeqs: [],
+  historyRemovals: 0,
   callIds: new Set(),
   nextSuffix: new Map(),
   agents: [],

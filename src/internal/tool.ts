@@ -52,6 +52,17 @@ export interface Codec {
   readonly encodeFailure: Coder
 }
 
+/** A schema that throws is a defect of its call. */
+const total =
+  (coder: Coder): Coder =>
+  (u) => {
+    try {
+      return coder(u)
+    } catch (cause) {
+      return Effect.die(cause)
+    }
+  }
+
 const codecs = new WeakMap<Tool.Any, Codec>()
 
 const all = { errors: "all" } as const
@@ -62,10 +73,10 @@ export const codecOf = (tool: Tool.Any): Codec => {
   if (codec === undefined) {
     const parameters = tool.parametersSchema as unknown as Schema.Schema<any, any, any>
     codec = {
-      decode: ParseResult.decodeUnknown(parameters as any, all) as Coder,
-      encodeParams: ParseResult.encodeUnknown(parameters as any) as Coder,
-      encodeSuccess: ParseResult.encodeUnknown(tool.successSchema as any) as Coder,
-      encodeFailure: ParseResult.encodeUnknown(tool.failureSchema as any) as Coder
+      decode: total(ParseResult.decodeUnknown(parameters as any, all) as Coder),
+      encodeParams: total(ParseResult.encodeUnknown(parameters as any) as Coder),
+      encodeSuccess: total(ParseResult.encodeUnknown(tool.successSchema as any) as Coder),
+      encodeFailure: total(ParseResult.encodeUnknown(tool.failureSchema as any) as Coder)
     }
     codecs.set(tool, codec)
   }
@@ -187,7 +198,11 @@ export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Reco
  * arguments become an error output of ours and never fail the model's step.
  */
 export const wireOf = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
-  if (Tool.isProviderDefined(tool)) return tool
+  if (Tool.isProviderDefined(tool)) {
+    return tool.requiresHandler
+      ? Object.assign(Object.create(Object.getPrototypeOf(tool)), tool, { parametersSchema: Schema.Unknown })
+      : tool
+  }
   const description = Tool.getDescription(tool as any)
   return Tool.make(tool.name, description === undefined ? {} : { description })
     .setParameters(Schema.Unknown.annotations({ jsonSchema: jsonSchemaOf(tool, added) }) as any)
