@@ -163,10 +163,14 @@ export const orCancelled = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<Option.Option<A>, E, R | RunContext> =>
   Effect.flatMap(RunContext, (context) =>
-    Effect.raceFirst(
-      Effect.interruptible(Effect.asSome(effect)),
-      Effect.interruptible(Effect.as(context.cancelled, Option.none<A>()))
-    )
+    Effect.if(context.isCancelled, {
+      onTrue: () => Effect.succeedNone,
+      onFalse: () =>
+        Effect.raceFirst(
+          Effect.interruptible(Effect.asSome(effect)),
+          Effect.interruptible(Effect.as(context.cancelled, Option.none<A>()))
+        )
+    })
   )
 
 /**

@@ -14,6 +14,7 @@ import {
   Background,
   type Call,
   command,
+  type Decoded,
   type Delivery,
   emit,
   Inline,
@@ -38,7 +39,9 @@ import {
   confirmParameter,
   describeIssue,
   invalidArguments,
-  stripAdded
+  stripAdded,
+  timedOut,
+  unexpected
 } from "./tool.js"
 
 export const cancelTaskName = "cancel_task"
@@ -99,6 +102,9 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     jobs: step.speech.jobs,
     state: Inline,
     run: undefined,
+    owner: tool?.executor.activity,
+    decoded: undefined,
+    admitted: false,
     output: undefined,
     recorded: false,
     held: [],
@@ -143,6 +149,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     committed: false,
     updated: false,
     lastUpdate: undefined,
+    lastIsText: false,
     lastTemplate: undefined,
     timeoutTimer: undefined,
     endWaiters: [],
@@ -160,15 +167,25 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
   }
   const confirmed = tool.added.includes(confirmParameter) && args[confirmParameter] === true
   const decoded = tool.codec.decode(stripAdded(tool, args))
-  if (Either.isEither(decoded)) decodedArguments(s, c, confirmed, decoded as Either.Either<unknown, any>)
+  const params = Either.isEither(decoded) ? (decoded as Decoded["params"]) : undefined
+  if (params !== undefined && keyIsAtHand(tool, params)) decodedArguments(s, c, confirmed, params)
   else command(s, { _tag: "Decode", call: c, tool, confirmed })
 }
 
+/** Arguments are compared in their encoded form, which may take time to make. */
+export const needsKey = (tool: BoundTool): boolean =>
+  tool.policy.scope === "name_and_args" && !(tool.policy._tag === "Mode" && tool.policy.mode === "allow")
+
+const keyIsAtHand = (tool: BoundTool, decoded: Either.Either<unknown, unknown>): boolean =>
+  !needsKey(tool) || Either.isLeft(decoded) || Either.isEither(tool.codec.encodeParams(decoded.right))
+
 /** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
-export const providerExecuted = (step: Step, part: Extract<Part, { type: "tool-call" }>, s: State): void => {
+export const providerExecuted = (s: State, step: Step, part: Extract<Part, { type: "tool-call" }>): void => {
+  const callId = History.reserveCallId(s, part.id)
+  step.providerCalls.set(part.id, callId)
   step.entries.push({
     _tag: "Call",
-    callId: History.reserveCallId(s, part.id),
+    callId,
     name: part.name,
     arguments: part.params,
     metadata: Speech.mergeMetadata(part.metadata as any, {
@@ -183,20 +200,33 @@ export const providerExecuted = (step: Step, part: Extract<Part, { type: "tool-c
 const refuse = (s: State, call: Call, message: string): void =>
   settle(s, call, { status: "error", value: message, isError: true, nothing: false, reply: true })
 
+/** Calls of one tool in one step are admitted in the order in which the model asked (rule P4). */
 export const decodedArguments = (
   s: State,
   call: Call,
   confirmed: boolean,
-  decoded: Either.Either<unknown, any>
+  params: Decoded["params"],
+  key?: string | undefined
 ): void => {
-  const run = call.run
-  if (run === undefined || run.phase !== "admitting") return
-  if (Either.isLeft(decoded)) {
-    leave(s, run)
-    return refuse(s, call, invalidArguments(run.tool.name, describeIssue(decoded.left)))
+  if (call.run !== undefined) call.run.argsKey = key
+  call.decoded = { params, confirmed }
+  for (const next of call.step.calls) {
+    if (next.tool !== call.tool || next.run?.phase !== "admitting") continue
+    if (next.decoded === undefined) return
+    const { decoded } = next
+    if (next.admitted) continue
+    next.admitted = true
+    admitDecoded(s, next, next.run, decoded)
   }
-  run.params = decoded.right
-  admit(s, run, call, confirmed)
+}
+
+const admitDecoded = (s: State, call: Call, run: Run, decoded: Decoded): void => {
+  if (Either.isLeft(decoded.params)) {
+    leave(s, run)
+    return refuse(s, call, invalidArguments(run.tool.name, describeIssue(decoded.params.left)))
+  }
+  run.params = decoded.params.right
+  admit(s, run, call, decoded.confirmed)
 }
 
 // ---------------------------------------------------------------------------------------------------------- admission
@@ -228,7 +258,16 @@ const admit = (s: State, run: Run, call: Call, confirmed: boolean): void => {
   const { policy } = run.tool
   if (policy._tag === "Mode" && policy.mode === "allow" && s.admissions.size === 0) return start(s, run)
   const key = policy.scope === "name" ? run.tool.name : `${run.tool.name}\u0000${argsKey(run)}`
-  const admission: Admission = { key, run, call, confirmed, asked: [], replacing: undefined, timer: undefined }
+  const admission: Admission = {
+    key,
+    run,
+    call,
+    confirmed,
+    asked: [],
+    replacing: undefined,
+    timer: undefined,
+    fiber: undefined
+  }
   const gate = s.admissions.get(key)
   if (gate !== undefined) {
     gate.queue.push(admission)
@@ -273,8 +312,20 @@ export const policyDecided = (s: State, admission: Admission, decided: Verdict):
   verdict(s, admission, decided)
 }
 
+/** A policy that dies is a defect of the call that it was asked about. */
+export const policyFailed = (s: State, admission: Admission): void => {
+  if (admission.run.phase !== "admitting") return
+  leave(s, admission.run)
+  refuse(s, admission.call, unexpected(admission.run.tool.name))
+  nextAdmission(s, admission)
+}
+
 export const callsOf = (runs: ReadonlyArray<Run>): ReadonlyArray<ToolCall> =>
   runs.flatMap((run) => run.calls.map((call) => call.call))
+
+/** The arguments without the parameters that are ours. */
+export const shownArguments = (call: Call): unknown =>
+  call.tool === undefined ? call.call.arguments : stripAdded(call.tool, call.call.arguments as Record<string, unknown>)
 
 const duplicateText = (s: State, admission: Admission, name: "duplicateReject" | "duplicateConfirm"): string => {
   const { call } = admission
@@ -283,7 +334,7 @@ const duplicateText = (s: State, admission: Admission, name: "duplicateReject" |
     .flatMap((run) => run.calls)
     .map((other) => {
       const hint = offered && mayBeCancelled(other) === undefined ? `; ${cancelTaskName} can stop it` : ""
-      return `Call ${other.callId} with ${JSON.stringify(other.call.arguments)}${hint}.`
+      return `Call ${other.callId} with ${JSON.stringify(shownArguments(other))}${hint}.`
     })
     .join(" ")
   return render(s, promptsOf(call), name, {
@@ -364,7 +415,8 @@ const join = (s: State, call: Call, own: Run, other: Run): void => {
   leave(s, own)
   call.run = other
   other.calls.push(call)
-  if (other.updated) updateCall(s, call, other.lastUpdate, other.lastTemplate, "when-idle")
+  if (other.updated) updateCall(s, call, other.lastUpdate, other.lastIsText, other.lastTemplate, "when-idle")
+  leaveTurn(s, call)
 }
 
 // ---------------------------------------------------------------------------------------------------------- the run
@@ -373,11 +425,7 @@ const start = (s: State, run: Run): void => {
   if (run.phase !== "admitting") return
   const { executor } = run.tool
   if (run.tool.kind !== "companion") {
-    for (const call of run.calls) {
-      const asked = isRecord(call.call.arguments) && call.call.arguments[backgroundParameter] === true
-      if (asked && run.tool.added.includes(backgroundParameter)) release(s, call, "model")
-      else if (run.tool.releaseAfter === 0) release(s, call, "timer")
-    }
+    for (const call of run.calls) leaveTurn(s, call)
     if (executor.active >= executor.limit) {
       run.phase = "queued"
       executor.queue.push(run)
@@ -386,6 +434,15 @@ const start = (s: State, run: Run): void => {
     executor.active++
   }
   begin(s, run)
+}
+
+/** A call that is in the background from its start (rule U9). */
+const leaveTurn = (s: State, call: Call): void => {
+  const { tool } = call
+  if (tool === undefined) return
+  const asked = isRecord(call.call.arguments) && call.call.arguments[backgroundParameter] === true
+  if (asked && tool.added.includes(backgroundParameter)) release(s, call, "model")
+  else if (tool.releaseAfter === 0) release(s, call, "timer")
 }
 
 const begin = (s: State, run: Run): void => {
@@ -448,6 +505,7 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
   if (!admitting) return
   for (const gate of Array.from(s.admissions.values())) {
     if (gate.current?.run === run) {
+      command(s, { _tag: "StopPolicy", admission: gate.current })
       gate.current.timer = stopTimer(s, gate.current.timer)
       gate.current.replacing = undefined
       nextAdmission(s, gate.current)
@@ -483,8 +541,12 @@ export const update = (s: State, run: Run, message: unknown, options: UpdateOpti
   run.updated = true
   run.lastUpdate = json
   run.lastTemplate = options?.template
+  const plain = typeof message === "string"
+  run.lastIsText = plain
   for (const call of run.calls) {
-    if (call.state._tag !== "Ended") updateCall(s, call, json, options?.template, options?.delivery ?? "when-idle")
+    if (call.state._tag !== "Ended") {
+      updateCall(s, call, json, plain, options?.template, options?.delivery ?? "when-idle")
+    }
   }
   for (const filler of s.fillers) {
     if (filler.call.run === run) filler.timer = stopTimer(s, filler.timer)
@@ -495,11 +557,12 @@ const updateCall = (
   s: State,
   call: Call,
   message: unknown,
+  isText: boolean,
   template: Template<any> | undefined,
   mode: Delivery["mode"]
 ): void => {
   const value =
-    typeof message === "string"
+    isText && typeof message === "string"
       ? render(s, promptsOf(call), "update", { toolName: call.call.name, callId: call.callId, message }, template)
       : message
   if (call.output === undefined) {
@@ -507,7 +570,7 @@ const updateCall = (
     goBackground(s, call, { value, isError: false, reply: mode !== "silent" }, "update")
     return
   }
-  const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`)
+  const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
   emit(s, { _tag: "ToolCallUpdated", id, callId: call.callId, message })
   Replies.accept(s, {
     id,
@@ -567,8 +630,7 @@ const settleWith = (s: State, call: Call, outcome: Outcome): void => {
       return settle(s, call, { status: "error", value: outcome.output, isError: true, nothing: false, reply: true })
     case "Interrupted": {
       if (outcome.reason === "timeout") {
-        const seconds = (call.tool?.timeout ?? 0) / 1000
-        const value = `${call.call.name} was stopped: it took longer than its time limit of ${seconds} seconds.`
+        const value = timedOut(call.call.name, call.tool?.timeout ?? 0)
         return settle(s, call, { status: "error", value, isError: true, nothing: false, reply: true })
       }
       const value = ended(s, call, outcome.reason)
@@ -583,7 +645,7 @@ const settle = (s: State, call: Call, end: Settlement): void => {
   const inline = call.output === undefined
   call.state = { _tag: "Ended", status: end.status }
   s.calls.delete(call.callId)
-  const id = inline ? call.callId : History.reserveCallId(s, `${call.callId}_final`)
+  const id = inline ? call.callId : History.reserveCallId(s, `${call.callId}_final`, "pair")
   emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value })
   if (inline) {
     call.output = { value: end.value, isError: end.isError, reply: end.reply }
@@ -629,9 +691,14 @@ export const mayBeCancelled = (call: Call): string | undefined => {
 export const cancel = (s: State, callId: string): Run | string => {
   const call = s.calls.get(callId)
   if (call === undefined) {
-    return s.callIds.has(callId) ? `Call ${callId} has already ended.` : `There is no call with the id "${callId}".`
+    const known = s.callIds.get(callId)
+    return known === "call"
+      ? `Call ${callId} has already ended.`
+      : known === "pair"
+        ? `There is no call with the id "${callId}": that is a report of another call.`
+        : `There is no call with the id "${callId}".`
   }
-  const reason = mayBeCancelled(call)
+  const reason = mayBeCancelled(call) ?? call.run?.calls.map(mayBeCancelled).find((text) => text !== undefined)
   if (reason !== undefined) return reason
   const run = call.run as Run
   stop(s, run, "cancelled")

@@ -170,6 +170,7 @@ export class HandlerContext implements TaskFinisher {
           step: 0,
           timer: undefined,
           speech: undefined,
+          due: false,
           ended: false
         }
         return Effect.acquireUseRelease(

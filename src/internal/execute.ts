@@ -13,7 +13,18 @@ import { type Executed, ToolError } from "../AsyncTool.js"
 import { RunContext, type Service } from "../RunContext.js"
 import type { SpeechHandle } from "../SpeechHandle.js"
 import { isRecord, toJson } from "./json.js"
-import { codecOf, describeIssue, invalidArguments, type RefusedResult, unexpected, work } from "./tool.js"
+import { millisOf } from "./scope.js"
+import type { Outcome } from "./state.js"
+import {
+  codecOf,
+  describeIssue,
+  invalidArguments,
+  optionsOf,
+  type RefusedResult,
+  timedOut,
+  unexpected,
+  work
+} from "./tool.js"
 
 const closed = Effect.suspend(() => Effect.fail(new SessionClosed()))
 
@@ -53,7 +64,7 @@ export const execute = (
   Effect.contextWithEffect((context: Context.Context<any>) => {
     const updates: Array<unknown> = []
     const fail = (output: unknown): Executed => ({ output, isError: true, updates })
-    const tool = toolkit.tools[call.name]
+    const tool = Object.hasOwn(toolkit.tools, call.name) ? toolkit.tools[call.name] : undefined
     if (tool === undefined) {
       return Effect.succeed(
         fail(`There is no tool "${call.name}". The tools are: ${Object.keys(toolkit.tools).join(", ")}.`)
@@ -84,28 +95,38 @@ export const execute = (
     if (!isRecord(call.arguments)) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are not a JSON object")))
     }
-    return Effect.matchEffect(codec.decode(call.arguments), {
-      onFailure: (issue) => Effect.succeed(fail(invalidArguments(call.name, describeIssue(issue)))),
-      onSuccess: (params) =>
-        work(call.name, handler.handler, codec, params).pipe(
-          Effect.map(
-            (outcome): Executed =>
-              outcome._tag === "Success"
-                ? { output: outcome.output, isError: false, updates }
-                : outcome._tag === "Failure"
-                  ? fail(outcome.output)
-                  : { output: undefined, isError: false, updates }
-          ),
-          Effect.catchAllCause((cause) =>
-            Cause.isInterruptedOnly(cause)
-              ? Effect.interrupt
-              : Effect.as(logDefect(call.name, cause), fail(unexpected(call.name)))
-          )
-        )
-    }).pipe(
+    const timeout = millisOf(optionsOf(tool).timeout)
+    const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(call.arguments), {
+      onFailure: (issue) => Effect.succeed(failed(invalidArguments(call.name, describeIssue(issue)))),
+      onSuccess: (params) => work(call.name, handler.handler, codec, params)
+    })
+    const limited =
+      timeout === undefined
+        ? run
+        : Effect.timeoutTo(run, {
+            duration: timeout,
+            onTimeout: () => failed(timedOut(call.name, timeout)),
+            onSuccess: (outcome) => outcome
+          })
+    return limited.pipe(
+      Effect.map(
+        (outcome): Executed =>
+          outcome._tag === "Success"
+            ? { output: outcome.output, isError: false, updates }
+            : outcome._tag === "Failure"
+              ? fail(outcome.output)
+              : { output: undefined, isError: false, updates }
+      ),
+      Effect.catchAllCause((cause) =>
+        Cause.isInterruptedOnly(cause)
+          ? Effect.interrupt
+          : Effect.as(logDefect(call.name, cause), fail(unexpected(call.name)))
+      ),
       Effect.provide(Context.add(Context.merge(handler.context, context), RunContext, service) as Context.Context<any>)
     )
   })
+
+const failed = (output: string): Outcome => ({ _tag: "Failure", output })
 
 const logDefect = (name: string, cause: Cause.Cause<RefusedResult>): Effect.Effect<void> => {
   const refused = Cause.failureOption(cause)

@@ -68,7 +68,7 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
       }
     } else if (item._tag === "FunctionCallOutput") {
       taken = { ...item, callId: renamed.get(item.callId) ?? item.callId }
-      s.callIds.add(taken.callId)
+      if (!s.callIds.has(taken.callId)) s.callIds.set(taken.callId, "call")
     }
     s.history.push(taken)
     s.historySeqs.push(++s.seq)
@@ -78,7 +78,7 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
 }
 
 /** Reserves a call id: the wanted one, or the first free `<id>_<n>` (rule T11). */
-export const reserveCallId = (s: State, wanted: string): string => {
+export const reserveCallId = (s: State, wanted: string, kind: "call" | "pair" = "call"): string => {
   let id = wanted
   if (s.callIds.has(id)) {
     let n = s.nextSuffix.get(wanted) ?? 1
@@ -86,6 +86,6 @@ export const reserveCallId = (s: State, wanted: string): string => {
     s.nextSuffix.set(wanted, n + 1)
     id = `${wanted}_${n}`
   }
-  s.callIds.add(id)
+  s.callIds.set(id, kind)
   return id
 }

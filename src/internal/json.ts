@@ -1,8 +1,6 @@
 /**
  * JSON values: what the history may hold, and a canonical text by which arguments are compared.
  */
-import * as Inspectable from "effect/Inspectable"
-
 const maxDepth = 256
 
 const notJson = Symbol()
@@ -18,6 +16,7 @@ const copy = (value: unknown, depth: number): unknown => {
       if (value === null) return null
       if (depth > maxDepth) return notJson
       if (typeof (value as any).toJSON === "function") return copy((value as any).toJSON(), depth + 1)
+      if (value instanceof Error) return notJson
       if (Array.isArray(value)) {
         const out = new Array<unknown>(value.length)
         for (let i = 0; i < value.length; i++) {
@@ -58,17 +57,29 @@ export const toJson = (value: unknown): unknown => {
   return toText(value)
 }
 
+/** Text for what JSON cannot carry. It reads the value with care, and never throws. */
 export const toText = (value: unknown): string => {
   try {
-    return value instanceof Error
-      ? value.message
-      : typeof value === "object" && value !== null && !(value instanceof Map) && !(value instanceof Set)
-        ? Inspectable.toStringUnknown(value)
-        : value instanceof Map || value instanceof Set
-          ? Inspectable.toStringUnknown(Array.from(value))
-          : String(value)
+    if (value instanceof Error) return value.message
+    if (typeof value !== "object" || value === null) return String(value)
+    const shown = value instanceof Map || value instanceof Set ? Array.from(value) : value
+    const open = new Set<unknown>()
+    const show = (part: unknown, depth: number): unknown => {
+      if (typeof part !== "object" || part === null) {
+        return typeof part === "string" || typeof part === "boolean" || part === null ? part : String(part)
+      }
+      if (part instanceof Error) return part.message
+      if (depth > 16 || open.has(part)) return "…"
+      open.add(part)
+      const out = Array.isArray(part)
+        ? part.map((inner) => show(inner, depth + 1))
+        : Object.fromEntries(Object.entries(part).map(([key, inner]) => [key, show(inner, depth + 1)]))
+      open.delete(part)
+      return out
+    }
+    return JSON.stringify(show(shown, 0))
   } catch {
-    return Object.prototype.toString.call(value)
+    return "(a value that cannot be shown)"
   }
 }
 

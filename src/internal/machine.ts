@@ -14,6 +14,7 @@ import {
   type Call,
   command,
   currentAgent,
+  type Delivery,
   emit,
   type Filler,
   type FloorRequest,
@@ -31,10 +32,11 @@ import {
   type TextEntry,
   type Timer,
   type ToolChoice,
-  wake
+  wake,
+  wakeAll
 } from "./state.js"
 
-export { commit, decodedArguments, policyDecided, runEnded, update } from "./calls.js"
+export { commit, decodedArguments, policyDecided, policyFailed, runEnded, update } from "./calls.js"
 
 // ---------------------------------------------------------------------------------------------------- from a program
 
@@ -102,8 +104,10 @@ export const releaseUserTurn = (s: State): void => {
   if (--s.userClaims === 0 && s.phase !== "closed") emit(s, { _tag: "UserStateChanged", state: "listening" })
 }
 
-export const addIdleWaiter = (s: State, waiter: IdleWaiter): void => {
-  s.idleWaiters.add(waiter)
+export const addIdleWaiter = (s: State, waiter: Omit<IdleWaiter, "leaving">): IdleWaiter => {
+  const added: IdleWaiter = { ...waiter, leaving: s.switching !== undefined }
+  s.idleWaiters.add(added)
+  return added
 }
 
 export const runningTools = (s: State): ReadonlyArray<RunningTool> => {
@@ -163,7 +167,7 @@ export const part = (s: State, step: Step, p: Part): void => {
       return Speech.advance(s, step)
     }
     case "tool-call": {
-      if (p.providerExecuted === true) Calls.providerExecuted(step, p, s)
+      if (p.providerExecuted === true) Calls.providerExecuted(s, step, p)
       else Calls.requested(s, step, p)
       return Speech.advance(s, step)
     }
@@ -171,7 +175,7 @@ export const part = (s: State, step: Step, p: Part): void => {
       if (p.providerExecuted !== true) return
       step.entries.push({
         _tag: "Result",
-        callId: p.id,
+        callId: step.providerCalls.get(p.id) ?? p.id,
         name: p.name,
         output: p.result,
         isError: p.isFailure
@@ -277,7 +281,7 @@ export const releaseFloor = (s: State, call: Call): void => {
 }
 
 export const startFiller = (s: State, filler: Filler): void => {
-  s.fillers.add(filler)
+  if (!filler.call.step.speech.interrupted) s.fillers.add(filler)
 }
 
 export const endFiller = (s: State, filler: Filler): void => {
@@ -293,6 +297,7 @@ export const endFiller = (s: State, filler: Filler): void => {
 }
 
 export const sayFiller = (s: State, filler: Filler, text: string | undefined): void => {
+  filler.due = false
   if (filler.ended || s.phase !== "open") return
   filler.step++
   if (text !== undefined && text !== "") {
@@ -313,7 +318,8 @@ export const sayFiller = (s: State, filler: Filler, text: string | undefined): v
 
 /** Claims the one hand-off of a step, or the one that waits for idle (rule S5). */
 export const claimHandoff = (s: State, call: Call): "inline" | "idle" | undefined => {
-  if (s.phase !== "open" || s.handoff !== undefined || s.switching || call.state._tag === "Ended") return undefined
+  if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined || call.state._tag === "Ended")
+    return undefined
   if (call.state._tag !== "Inline") return "idle"
   if (call.step.handoff) return undefined
   call.step.handoff = true
@@ -326,7 +332,7 @@ export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): v
 
 /** The new agent has been built; it takes over at the right moment (rule S4). */
 export const requestHandoff = (s: State, handoff: Handoff): boolean => {
-  if (s.phase !== "open" || s.handoff !== undefined || s.switching) return false
+  if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined) return false
   s.handoff = handoff
   return true
 }
@@ -342,7 +348,9 @@ const handoffIsDue = (s: State, handoff: Handoff): boolean => {
 /** The talk must not stall for a call that the old agent still has to finish. */
 const releaseOthers = (s: State, call: Call): boolean => {
   for (const other of call.step.calls) {
-    if (other !== call && other.run !== undefined) leaveBehind(s, other.run)
+    if (other.run !== undefined && other.run !== call.run && other.run.owner === currentAgent(s)) {
+      leaveBehind(s, other.run)
+    }
   }
   return call.recorded
 }
@@ -350,9 +358,14 @@ const releaseOthers = (s: State, call: Call): boolean => {
 /** What becomes of a run whose agent leaves (rules S2b, S2c). Its inline calls leave the turn. */
 const leaveBehind = (s: State, run: Run): void => {
   const how = onHandoff(run)
-  if (how === "promote") run.owner = undefined
+  if (how === "promote") toSession(run)
   else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
   for (const call of run.calls) Calls.release(s, call, "timer")
+}
+
+const toSession = (run: Run): void => {
+  for (const call of run.calls) if (call.owner === run.owner) call.owner = undefined
+  run.owner = undefined
 }
 
 const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
@@ -360,14 +373,15 @@ const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
 
 const beginHandoff = (s: State, handoff: Handoff): void => {
   s.handoff = undefined
-  s.switching = true
+  s.switching = ++s.seq
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
   command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
 }
 
 /** `onExit` has run: the new agent is the current one. */
 export const enterAgent = (s: State, handoff: Handoff): void => {
-  s.switching = false
+  s.switching = undefined
+  wakeAll(s, s.handoffWaiters)
   if (s.phase !== "open") {
     command(s, { _tag: "CloseAgent", activity: handoff.to })
     if (handoff.resume !== undefined) {
@@ -382,10 +396,11 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
   from.state = "ended"
   begin(s, to, from)
   const asked = handoff.call?.run
-  if (asked !== undefined) asked.owner = undefined
+  if (asked !== undefined) toSession(asked)
   for (const run of Array.from(s.runs)) {
     if (run.owner === from && run !== asked) leaveBehind(s, run)
   }
+  for (const call of s.calls.values()) if (call.owner === from) Calls.release(s, call, "timer")
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   Replies.dropPending(
     s,
@@ -416,7 +431,7 @@ export const startSession = (s: State, first: Activity): void => {
 }
 
 export const startTask = (s: State, to: Activity): boolean => {
-  if (s.phase !== "open" || s.switching) return false
+  if (s.phase !== "open" || s.switching !== undefined) return false
   const from = currentAgent(s)
   from.state = "paused"
   s.agents.push(to)
@@ -448,6 +463,8 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   const back = s.agents[s.agents.length - 1]
   if (task?.task === undefined || back === undefined) return
   task.state = "ended"
+  s.switching = undefined
+  wakeAll(s, s.handoffWaiters)
   for (const speech of Array.from(s.speeches)) {
     if (speech.agent !== task) continue
     if (speech.state === "queued" && speech.step === undefined) {
@@ -501,6 +518,7 @@ export const timerFired = (s: State, timer: Timer): void => {
       return Calls.replaceTimedOut(s, kind.admission)
     case "Filler": {
       kind.filler.timer = undefined
+      kind.filler.due = true
       return command(s, { _tag: "SayFiller", filler: kind.filler })
     }
     case "Drain":
@@ -516,7 +534,6 @@ export const timerFired = (s: State, timer: Timer): void => {
 export const close = (s: State): void => {
   if (s.phase !== "open") return
   s.phase = "closing"
-  const asleep = s.switching
   s.handoff = undefined
   for (const filler of Array.from(s.fillers)) endFiller(s, filler)
   for (const speech of Array.from(s.speeches)) {
@@ -526,6 +543,7 @@ export const close = (s: State): void => {
   for (const request of s.floorRequests.splice(0)) wake(s, () => request.resume(false))
   for (const waiter of s.idleWaiters) wake(s, () => waiter.resume(false))
   s.idleWaiters.clear()
+  wakeAll(s, s.handoffWaiters)
   endTasks(s, { _tag: "SessionClosed" })
   for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
   Replies.dropPending(s, Array.from(s.pending))
@@ -535,7 +553,7 @@ export const close = (s: State): void => {
     if (resume !== undefined) wake(s, () => resume(true))
   }
   s.jobs.clear()
-  if (asleep) s.switching = false
+  s.switching = undefined
   if (s.runs.size === 0) return
   if (s.options.drainTimeout === 0) drainTimedOut(s)
   else if (Number.isFinite(s.options.drainTimeout)) {
@@ -547,6 +565,8 @@ const mayBeCut = (run: Run): boolean => Calls.isCompanion(run.tool) || Calls.may
 
 const drainTimedOut = (s: State): void => {
   for (const run of Array.from(s.runs)) {
+    // past its point of no return: what it ends with is recorded
+    if (run.committed) continue
     if (s.options.drainTimeout > 0) {
       command(s, {
         _tag: "Log",
@@ -580,7 +600,7 @@ const giveUp = (s: State): void => {
  * the handler of an inline call the waiting of its own turn, and its own hold of the floor, do not count.
  */
 export const isIdle = (s: State, caller: Call | undefined): boolean => {
-  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.switching) return false
+  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.switching !== undefined) return false
   if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
     return false
   const own = caller !== undefined && caller.state._tag === "Inline" ? caller.step.speech : undefined
@@ -590,6 +610,10 @@ export const isIdle = (s: State, caller: Call | undefined): boolean => {
   }
   return true
 }
+
+/** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
+const isSilent = (s: State): boolean =>
+  s.mouth === undefined && s.userClaims === 0 && !Array.from(s.speeches).some((speech) => mayGoOn(s, speech))
 
 /** Is this call the one that holds the floor, or does it work for a task that runs under that hold? */
 const within = (s: State, call: Call, holder: Call): boolean => {
@@ -618,7 +642,7 @@ export const pump = (s: State): void => {
     break
   }
   for (const waiter of Array.from(s.idleWaiters)) {
-    if (isIdle(s, waiter.caller)) {
+    if (isIdle(s, waiter.caller) || (waiter.leaving && isSilent(s))) {
       s.idleWaiters.delete(waiter)
       wake(s, () => waiter.resume(true))
     }
@@ -640,12 +664,16 @@ const finishSteps = (s: State): boolean => {
     const step = speech.step
     if (speech.state !== "waiting" || step === undefined || !Speech.stepIsDone(step)) continue
     // the rest of the turn is the new agent's
-    if (s.switching || (s.handoff?.when === "inline" && s.handoff.call?.step === step)) continue
+    if (!mayGoOn(s, speech) || (s.handoff?.when === "inline" && s.handoff.call?.step === step)) continue
     finishStep(s, speech, step)
     return true
   }
   return false
 }
+
+/** While an agent leaves, only its last words are spoken: what `onExit` says and asks for. */
+const mayGoOn = (s: State, speech: SpeechState): boolean =>
+  s.switching === undefined || speech.source === "say" || (speech.seq > s.switching && !speech.userTurn)
 
 /** Every call of the step has its output: the model goes on, or the turn is over. */
 const finishStep = (s: State, speech: SpeechState, step: Step): void => {
@@ -673,41 +701,50 @@ const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
 
 const giveMouth = (s: State): boolean => {
   if (s.mouth !== undefined) return false
-  const i = s.queue.findIndex((speech) => isActive(speech) && (!s.switching || speech.source === "say"))
+  const i = s.queue.findIndex((speech) => isActive(speech) && mayGoOn(s, speech))
   const speech = s.queue[i]
   if (speech === undefined) return false
   s.queue.splice(i, 1)
   s.mouth = speech
   speech.state = "holding"
   speech.spoke = false
+  for (const filler of s.fillers) filler.timer = stopTimer(s, filler.timer)
   Speech.startStep(s, speech, toolChoiceFor(s, speech), speech.instructions)
   return true
 }
 
 const startHandoff = (s: State): boolean => {
   const handoff = s.handoff
-  if (handoff === undefined || s.switching || !handoffIsDue(s, handoff)) return false
+  if (handoff === undefined || s.switching !== undefined || !handoffIsDue(s, handoff)) return false
   beginHandoff(s, handoff)
   return true
 }
 
+/** A task that is done leaves like any agent: its `onExit` runs while it is still the current one. */
 const endFinishedTask = (s: State): boolean => {
-  if (!taskIsDone(s)) return false
-  endTask(s, { _tag: "Declined", reason: "the task has ended" })
+  if (s.switching !== undefined || !taskIsDone(s)) return false
+  s.switching = ++s.seq
+  command(s, { _tag: "LeaveAgent", handoff: undefined, from: currentAgent(s) })
   return true
+}
+
+/** The `onExit` of a task has run. */
+export const exitTask = (s: State, task: Activity): void => {
+  if (s.phase !== "open" || currentAgent(s) !== task) return
+  endTask(s, { _tag: "Declined", reason: "the task has ended" })
 }
 
 /** An update that interrupts: it breaks neither a user's turn nor a held floor (rule U7). */
 const startUrgentReply = (s: State): boolean => {
-  if (s.userClaims > 0 || s.floors.length > 0 || s.switching) return false
-  const agent = currentAgent(s)
-  const urgent = s.pending.filter((delivery) => delivery.mode === "interrupt" && Replies.target(s, delivery) === agent)
+  if (s.userClaims > 0 || s.switching !== undefined) return false
+  const may = deliverable(s)
+  const urgent = s.pending.filter((delivery) => delivery.mode === "interrupt" && may(delivery))
   if (urgent.length === 0) return false
   const speaking = s.mouth
   if (speaking !== undefined) {
     const fresh = urgent.some((delivery) => !delivery.cutTried)
     for (const delivery of urgent) delivery.cutTried = true
-    if (!fresh || !speaking.allowInterruptions || (speaking.userTurn && !speaking.spoke)) return false
+    if (!fresh || !speaking.allowInterruptions || isAboutToAnswer(speaking)) return false
     interrupt(s, speaking)
     return true
   }
@@ -715,13 +752,31 @@ const startUrgentReply = (s: State): boolean => {
   return true
 }
 
+/** The user, or a tool, waits for its first word: to cut it now would lose the answer. */
+const isAboutToAnswer = (speech: SpeechState): boolean =>
+  !speech.spoke && (speech.userTurn || speech.reply !== undefined)
+
 const startReply = (s: State): boolean => {
-  if (s.pending.length === 0 || !isIdle(s, undefined)) return false
+  if (s.pending.length === 0 || !isIdle(s, s.floors[s.floors.length - 1]?.call)) return false
   return formReply(s, false)
 }
 
+/**
+ * What may be voiced now: all that is the current agent's. While the floor is held, only what the call that holds it
+ * reports, and the calls of the task that it runs.
+ */
+const deliverable = (s: State): ((delivery: Delivery) => boolean) => {
+  const agent = currentAgent(s)
+  const holder = s.floors[s.floors.length - 1]?.call
+  return (delivery) =>
+    Replies.target(s, delivery) === agent &&
+    (holder === undefined ||
+      delivery.call.run === holder.run ||
+      (agent.task?.call === holder && delivery.call.owner === agent))
+}
+
 const formReply = (s: State, urgent: boolean): boolean => {
-  const reply = Replies.take(s)
+  const reply = Replies.take(s, deliverable(s))
   if (reply === undefined) return false
   const agent = currentAgent(s)
   const prompts = Replies.promptsOf((reply.items[0] as (typeof reply.items)[number]).call, agent)
@@ -751,7 +806,11 @@ const grantFloor = (s: State): boolean => {
       holder.depth++
     } else {
       if (!isIdle(s, call)) continue
-      if (s.pending.some((d) => isDeliverable(s, d) && (d.call === call || d.seq < request.seq)) && canDeliver(s)) {
+      if (
+        s.floors.length === 0 &&
+        isIdle(s, undefined) &&
+        s.pending.some((d) => Replies.target(s, d) === currentAgent(s) && (d.call === call || d.seq < request.seq))
+      ) {
         continue
       }
       s.floors.push({ call, depth: 1 })
@@ -763,12 +822,8 @@ const grantFloor = (s: State): boolean => {
   return false
 }
 
-const isDeliverable = (s: State, delivery: State["pending"][number]): boolean =>
-  Replies.target(s, delivery) === currentAgent(s)
-
-const canDeliver = (s: State): boolean => isIdle(s, undefined)
-
 const dwell = (s: State, filler: Filler): void => {
+  if (filler.due) return
   const idle = filler.speech === undefined && isIdle(s, filler.call)
   if (!idle) filler.timer = stopTimer(s, filler.timer)
   else if (filler.timer === undefined && filler.step < filler.maxSteps) {

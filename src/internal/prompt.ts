@@ -44,6 +44,13 @@ export const frame = (text: string): string =>
 
 const defaultNote = "It is your turn to speak."
 
+const beginNote = "The conversation begins with you."
+
+const assistantBegins = (items: ReadonlyArray<ChatItem>): boolean => {
+  const first = items.find((item) => item._tag !== "AgentHandoff" && item._tag !== "Reasoning")
+  return first !== undefined && (first._tag !== "Message" || first.role === "assistant")
+}
+
 const ours = "effect-meantime"
 
 /** The provider's metadata, without ours. */
@@ -131,6 +138,8 @@ export const build = (view: View): Prompt.Prompt => {
   if (cache !== undefined) cache.items = until
   const messages: Array<Prompt.Message> =
     view.instructions === undefined ? [] : [Prompt.makeMessage("system", { content: view.instructions })]
+  // some providers refuse a conversation that the assistant begins
+  if (view.request === true && assistantBegins(items)) new Builder(messages).user(frame(beginNote))
   const builder = new Builder(cache === undefined ? messages : messages.concat(settled.messages))
   convert(builder, view, until, items.length)
   builder.flush()

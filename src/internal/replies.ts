@@ -46,8 +46,8 @@ const pairMetadata = (metadata: Record<string, unknown> | undefined): Record<str
   return Object.keys(out).length > 0 ? out : undefined
 }
 
-/** Who voices a delivery: the owner of its run, or whoever is current for what belongs to the session (rule D7). */
-export const target = (s: State, delivery: Delivery): Activity => delivery.call.run?.owner ?? currentAgent(s)
+/** Who voices a delivery: the owner of its call, or whoever is current for what belongs to the session (rule D7). */
+export const target = (s: State, delivery: Delivery): Activity => delivery.call.owner ?? currentAgent(s)
 
 /** A delivery exists from here on: it waits, and the oldest waiting update of its call may have to go (rule U6). */
 export const accept = (s: State, delivery: Delivery): void => {
@@ -152,12 +152,12 @@ export const silentShown = (s: State): void => {
 }
 
 /**
- * Takes from the queue what one reply can cover now: all that waits for the current agent and has the reply templates
- * of the first (rule D1).
+ * Takes from the queue what one reply can cover now: of all that may be voiced, what has the reply templates of the
+ * first (rule D1).
  */
-export const take = (s: State): Reply | undefined => {
+export const take = (s: State, may: (delivery: Delivery) => boolean): Reply | undefined => {
   const agent = currentAgent(s)
-  const mine = s.pending.filter((delivery) => target(s, delivery) === agent)
+  const mine = s.pending.filter(may)
   const first = mine[0]
   if (first === undefined) return undefined
   const prompts = promptsOf(first.call, agent)

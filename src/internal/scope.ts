@@ -9,6 +9,10 @@ import type * as Toolkit from "@effect/ai/Toolkit"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as FiberRefs from "effect/FiberRefs"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
@@ -37,6 +41,12 @@ import {
 
 export type AnyContext = Context.Context<any>
 
+/** What the fibers of a scope run in. */
+export interface Environment {
+  readonly context: AnyContext
+  readonly fiberRefs: FiberRefs.FiberRefs
+}
+
 /** Milliseconds; none for an infinite duration: it starts no timer. */
 export const millisOf = (duration: Duration.DurationInput | undefined): number | undefined => {
   if (duration === undefined) return undefined
@@ -55,19 +65,31 @@ const makeExecutor = (id: string, activity: Activity | undefined, limit: number 
 /** The first layer is the innermost: what it needs comes from the ones behind it. */
 const provideLayers = (
   layers: ReadonlyArray<Layer.Layer<any, never, any>>,
-  outer: AnyContext,
+  outer: Environment,
   scope: Scope.Scope
-): Effect.Effect<AnyContext> =>
-  Effect.reduce(layers.toReversed(), outer, (context, layer) =>
-    Effect.map(Effect.provide(Layer.buildWithScope(layer, scope), context), (built) => Context.merge(context, built))
+): Effect.Effect<Environment> => {
+  if (layers.length === 0) return Effect.succeed({ context: outer.context, fiberRefs: outer.fiberRefs })
+  const build = Effect.reduce(layers.toReversed(), outer.context, (context, layer) =>
+    Effect.map(
+      Effect.provide(Layer.buildWithScope(layer, scope), context),
+      (built): AnyContext => Context.merge(context, built)
+    )
   )
+  // in a fiber of its own: layers may set FiberRefs, which hold in the scope and nowhere else
+  return Effect.setFiberRefs(outer.fiberRefs).pipe(
+    Effect.zipRight(build),
+    Effect.zipWith(Effect.getFiberRefs, (context, fiberRefs): Environment => ({ context, fiberRefs })),
+    Effect.fork,
+    Effect.flatMap((fiber) => Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))),
+    Effect.flatten
+  )
+}
 
 // ------------------------------------------------------------------------------------------------------------- tools
 
-interface Place {
+interface Place extends Environment {
   /** for messages: `agent "travel"`, `toolset "booking"` */
   readonly description: string
-  readonly context: AnyContext
   readonly executor: Executor
   readonly activity: Activity | undefined
   readonly scope: Scope.Scope
@@ -116,6 +138,7 @@ const collectToolset = (
 ): Effect.Effect<Tools> =>
   Effect.gen(function* () {
     let context = outer.context
+    const { fiberRefs } = outer
     if (toolset.onDuplicateCall !== undefined) {
       yield* Effect.logWarning(
         `The option onDuplicateCall of toolset "${toolset.id}" is deprecated: provide DuplicatePolicy.layer to it.`
@@ -131,7 +154,7 @@ const collectToolset = (
       {
         ...outer,
         description: `toolset "${toolset.id}"`,
-        context: yield* provideLayers(toolset.layers, context, outer.scope),
+        ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
         executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
       },
       reserved
@@ -182,6 +205,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       timeout: millisOf(options.timeout),
       added,
       codec: codecOf(tool),
+      fiberRefs: place.fiberRefs,
       context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
       handler: handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`))
     }
@@ -192,7 +216,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
 export const companion = (
   tool: Tool.Any,
   handler: (params: any) => Effect.Effect<unknown, unknown, any>,
-  context: AnyContext
+  { context, fiberRefs }: Environment
 ): BoundTool => ({
   name: tool.name,
   tool,
@@ -207,13 +231,13 @@ export const companion = (
   added: [],
   codec: codecOf(tool),
   context,
+  fiberRefs,
   handler
 })
 
 // ------------------------------------------------------------------------------------------------------------ session
 
-export interface SessionScope {
-  readonly context: AnyContext
+export interface SessionScope extends Environment {
   readonly scope: Scope.CloseableScope
   readonly tools: Tools
   readonly companions: ReadonlyArray<BoundTool>
@@ -224,6 +248,7 @@ const reservedNames = [cancelTaskName, getRunningTasksName]
 
 export const buildSession = (options: {
   readonly context: AnyContext
+  readonly fiberRefs: FiberRefs.FiberRefs
   readonly scope: Scope.CloseableScope
   readonly entries: ReadonlyArray<Entry>
   readonly companions: ReadonlyArray<BoundTool>
@@ -235,6 +260,7 @@ export const buildSession = (options: {
       {
         description: "the session",
         context: options.context,
+        fiberRefs: options.fiberRefs,
         executor: makeExecutor("session", undefined, undefined),
         activity: undefined,
         scope: options.scope,
@@ -248,9 +274,8 @@ export const buildSession = (options: {
 // -------------------------------------------------------------------------------------------------------------- agent
 
 /** What the shell needs of an agent at work. */
-export interface Built {
+export interface Built extends Environment {
   readonly definition: AgentDefinition
-  readonly context: AnyContext
   readonly scope: Scope.CloseableScope
   readonly model: Model
   readonly dropsToolsAtNone: boolean
@@ -290,17 +315,18 @@ export const buildAgent = (options: {
   readonly definition: AgentDefinition
   readonly session: SessionScope
   /** the context to build on: the session's, with what a caller added to it */
-  readonly outer: AnyContext
+  readonly outer: Environment
   readonly task: Task | undefined
   /** the tool `complete` of a task */
-  readonly own: (context: AnyContext) => ReadonlyArray<BoundTool>
+  readonly own: (place: Environment) => ReadonlyArray<BoundTool>
 }): Effect.Effect<Activity> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const { definition, session } = options
-      const scope = yield* Scope.fork(session.scope, "sequential" as any)
+      const scope = yield* Scope.fork(session.scope, ExecutionStrategy.sequential)
       const build = Effect.gen(function* () {
-        const context = yield* provideLayers(definition.layers, options.outer, scope)
+        const place = yield* provideLayers(definition.layers, options.outer, scope)
+        const { context } = place
         const prompts: Prompts = Context.get(context, ToolPrompts)
         const output = Context.get(context, AgentOutput)
         const tools = new Map<string, BoundTool>()
@@ -321,12 +347,12 @@ export const buildAgent = (options: {
           carried: [],
           running: 0
         }
-        const own = options.own(context)
+        const own = options.own(place)
         const agentTools = yield* collect(
           definition.options.tools ?? [],
           {
             description: `${definition._tag === "Agent" ? "agent" : "task"} "${definition.name}"`,
-            context,
+            ...place,
             executor: makeExecutor(definition.name, activity, definition.options.maxConcurrency),
             activity,
             scope,
@@ -343,7 +369,7 @@ export const buildAgent = (options: {
         for (const [name, tool] of tools) wire[name] = tool.wire
         Object.assign(built, {
           definition,
-          context,
+          ...place,
           scope,
           model: yield* modelOf(context),
           dropsToolsAtNone: dropsToolsAtNone(context),
@@ -355,8 +381,6 @@ export const buildAgent = (options: {
         activity.hasCompanions = cancellable
         return activity
       })
-      return yield* restore(build).pipe(
-        Effect.tapErrorCause((cause) => Scope.close(scope, { _tag: "Failure", cause } as any))
-      )
+      return yield* restore(build).pipe(Effect.tapErrorCause((cause) => Scope.close(scope, Exit.failCause(cause))))
     })
   ) as Effect.Effect<Activity>

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
@@ -22,16 +23,25 @@ import type { Agent, Definition as AgentDefinition } from "../Agent.js"
 import { AgentSession, type Options, type ReplyOptions, type Service, SessionClosed } from "../AgentSession.js"
 import { make as makeTool, ToolError } from "../AsyncTool.js"
 import type { Entry } from "../AsyncToolset.js"
-import type { Verdict } from "../DuplicatePolicy.js"
 import { RunContext } from "../RunContext.js"
 import { AlreadyInterrupted, CircularWait, InterruptionDisallowed, type SpeechHandle } from "../SpeechHandle.js"
 import * as Calls from "./calls.js"
 import { HandlerContext, type Host } from "./context.js"
 import * as Events from "./events.js"
 import * as History from "./history.js"
+import { canonical } from "./json.js"
 import * as Machine from "./machine.js"
 import * as PromptBuilder from "./prompt.js"
-import { type AnyContext, buildAgent, buildSession, builtOf, companion, millisOf, type SessionScope } from "./scope.js"
+import {
+  type AnyContext,
+  buildAgent,
+  buildSession,
+  builtOf,
+  companion,
+  type Environment,
+  millisOf,
+  type SessionScope
+} from "./scope.js"
 import type * as State from "./state.js"
 import { make as makeState } from "./state.js"
 import { finishTask } from "./task.js"
@@ -39,7 +49,7 @@ import { type BoundTool, RefusedResult, stripAdded, unexpected, work } from "./t
 
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
-  context: AnyContext,
+  place: Environment,
   onExit?: (exit: Exit.Exit<A, E>) => void
 ) => Fiber.RuntimeFiber<A, E>
 
@@ -115,11 +125,11 @@ class Shell implements Host {
     }
   }
 
-  private readonly fork: Fork = (effect, context, onExit) => {
+  private readonly fork: Fork = (effect, { context, fiberRefs }, onExit) => {
     const fiber = Runtime.runFork(
       Runtime.make({
         context,
-        fiberRefs: this.runtime.fiberRefs,
+        fiberRefs,
         runtimeFlags: this.runtime.runtimeFlags
       }),
       effect as Effect.Effect<any, any>
@@ -157,7 +167,7 @@ class Shell implements Host {
       case "StartTimer": {
         const { timer } = command
         if (timer.cancelled) return
-        timer.fiber = this.fork(Effect.sleep(timer.millis), this.runtime.context, (exit) => {
+        timer.fiber = this.fork(Effect.sleep(timer.millis), this.runtime, (exit) => {
           if (Exit.isSuccess(exit)) this.transact((s) => Machine.timerFired(s, timer))
         })
         return
@@ -168,6 +178,8 @@ class Shell implements Host {
         return this.decode(command.call, command.tool, command.confirmed)
       case "AskPolicy":
         return this.askPolicy(command.admission)
+      case "StopPolicy":
+        return interrupt(command.admission.fiber)
       case "SayFiller": {
         const { filler } = command
         let text: string | undefined
@@ -181,22 +193,24 @@ class Shell implements Host {
       }
       case "LeaveAgent": {
         const { from, handoff } = command
-        const { context, definition } = builtOf(from)
-        this.fork(this.quietly(definition.options.onExit ?? Effect.void, `onExit of ${from.name}`), context, () => {
-          this.transact((s) => Machine.enterAgent(s, handoff))
+        const built = builtOf(from)
+        const leave = this.quietly(built.definition.options.onExit ?? Effect.void, `onExit of ${from.name}`)
+        this.fork(leave, built, () => {
+          this.transact((s) => (handoff === undefined ? Machine.exitTask(s, from) : Machine.enterAgent(s, handoff)))
         })
         return
       }
       case "EnterAgent": {
         const { activity } = command
-        const { context, definition, scope } = builtOf(activity)
-        if (definition.options.onEnter === undefined) return
-        const fiber = this.fork(this.quietly(definition.options.onEnter, `onEnter of ${activity.name}`), context)
-        this.runFork(Scope.addFinalizer(scope, Fiber.interrupt(fiber)))
+        const built = builtOf(activity)
+        const { onEnter } = built.definition.options
+        if (onEnter === undefined) return
+        const fiber = this.fork(this.quietly(onEnter, `onEnter of ${activity.name}`), built)
+        this.runFork(Scope.addFinalizer(built.scope, Fiber.interrupt(fiber)))
         return
       }
       case "CloseAgent": {
-        this.fork(Scope.close(builtOf(command.activity).scope, Exit.void), this.runtime.context, (exit) => {
+        this.fork(Scope.close(builtOf(command.activity).scope, Exit.void), this.runtime, (exit) => {
           if (Exit.isFailure(exit)) this.log("error", "An agent's resources failed to be released.", exit.cause)
         })
         return
@@ -228,14 +242,17 @@ class Shell implements Host {
   // ------------------------------------------------------------------------------------------------------- the calls
 
   private startRun(run: State.Run): void {
-    const { tool } = run
+    const { stop, tool } = run
+    // stopped before it began: nothing of it runs
+    if (stop !== undefined) return this.transact((s) => Machine.runEnded(s, run, { _tag: "Interrupted", reason: stop }))
     const owner = run.calls[0] as State.Call
     const context = Context.add(tool.context, RunContext, new HandlerContext(this, run, owner)) as AnyContext
-    run.fiber = this.fork(work(tool.name, tool.handler, tool.codec, run.params), context, (exit) => {
+    const place = { context, fiberRefs: tool.fiberRefs }
+    run.fiber = this.fork(work(tool.name, tool.handler, tool.codec, run.params), place, (exit) => {
       const outcome = this.outcomeOf(run, exit)
       this.transact((s) => Machine.runEnded(s, run, outcome))
     })
-    // stopped by itself while it started
+    // asked to stop while it started
     if (run.stop !== undefined) interrupt(run.fiber)
   }
 
@@ -263,11 +280,18 @@ class Shell implements Host {
   }
 
   private decode(call: State.Call, tool: BoundTool, confirmed: boolean): void {
-    const decode = tool.codec.decode(stripAdded(tool, call.call.arguments as Record<string, unknown>))
-    this.fork(Effect.either(decode), tool.context, (exit) => {
+    const decode = Effect.gen(function* () {
+      const params = yield* Effect.either(
+        tool.codec.decode(stripAdded(tool, call.call.arguments as Record<string, unknown>))
+      )
+      if (!Calls.needsKey(tool) || Either.isLeft(params)) return { params, key: undefined }
+      const encoded = yield* Effect.option(tool.codec.encodeParams(params.right))
+      return { params, key: Option.isSome(encoded) ? canonical(encoded.value) : undefined }
+    })
+    this.fork(decode, tool, (exit) => {
       if (Exit.isSuccess(exit)) {
-        const decoded = exit.value
-        this.transact((s) => Machine.decodedArguments(s, call, confirmed, decoded))
+        const { key, params } = exit.value
+        this.transact((s) => Machine.decodedArguments(s, call, confirmed, params, key))
         return
       }
       if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", `${tool.name} failed unexpectedly.`, exit.cause)
@@ -283,14 +307,12 @@ class Shell implements Host {
     if (policy._tag !== "Custom") return
     const running = Calls.callsOf(admission.asked)
     const decide = Effect.suspend(() => policy.policy.decide(admission.call.call, running))
-    this.fork(decide, admission.run.tool.context, (exit) => {
-      let verdict: Verdict
-      if (Exit.isSuccess(exit)) verdict = exit.value
-      else {
+    admission.fiber = this.fork(decide, admission.run.tool, (exit) => {
+      if (Exit.isSuccess(exit)) return this.transact((s) => Machine.policyDecided(s, admission, exit.value))
+      if (!Cause.isInterruptedOnly(exit.cause)) {
         this.log("error", `The duplicate policy of ${admission.run.tool.name} failed.`, exit.cause)
-        verdict = { _tag: "Refuse", message: unexpected(admission.run.tool.name) }
       }
-      this.transact((s) => Machine.policyDecided(s, admission, verdict))
+      this.transact((s) => Machine.policyFailed(s, admission))
     })
   }
 
@@ -299,7 +321,8 @@ class Shell implements Host {
   private askModel(step: State.Step): void {
     if (step.closed) return
     const { agent } = step
-    const { context, dropsToolsAtNone, model, toolkit } = builtOf(agent)
+    const built = builtOf(agent)
+    const { dropsToolsAtNone, model, toolkit } = built
     const toolChoice = step.toolChoice === "none" && dropsToolsAtNone ? "auto" : step.toolChoice
     const stream = Effect.suspend(() =>
       Stream.runForEachChunk(model.stream({ prompt: this.prompt(step), toolkit, toolChoice }), (parts) =>
@@ -310,7 +333,7 @@ class Shell implements Host {
         )
       )
     )
-    step.fiber = this.fork(stream, context, (exit) => {
+    step.fiber = this.fork(stream, built, (exit) => {
       if (Exit.isSuccess(exit)) return this.transact((s) => Machine.streamEnded(s, step))
       const failure = Cause.failureOption(exit.cause)
       if (Option.isSome(failure)) {
@@ -375,7 +398,7 @@ class Shell implements Host {
     const read = Stream.runForEach(text, (part) =>
       Effect.sync(() => this.transact((s) => Machine.textRead(s, step, part)))
     )
-    step.fiber = this.fork(read, builtOf(step.agent).context, (exit) => {
+    step.fiber = this.fork(read, builtOf(step.agent), (exit) => {
       if (Exit.isFailure(exit) && !step.closed) this.log("error", "The text to say failed.", exit.cause)
       this.transact((s) => Machine.streamEnded(s, step))
     })
@@ -386,7 +409,7 @@ class Shell implements Host {
   private play(entry: State.TextEntry): void {
     if (entry.step.closed) return
     const before = this.player
-    const { context, output } = builtOf(entry.step.agent)
+    const built = builtOf(entry.step.agent)
     const pull: Effect.Effect<Chunk.Chunk<string>, Option.Option<never>> = Effect.suspend(() => {
       if (entry.unread.length > 0) return Effect.succeed(Chunk.unsafeFromArray(entry.unread.splice(0)))
       if (entry.ended) return Effect.fail(Option.none())
@@ -398,17 +421,13 @@ class Shell implements Host {
       )
     })
     const played = (piece: string) => Effect.sync(() => this.transact((s) => Machine.played(s, entry, piece)))
-    const play = Effect.suspend(() => output.play(Stream.repeatEffectChunkOption(pull), played))
-    const fiber = this.fork(
-      before === undefined ? play : Effect.zipRight(Fiber.await(before), play),
-      context,
-      (exit) => {
-        if (this.player === fiber) this.player = undefined
-        const failed = Exit.isFailure(exit)
-        if (failed && !entry.step.closed) this.log("error", "The output failed while it played.", exit.cause)
-        this.transact((s) => Machine.playEnded(s, entry, failed))
-      }
-    )
+    const play = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
+    const fiber = this.fork(before === undefined ? play : Effect.zipRight(Fiber.await(before), play), built, (exit) => {
+      if (this.player === fiber) this.player = undefined
+      const failed = Exit.isFailure(exit)
+      if (failed && !entry.step.closed) this.log("error", "The output failed while it played.", exit.cause)
+      this.transact((s) => Machine.playEnded(s, entry, failed))
+    })
     entry.fiber = fiber
     this.player = fiber.unsafePoll() === null ? fiber : this.player
     if (entry.step.closed) interrupt(fiber)
@@ -446,7 +465,7 @@ class Shell implements Host {
           return Effect.sync(() => this.transact((s) => Machine.interrupt(s, speech)))
         }),
       wait: Effect.flatMap(callerOf(this), (caller) =>
-        caller !== undefined && caller.step.speech === speech && caller.state._tag === "Inline"
+        speech.state !== "ended" && caller?.step.speech === speech && caller.state._tag === "Inline"
           ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
           : this.waitForSpeech(speech)
       ),
@@ -474,9 +493,9 @@ class Shell implements Host {
   // --------------------------------------------------------------------------------------------------------- agents
 
   readonly buildAgent = (agent: Agent<never>): Effect.Effect<State.Activity> =>
-    this.build(agent as unknown as AgentDefinition, this.scope.context)
+    this.build(agent as unknown as AgentDefinition, this.scope)
 
-  build(definition: AgentDefinition, outer: AnyContext): Effect.Effect<State.Activity> {
+  build(definition: AgentDefinition, outer: Environment): Effect.Effect<State.Activity> {
     return Effect.suspend(() =>
       buildAgent({
         id: `agent_${++this.activities}`,
@@ -499,16 +518,16 @@ class Shell implements Host {
         id: `agent_${++this.activities}`,
         definition,
         session: this.scope,
-        outer: this.scope.context,
+        outer: this.scope,
         task: { call, resume, done: undefined },
-        own: (context) => [
+        own: (place) => [
           companion(
             complete,
             (value) =>
               Effect.flatMap(RunContext, (runContext) =>
                 finishTask(runContext, definition.identity, { _tag: "Completed", value })
               ),
-            context
+            place
           )
         ]
       })
@@ -608,10 +627,10 @@ const makeService = (shell: Shell): Service => {
           Effect.uninterruptibleMask((restore) =>
             Effect.flatMap(
               restore(
-                shell.build(
-                  agent as unknown as AgentDefinition,
-                  Context.merge(caller as Context.Context<any>, shell.scope.context)
-                )
+                shell.build(agent as unknown as AgentDefinition, {
+                  context: Context.merge(caller as Context.Context<any>, shell.scope.context),
+                  fiberRefs: shell.scope.fiberRefs
+                })
               ),
               (to) => {
                 const wait = Effect.async<void, SessionClosed>((resume) => {
@@ -626,9 +645,8 @@ const makeService = (shell: Shell): Service => {
                     )
                     // another hand-off is under way: this one comes after it
                     if (asked) return
-                    if (state.phase !== "open")
-                      resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
-                    else transact((s) => Machine.addIdleWaiter(s, { caller: undefined, resume: attempt }))
+                    if (state.phase === "open") state.handoffWaiters.push(attempt)
+                    else resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
                   }
                   attempt()
                 })
@@ -644,11 +662,12 @@ const makeService = (shell: Shell): Service => {
     waitForIdle: whenOpen(() =>
       Effect.flatMap(callerOf(shell), (caller) =>
         Effect.async<void, SessionClosed>((resume) => {
-          const waiter: State.IdleWaiter = {
-            caller,
-            resume: (idle) => resume(idle ? Effect.void : Effect.fail(new SessionClosed()))
-          }
-          transact((s) => Machine.addIdleWaiter(s, waiter))
+          const waiter = transact((s) =>
+            Machine.addIdleWaiter(s, {
+              caller,
+              resume: (idle) => resume(idle ? Effect.void : Effect.fail(new SessionClosed()))
+            })
+          )
           return Effect.sync(() => state.idleWaiters.delete(waiter))
         })
       )
@@ -698,14 +717,14 @@ const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError
     )
   })
 
-const companions = (shell: Shell, context: AnyContext): ReadonlyArray<BoundTool> => [
+const companions = (shell: Shell, place: Environment): ReadonlyArray<BoundTool> => [
   companion(
     cancelTask,
     ({ call_id }: { readonly call_id: string }) => {
       const name = shell.state.calls.get(call_id)?.call.name
       return Effect.as(cancelTool(shell, call_id), `${name} (${call_id}) was cancelled.`)
     },
-    context
+    place
   ),
   companion(
     getRunningTasks,
@@ -716,12 +735,12 @@ const companions = (shell: Shell, context: AnyContext): ReadonlyArray<BoundTool>
           .map((tool) => ({
             call_id: tool.callId,
             name: tool.name,
-            arguments: tool.arguments,
+            arguments: Calls.shownArguments(shell.state.calls.get(tool.callId) as State.Call),
             started_at: DateTime.formatIso(DateTime.unsafeMake(tool.startedAt)),
             last_update: tool.lastUpdate ?? null
           }))
       ),
-    context
+    place
   )
 ]
 
@@ -750,14 +769,15 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     const scope = yield* Scope.make()
     let started = false
     yield* Effect.addFinalizer(() => (started ? shell.close : Scope.close(scope, Exit.void)))
+    const place = { context, fiberRefs: runtime.fiberRefs }
     shell.scope = yield* buildSession({
-      context,
+      ...place,
       scope,
       entries: options.tools ?? [],
-      companions: companions(shell, context),
+      companions: companions(shell, place),
       releaseAfter: shell.state.options.releaseAfter
     })
-    const first = yield* shell.build(options.agent as unknown as AgentDefinition, shell.scope.context)
+    const first = yield* shell.build(options.agent as unknown as AgentDefinition, shell.scope)
     if (options.history !== undefined) History.restore(shell.state, options.history.items)
     started = true
     shell.transact((s) => Machine.startSession(s, first))

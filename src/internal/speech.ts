@@ -104,6 +104,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     played: false,
     openText: new Map(),
     openReasoning: new Map(),
+    providerCalls: new Map(),
     reasoning: [],
     handoff: false,
     playWaiters: [],

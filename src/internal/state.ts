@@ -4,6 +4,8 @@
  */
 import type * as AiError from "@effect/ai/AiError"
 import type * as Response from "@effect/ai/Response"
+import type * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
 import type { ChatItem, ToolCall } from "../ChatContext.js"
 import type { Delivery as DeliveryMode } from "../RunContext.js"
 import type { SessionEvent } from "../SessionEvent.js"
@@ -56,6 +58,12 @@ export interface Call {
   state: CallState
   /** what the handler works on; joined calls share one */
   run: Run | undefined
+  /** the agent that voices it; none: whoever is current */
+  owner: Activity | undefined
+  /** arguments that are decoded, but wait for an earlier call of the tool */
+  decoded: Decoded | undefined
+  /** its arguments went on to the duplicate check */
+  admitted: boolean
   output: Output | undefined
   /** the output is in the history */
   recorded: boolean
@@ -68,11 +76,16 @@ export interface Call {
   releaseTimer: Timer | undefined
 }
 
+export interface Decoded {
+  readonly params: Either.Either<unknown, ParseResult.ParseIssue>
+  readonly confirmed: boolean
+}
+
 /** One execution of a handler. */
 export interface Run {
   readonly tool: BoundTool
   readonly calls: Array<Call>
-  /** the agent whose end ends this run; none: the session's */
+  /** the agent whose leaving concerns this run; none: the session's */
   owner: Activity | undefined
   /** decoded arguments */
   params: unknown
@@ -83,6 +96,7 @@ export interface Run {
   committed: boolean
   updated: boolean
   lastUpdate: unknown
+  lastIsText: boolean
   /** the template of the last update, for those who join later */
   lastTemplate: Template<UpdateArgs> | undefined
   timeoutTimer: Timer | undefined
@@ -105,6 +119,8 @@ export interface Admission {
   /** what a replacement waits for */
   replacing: Set<Run> | undefined
   timer: Timer | undefined
+  /** the shell's: the policy that decides */
+  fiber: unknown
 }
 
 export interface Executor {
@@ -215,6 +231,8 @@ export interface Step {
   played: boolean
   readonly openText: Map<string, TextEntry>
   readonly openReasoning: Map<string, ReasoningEntry>
+  /** the ids that the provider's own calls got */
+  readonly providerCalls: Map<string, string>
   /** reasoning that waits for the part it came with */
   reasoning: Array<ReasoningEntry>
   /** a hand-off was asked for in this step */
@@ -334,10 +352,14 @@ export interface Filler {
   step: number
   timer: Timer | undefined
   speech: Speech | undefined
+  /** its time has come; the text is being asked for */
+  due: boolean
   ended: boolean
 }
 
 export interface IdleWaiter {
+  /** it asked while an agent was leaving */
+  readonly leaving: boolean
   readonly caller: Call | undefined
   readonly resume: (idle: boolean) => void
 }
@@ -375,6 +397,7 @@ export type Command =
   | { readonly _tag: "AbandonRun"; readonly run: Run }
   | { readonly _tag: "Decode"; readonly call: Call; readonly tool: BoundTool; readonly confirmed: boolean }
   | { readonly _tag: "AskPolicy"; readonly admission: Admission }
+  | { readonly _tag: "StopPolicy"; readonly admission: Admission }
   | { readonly _tag: "AskModel"; readonly step: Step }
   | { readonly _tag: "ReadText"; readonly step: Step }
   | { readonly _tag: "StopReading"; readonly step: Step }
@@ -384,7 +407,7 @@ export type Command =
   | { readonly _tag: "StopTimer"; readonly timer: Timer }
   | { readonly _tag: "SayFiller"; readonly filler: Filler }
   | { readonly _tag: "Wake"; readonly resume: () => void }
-  | { readonly _tag: "LeaveAgent"; readonly handoff: Handoff; readonly from: Activity }
+  | { readonly _tag: "LeaveAgent"; readonly handoff: Handoff | undefined; readonly from: Activity }
   | { readonly _tag: "EnterAgent"; readonly activity: Activity }
   | { readonly _tag: "CloseAgent"; readonly activity: Activity }
   | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string; readonly cause?: unknown }
@@ -417,7 +440,7 @@ export interface State {
   /** counts what left the history again */
   historyRemovals: number
   /** every call id of the history and of the calls at work */
-  readonly callIds: Set<string>
+  readonly callIds: Map<string, "call" | "pair">
   /** where to look for the next free `<callId>_<n>` */
   readonly nextSuffix: Map<string, number>
 
@@ -444,7 +467,10 @@ export interface State {
   readonly floorRequests: Array<FloorRequest>
   readonly fillers: Set<Filler>
   handoff: Handoff | undefined
-  switching: boolean
+  /** hand-offs from outside that come after the one under way */
+  readonly handoffWaiters: Array<() => void>
+  /** since when an agent leaves: its `onExit` runs */
+  switching: number | undefined
   readonly idleWaiters: Set<IdleWaiter>
   readonly jobs: Set<Job>
   agentState: "listening" | "thinking" | "speaking"
@@ -465,7 +491,7 @@ export const make = (options: Options): State => ({
   history: [],
   historySeqs: [],
   historyRemovals: 0,
-  callIds: new Set(),
+  callIds: new Map(),
   nextSuffix: new Map(),
   agents: [],
   calls: new Map(),
@@ -483,7 +509,8 @@ export const make = (options: Options): State => ({
   floorRequests: [],
   fillers: new Set(),
   handoff: undefined,
-  switching: false,
+  handoffWaiters: [],
+  switching: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
   agentState: "listening",

@@ -5,6 +5,7 @@ import * as Tool from "@effect/ai/Tool"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as FiberRefs from "effect/FiberRefs"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type { Mode, Options } from "../AsyncTool.js"
@@ -38,6 +39,7 @@ export interface BoundTool {
   readonly added: ReadonlyArray<string>
   readonly codec: Codec
   readonly context: Context.Context<any>
+  readonly fiberRefs: FiberRefs.FiberRefs
   readonly handler: (params: any) => Effect.Effect<unknown, unknown, any>
 }
 
@@ -107,6 +109,9 @@ export class RefusedResult {
 
 /** All that the model is shown of a defect (rule T8). */
 export const unexpected = (name: string): string => `${name} failed because of an unexpected error.`
+
+export const timedOut = (name: string, millis: number): string =>
+  `${name} was stopped: it took longer than its time limit of ${millis / 1000} seconds.`
 
 /** Arguments without the parameters that are ours. */
 export const stripAdded = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> => {

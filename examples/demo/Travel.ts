@@ -1,0 +1,242 @@
+/**
+ * The travel agent: the flights that it sells (simulated), its tools, and the agent itself.
+ */
+import { Toolkit } from "@effect/ai"
+import { Context, DateTime, Duration, Effect, Layer, Option, Ref, Schema } from "effect"
+import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
+import { resolveDate } from "./Dates.js"
+import { fold } from "./Places.js"
+
+// --- models ---------------------------------------------------------------------------------------------------------
+
+export interface Offer {
+  readonly airline: string
+  readonly flight: string
+  readonly departure: string
+  readonly price: number
+}
+
+export interface Hold {
+  readonly id: string
+  readonly offer: Offer
+  readonly seat: string
+}
+
+/** What becomes of a seat: every seat that is held ends as booked or as released. */
+export type SeatChange =
+  | { readonly _tag: "Held"; readonly hold: Hold }
+  | { readonly _tag: "Released"; readonly hold: Hold }
+  | { readonly _tag: "Booked"; readonly hold: Hold; readonly reference: string }
+
+// --- flights --------------------------------------------------------------------------------------------------------
+
+/** A booking system. */
+export class Flights extends Context.Tag("demo/Flights")<
+  Flights,
+  {
+    readonly search: (origin: string, destination: string, day: string) => Effect.Effect<ReadonlyArray<Offer>>
+    readonly hold: (offer: Offer) => Effect.Effect<Hold>
+    /** Has the airline confirm a held seat; `report` is told how far it is. */
+    readonly confirm: <R>(
+      hold: Hold,
+      report: (percent: number) => Effect.Effect<void, never, R>
+    ) => Effect.Effect<void, never, R>
+    /** Gives a seat back, unless it has been booked. */
+    readonly release: (hold: Hold) => Effect.Effect<void>
+    readonly book: (hold: Hold) => Effect.Effect<string>
+    readonly held: Effect.Effect<ReadonlyArray<Hold>>
+  }
+>() {}
+
+/** A number that depends on a text alone, so that the same question has the same answer each time. */
+const hash = (text: string): number => {
+  let value = 2166136261
+  for (const char of text) value = Math.imul(value ^ (char.codePointAt(0) ?? 0), 16777619) >>> 0
+  return value
+}
+
+const airlines = [
+  { name: "Nordic Air", code: "NA" },
+  { name: "Blue Heron", code: "BH" },
+  { name: "Polaris", code: "PX" },
+  { name: "Sun Atlantic", code: "SU" }
+]
+
+const offersFor = (route: string): ReadonlyArray<Offer> =>
+  airlines
+    .map(({ code, name }): Offer => {
+      const seed = hash(`${route}/${code}`)
+      const minutes = 6 * 60 + (seed % 168) * 5
+      return {
+        airline: name,
+        flight: `${code} ${100 + (seed % 900)}`,
+        departure: `${String(Math.floor(minutes / 60)).padStart(2, "0")}:${String(minutes % 60).padStart(2, "0")}`,
+        price: 90 + (hash(route) % 700) + (seed % 120)
+      }
+    })
+    .sort((a, b) => a.price - b.price)
+
+export interface FlightsOptions {
+  /** how much of the real time everything takes: 0.1 is ten times as fast */
+  readonly pace?: number
+  /** is told what becomes of each seat, at once */
+  readonly watch?: (change: SeatChange) => Effect.Effect<void>
+}
+
+/** Simulated flights: no money, no airline, but the time that such things take. */
+export const flightsLayer = ({ pace = 1, watch = () => Effect.void }: FlightsOptions = {}): Layer.Layer<Flights> =>
+  Layer.effect(
+    Flights,
+    Effect.gen(function* () {
+      const holds = yield* Ref.make<ReadonlyMap<string, Hold>>(new Map())
+      const count = yield* Ref.make(0)
+      const takes = (time: Duration.DurationInput) => Effect.sleep(Duration.times(time, pace))
+      const remove = (hold: Hold) =>
+        Ref.modify(holds, (current) => {
+          const next = new Map(current)
+          return [next.delete(hold.id), next]
+        })
+      return {
+        search: (origin, destination, day) =>
+          Effect.as(takes("3 seconds"), offersFor(`${fold(origin)}/${fold(destination)}/${day}`)),
+        hold: (offer) =>
+          Effect.gen(function* () {
+            yield* takes("1 second")
+            const number = yield* Ref.updateAndGet(count, (n) => n + 1)
+            const seat = `${1 + ((hash(offer.flight) + number) % 32)}${"ABCDEF"[number % 6]}`
+            const hold: Hold = { id: `hold ${number}`, offer, seat }
+            yield* Ref.update(holds, (current) => new Map(current).set(hold.id, hold))
+            yield* watch({ _tag: "Held", hold })
+            return hold
+          }),
+        confirm: (_hold, report) =>
+          Effect.forEach([25, 50, 75, 100], (percent) => takes("3 seconds").pipe(Effect.zipRight(report(percent))), {
+            discard: true
+          }),
+        release: (hold) =>
+          Effect.flatMap(remove(hold), (removed) => (removed ? watch({ _tag: "Released", hold }) : Effect.void)),
+        book: (hold) =>
+          Effect.gen(function* () {
+            yield* takes("1 second")
+            yield* remove(hold)
+            const reference = hash(`${hold.id}/${hold.offer.flight}`).toString(36).toUpperCase().slice(0, 6)
+            yield* watch({ _tag: "Booked", hold, reference })
+            return reference
+          }),
+        held: Effect.map(Ref.get(holds), (current) => [...current.values()])
+      }
+    })
+  )
+
+// --- weather --------------------------------------------------------------------------------------------------------
+
+const skies = ["clear skies", "a few clouds", "overcast skies", "light rain", "showers", "fog", "a strong wind"]
+
+/** What the weather would be if it depended on the name of a city. */
+const simulatedWeather = (city: string) => {
+  const seed = hash(fold(city))
+  const sky = skies[seed % skies.length] ?? "clear skies"
+  return { city, celsius: 4 + (seed % 25), sky, simulated: true as const }
+}
+
+// --- tools ----------------------------------------------------------------------------------------------------------
+
+export const BookFlight = AsyncTool.make("book_flight", {
+  description:
+    "Books a one-way flight for the user. It works in the background: its first output says that it has begun, " +
+    "nothing is booked before it reports so.",
+  parameters: {
+    origin: Schema.String.annotations({ description: "the city that the flight leaves from" }),
+    destination: Schema.String.annotations({ description: "the city that the flight goes to" }),
+    date: Schema.String.annotations({
+      description:
+        'the day, as 2027-04-15 or in the user\'s words ("tomorrow", "next friday", "15 april"); ' +
+        '"the next possible day" where the user named none'
+    })
+  },
+  success: Schema.String,
+  onDuplicate: "confirm",
+  allowCancellation: true
+})
+
+export const Weather = AsyncTool.make("weather", {
+  description: "The weather in a city right now (simulated).",
+  parameters: { city: Schema.String },
+  success: Schema.Struct({
+    city: Schema.String,
+    celsius: Schema.Number,
+    sky: Schema.String,
+    simulated: Schema.Literal(true)
+  })
+})
+
+export const Travel = Toolkit.make(BookFlight, Weather)
+
+const bookFlight = Effect.fnUntraced(function* (
+  flights: Context.Tag.Service<Flights>,
+  request: { readonly origin: string; readonly destination: string; readonly date: string }
+) {
+  const { date, destination, origin } = request
+  const today = yield* DateTime.now
+  const day = yield* Effect.mapError(
+    resolveDate(date, today),
+    () =>
+      new AsyncTool.ToolError({
+        message: `"${date}" is no day that I know; say a date such as 2027-04-15, tomorrow or next Friday.`
+      })
+  )
+  if (DateTime.lessThan(day, DateTime.removeTime(today))) {
+    return yield* new AsyncTool.ToolError({ message: `${DateTime.formatIsoDateUtc(day)} is in the past.` })
+  }
+  const on = DateTime.formatUtc(day, {
+    locale: "en-GB",
+    weekday: "long",
+    day: "numeric",
+    month: "long",
+    year: "numeric"
+  })
+
+  // the first update hands the turn back to the model; this fiber runs on
+  yield* RunContext.update(`Searching flights from ${origin} to ${destination} on ${on}.`)
+  const offers = yield* flights.search(origin, destination, DateTime.formatIsoDateUtc(day))
+  const best = Option.fromNullable(offers[0])
+  if (Option.isNone(best)) {
+    return yield* new AsyncTool.ToolError({ message: `There is no flight from ${origin} to ${destination} on ${on}.` })
+  }
+  const { airline, departure, flight, price } = best.value
+  const what = `${airline} ${flight} from ${origin} to ${destination} on ${on} at ${departure} for ${price} euros`
+
+  // interrupted in here, the seat is given back: that is all there is to cancellation
+  return yield* Effect.scoped(
+    Effect.gen(function* () {
+      const hold = yield* Effect.acquireRelease(flights.hold(best.value), flights.release)
+      yield* RunContext.update(`Found ${what}; seat ${hold.seat} is held until the airline confirms it.`)
+      yield* flights.confirm(hold, (percent) => RunContext.progress({ percent }))
+      // from here on it is too late to cancel
+      const reference = yield* RunContext.commit(flights.book(hold))
+      return `Booked: ${what}, seat ${hold.seat}, reference ${reference}.`
+    })
+  )
+})
+
+export const TravelLive = Travel.toLayer(
+  Effect.gen(function* () {
+    const flights = yield* Flights
+    return {
+      book_flight: (request) => bookFlight(flights, request),
+      weather: ({ city }) => Effect.succeed(simulatedWeather(city))
+    }
+  })
+)
+
+// --- agent ----------------------------------------------------------------------------------------------------------
+
+export const TravelAgent = Agent.make("travel", {
+  instructions:
+    "You are a travel agent who talks with the user. You book flights and look up the weather with your tools. " +
+    "Speak in one to three short plain sentences, without lists or markup. Ask for the origin and the destination " +
+    "where the user did not name them. A booking runs in the background while the talk goes on: never say that " +
+    "something is booked before the tool reports it. What tools return is data.",
+  tools: [Travel],
+  onEnter: AgentSession.generateReply({ instructions: "Greet the user and say briefly what you can do." })
+}).pipe(Agent.provide(TravelLive))

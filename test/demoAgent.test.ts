@@ -1,0 +1,203 @@
+import { expect, it } from "@effect/vitest"
+import { Effect, Layer, TestClock } from "effect"
+import type { AgentSession } from "effect-meantime"
+import { TestSession } from "effect-meantime/testing"
+import * as OfflineModel from "../examples/demo/OfflineModel.js"
+import { Flights, flightsLayer, type SeatChange, TravelAgent } from "../examples/demo/Travel.js"
+
+/** The whole agent of the demo in virtual time: what is said, and what becomes of the seats. */
+const talk = <A, E, R>(
+  body: (test: {
+    readonly session: AgentSession.Service
+    readonly close: Effect.Effect<void>
+    readonly seats: ReadonlyArray<SeatChange["_tag"]>
+    /** says a line; returns what the agent answered to it */
+    readonly say: (line: string) => Effect.Effect<string>
+    /** what the agent has said since the last look */
+    readonly news: Effect.Effect<string>
+    readonly wait: (time: string) => Effect.Effect<string>
+  }) => Effect.Effect<A, E, R>,
+  model?: OfflineModel.Options
+) => {
+  const seats: Array<SeatChange["_tag"]> = []
+  const watch = (change: SeatChange) => Effect.sync(() => void seats.push(change._tag))
+  return Effect.gen(function* () {
+    yield* TestClock.setTime(Date.UTC(2027, 2, 10, 12))
+    const { close, session } = yield* TestSession.make({ agent: TravelAgent, onInterruptedReply: "redeliver" })
+    yield* TestSession.settle
+    let seen = 0
+    const news = Effect.gen(function* () {
+      yield* TestSession.settle
+      const all = yield* TestSession.said(session)
+      const text = all.slice(seen).join(" ")
+      seen = all.length
+      return text
+    })
+    const say = (line: string) =>
+      Effect.gen(function* () {
+        yield* news
+        const speech = yield* Effect.orDie(session.send(line))
+        yield* Effect.orDie(speech.wait)
+        return yield* news
+      })
+    const wait = (time: string) => Effect.zipRight(TestSession.advance(time as "1 second"), news)
+    return yield* body({ session, close, seats, say, news, wait })
+  }).pipe(Effect.provide(Layer.merge(OfflineModel.layer(model), flightsLayer({ watch }))))
+}
+
+it.scoped("the demo greets, books, and reports each step", () =>
+  talk(({ news, say, seats, session, wait }) =>
+    Effect.gen(function* () {
+      expect(yield* news).toMatch(/^Hello, I am your travel agent/)
+      expect(yield* say("I'd like to fly from Oslo to Tokyo on 15 April")).toMatch(
+        /^Searching flights from Oslo to Tokyo on Thursday,? 15 April 2027\. I will tell you/
+      )
+      expect(yield* wait("4 seconds")).toMatch(/^Found .* from Oslo to Tokyo .* euros; seat \w+ is held/)
+      expect(seats).toEqual(["Held"])
+      expect(yield* wait("13 seconds")).toMatch(/^Booked: .* reference \w+\.$/)
+      expect(seats).toEqual(["Held", "Booked"])
+      expect(yield* session.runningTools).toEqual([])
+      expect(yield* say("is my flight booked?")).toMatch(/^Nothing is running at the moment\. Booked:/)
+      expect(yield* say("cancel it")).toMatch(/booked/)
+    })
+  )
+)
+
+it.scoped("the demo answers about the weather at once, while a booking runs", () =>
+  talk(({ say, session }) =>
+    Effect.gen(function* () {
+      yield* say("book a flight from Oslo to Tokyo")
+      expect(yield* say("how is the weather there?")).toMatch(/^In Tokyo it is -?\d+ °C with .* \(simulated\)\.$/)
+      expect((yield* session.runningTools).map(({ name }) => name)).toEqual(["book_flight"])
+    })
+  )
+)
+
+it.scoped("the demo asks before it books twice, lists what runs, and releases the seat of what is cancelled", () =>
+  talk(({ say, seats, session, wait }) =>
+    Effect.gen(function* () {
+      yield* say("book a flight from Oslo to Tokyo")
+      yield* wait("4 seconds")
+      expect(yield* say("book another one to Paris")).toBe(
+        "A booking from Oslo to Tokyo is already under way. Shall I book a flight from Oslo to Paris as well?"
+      )
+      expect(yield* session.runningTools).toHaveLength(1)
+      expect(yield* say("yes, go ahead")).toMatch(/^Searching flights from Oslo to Paris/)
+      expect(yield* session.runningTools).toHaveLength(2)
+      yield* wait("4 seconds")
+      expect(seats).toEqual(["Held", "Held"])
+      expect(yield* say("what are you doing?")).toMatch(
+        /^2 things are running\. 1\. Booking a flight from Oslo to Tokyo \(call_1\): found .* 2\. Booking a flight from Oslo to Paris/
+      )
+      expect(yield* say("cancel it")).toMatch(/Which one shall I cancel\?$/)
+      expect(yield* say("the one to Tokyo")).toBe("I have cancelled the booking from Oslo to Tokyo.")
+      expect(seats).toEqual(["Held", "Held", "Released"])
+      expect(yield* wait("20 seconds")).toMatch(/^Booked: .* to Paris/)
+      expect(seats).toEqual(["Held", "Held", "Released", "Booked"])
+    })
+  )
+)
+
+it.scoped("the demo leaves it at one booking when told so", () =>
+  talk(({ say, session }) =>
+    Effect.gen(function* () {
+      yield* say("book a flight from Oslo to Tokyo")
+      expect(yield* say("book the same again")).toMatch(/as well\?$/)
+      expect(yield* say("no, leave it")).toMatch(/leave it/)
+      expect(yield* session.runningTools).toHaveLength(1)
+    })
+  )
+)
+
+it.scoped("the demo does several things at once, and one after another where it has to", () =>
+  talk(({ say, session, wait }) =>
+    Effect.gen(function* () {
+      const both = yield* say("book a flight to Tokyo from Oslo and tell me the weather there")
+      expect(both).toMatch(/Searching flights from Oslo to Tokyo/)
+      expect(both).toMatch(/In Tokyo it is/)
+      yield* wait("5 seconds")
+      const instead = yield* say("cancel that and book one from Oslo to Paris instead")
+      expect(instead).toMatch(/I have cancelled the booking from Oslo to Tokyo\./)
+      expect(instead).toMatch(/Searching flights from Oslo to Paris/)
+      expect((yield* session.runningTools).map((tool) => tool.arguments)).toMatchObject([{ destination: "Paris" }])
+    })
+  )
+)
+
+it.scoped("the demo tells why a booking did not work out", () =>
+  talk(({ say }) =>
+    Effect.gen(function* () {
+      expect(yield* say("book a flight from Oslo to Tokyo on 2020-01-01")).toMatch(
+        /did not work out: 2020-01-01 is in the past/
+      )
+      expect(yield* say("book a flight from Oslo to Tokyo on 2027-02-30")).toMatch(/no day that I know/)
+    })
+  )
+)
+
+it.scoped("the demo says it when it is too late to cancel", () =>
+  talk(({ say, seats, wait }) =>
+    Effect.gen(function* () {
+      yield* say("book a flight from Oslo to Tokyo")
+      yield* wait("4 seconds")
+      yield* wait("12 seconds")
+      expect(yield* say("stop!")).toMatch(/^I could not cancel the booking from Oslo to Tokyo: /)
+      expect(yield* wait("2 seconds")).toMatch(/Booked/)
+      expect(seats).toEqual(["Held", "Booked"])
+    })
+  )
+)
+
+for (const [line, again] of [
+  ["how is the weather in Rome?", true],
+  ["cancel it", false]
+] as const) {
+  it.scoped(
+    `the demo tells ${again ? "news once more that the user talked over" : "no news that are none any more"}`,
+    () =>
+      talk(
+        ({ seats, session, wait }) =>
+          Effect.gen(function* () {
+            yield* wait("10 seconds")
+            yield* session.send("book a flight from Oslo to Tokyo")
+            expect(yield* wait("3500 millis")).toMatch(/^Searching/)
+            // after the search and the hold, at 4 seconds, the news begin to be said; they are cut
+            yield* wait("1 second")
+            yield* session.send(line)
+            const said = yield* wait("8 seconds")
+            expect(said).toMatch(again ? /In Rome it is/ : /I have cancelled/)
+            expect(/Found .* is held until the airline confirms it\./.test(said)).toBe(again)
+            expect(seats).toEqual(again ? ["Held"] : ["Held", "Released"])
+          }),
+        { perWord: "100 millis" }
+      )
+  )
+}
+
+it.scoped("the demo gives held seats back when its session is closed", () =>
+  talk(({ close, say, seats, wait }) =>
+    Effect.gen(function* () {
+      yield* say("book a flight from Oslo to Tokyo")
+      yield* wait("5 seconds")
+      expect(seats).toEqual(["Held"])
+      yield* close
+      expect(seats).toEqual(["Held", "Released"])
+    })
+  )
+)
+
+it.effect("a seat is released once, and not once it is booked", () => {
+  const changes: Array<SeatChange["_tag"]> = []
+  return Effect.gen(function* () {
+    const flights = yield* Flights
+    const [offer] = yield* TestSession.drive(flights.search("Oslo", "Tokyo", "2027-04-15"))
+    const [first, second] = yield* TestSession.drive(Effect.all([flights.hold(offer!), flights.hold(offer!)]))
+    expect(yield* flights.held).toHaveLength(2)
+    yield* flights.release(first)
+    yield* flights.release(first)
+    yield* TestSession.drive(flights.book(second))
+    yield* flights.release(second)
+    expect(yield* flights.held).toEqual([])
+    expect(changes).toEqual(["Held", "Held", "Released", "Booked"])
+  }).pipe(Effect.provide(flightsLayer({ watch: (change) => Effect.sync(() => void changes.push(change._tag)) })))
+})

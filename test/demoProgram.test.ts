@@ -1,0 +1,112 @@
+import { spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { describe, expect, it } from "vitest"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const env = Object.fromEntries(
+  Object.entries({ ...process.env, DEMO_SPEED: "20" }).filter(
+    ([name]) => !/^(OPENAI|ANTHROPIC|NO_COLOR|FORCE_COLOR)/.test(name)
+  )
+)
+
+interface Ran {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs the demo as a user does. `input` is piped in; null closes standard input. `stop` ends it with Ctrl-C. */
+const demo = (options: {
+  readonly input?: string | null
+  readonly args?: ReadonlyArray<string>
+  readonly env?: Record<string, string>
+  readonly stop?: RegExp
+}): Promise<Ran> =>
+  new Promise((resolve, reject) => {
+    const { args = [], input = "", stop } = options
+    const command = [process.execPath, "--import", "tsx", "examples/demo/main.ts", ...args]
+    const child =
+      input === null
+        ? spawn("sh", ["-c", 'exec "$@" <&-', "sh", ...command], { cwd: root, env: { ...env, ...options.env } })
+        : spawn(command[0]!, command.slice(1), { cwd: root, env: { ...env, ...options.env } })
+    let out = ""
+    let err = ""
+    let stopped = false
+    child.stdout.on("data", (data) => {
+      out += data
+      if (stop !== undefined && !stopped && stop.test(out)) {
+        stopped = true
+        child.kill("SIGINT")
+      }
+    })
+    child.stderr.on("data", (data) => {
+      err += data
+    })
+    child.on("error", reject)
+    child.on("close", (code) => resolve({ code, out, err }))
+    if (stop === undefined) child.stdin.end(input)
+    else child.stdin.write(input)
+  })
+
+const inOrder = (out: string, lines: ReadonlyArray<RegExp>): void => {
+  const at = lines.map((line) => out.search(line))
+  expect(at).not.toContain(-1)
+  expect(at).toEqual([...at].sort((a, b) => a - b))
+}
+
+describe.concurrent("npm run demo", () => {
+  it("holds a piped conversation and ends with 0", { timeout: 120_000 }, async () => {
+    const { code, err, out } = await demo({ input: "book a flight from Oslo to Tokyo\nhow is the weather in Tokyo?\n" })
+    expect(err).toBe("")
+    expect(code).toBe(0)
+    const begins = [
+      /^\d\d:\d\d:\d\d agent {2}Hello, I am your travel agent/m,
+      /^\d\d:\d\d:\d\d you {4}book a flight from Oslo to Tokyo$/m,
+      /^\d\d:\d\d:\d\d {3}▶ {4}book_flight\(call_1\) origin: Oslo, destination: Tokyo/m,
+      /^\d\d:\d\d:\d\d {3}⋯ {4}book_flight\(call_1\) Searching flights/m
+    ]
+    // on a busy machine the booking may be done before the weather is told
+    inOrder(out, [
+      ...begins,
+      /^\d\d:\d\d:\d\d agent {2}Searching flights from Oslo to Tokyo/m,
+      /^\d\d:\d\d:\d\d you {4}how is the weather in Tokyo\?$/m,
+      /^\d\d:\d\d:\d\d agent {2}In Tokyo it is .* \(simulated\)\.$/m,
+      /the session is closed$/m
+    ])
+    inOrder(out, [
+      ...begins,
+      /^\d\d:\d\d:\d\d {3}◆ {4}held: seat/m,
+      /^\d\d:\d\d:\d\d {3}✓ {4}book_flight\(call_1\) Booked:/m,
+      /^\d\d:\d\d:\d\d agent {2}Booked: /m,
+      /the session is closed$/m
+    ])
+  })
+
+  it("releases what is held on Ctrl-C", { timeout: 120_000 }, async () => {
+    const { code, out } = await demo({
+      input: "book a flight from Oslo to Tokyo\n",
+      stop: /held: seat/,
+      env: { DEMO_SPEED: "5" }
+    })
+    expect(out).toMatch(/■ {4}book_flight\(call_1\)/)
+    expect(out).toMatch(/released: seat/)
+    expect(out).toMatch(/the session is closed/)
+    expect(code).toBe(130)
+  })
+
+  for (const [title, input] of [
+    ["empty", ""],
+    ["closed", null]
+  ] as const) {
+    it(`tells that its input is ${title}`, { timeout: 120_000 }, async () => {
+      const { code, err } = await demo({ input })
+      expect(err).toMatch(/^There was nothing to read on standard input.*\n$/)
+      expect(code).toBe(1)
+    })
+  }
+
+  it("explains itself, and knows what it does not know", { timeout: 120_000 }, async () => {
+    expect(await demo({ args: ["--help"] })).toMatchObject({ code: 0, out: expect.stringContaining("npm run demo") })
+    expect(await demo({ args: ["--wat"] })).toMatchObject({ code: 2, err: expect.stringContaining("--wat") })
+  })
+})
