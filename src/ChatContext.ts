@@ -159,9 +159,9 @@ export interface ChatContext {
 export const ChatContext: Schema.Schema<ChatContext, any> = Schema.Struct({ items: Schema.Array(ChatItem) })
 
 /**
- * What of a long conversation the model sees: a function from context to context, given to the session, an agent or a
- * toolset as a layer. Default: all of it. Whatever it leaves out, every call that is sent is still answered exactly
- * once.
+ * What of a long conversation the model sees: a function from context to context, given to the session or an
+ * agent as a layer. Default: all of it. Whatever it leaves out, every call that is sent is still answered exactly once.
+ * The items that it is given are the session's own: copy what you keep.
  *
  * ```ts
  * import { ChatContext } from "effect-meantime"

@@ -210,13 +210,16 @@ export const decodedArguments = (
 ): void => {
   if (call.run !== undefined) call.run.argsKey = key
   call.decoded = { params, confirmed }
+  admitNext(s, call)
+}
+
+/** Admits what is decoded, up to the first call of the tool that is not. */
+const admitNext = (s: State, call: Call): void => {
   for (const next of call.step.calls) {
-    if (next.tool !== call.tool || next.run?.phase !== "admitting") continue
+    if (next.tool !== call.tool || next.run?.phase !== "admitting" || next.admitted) continue
     if (next.decoded === undefined) return
-    const { decoded } = next
-    if (next.admitted) continue
     next.admitted = true
-    admitDecoded(s, next, next.run, decoded)
+    admitDecoded(s, next, next.run, next.decoded)
   }
 }
 
@@ -481,8 +484,10 @@ const leave = (s: State, run: Run): void => {
 /** The fiber of a run has ended, or is given up on. The first outcome wins (rule T9). */
 export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
   if (run.phase === "ended") return
+  const decoding = run.phase === "admitting"
   leave(s, run)
   for (const call of run.calls) settleWith(s, call, outcome)
+  if (decoding) for (const call of run.calls) admitNext(s, call)
   wakeAll(s, run.endWaiters)
   wakeAll(s, run.stopWaiters)
   for (const { current } of Array.from(s.admissions.values())) {
@@ -500,6 +505,8 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
     return
   }
   const admitting = run.phase === "admitting"
+  // it may still be decoding its arguments
+  if (admitting) command(s, { _tag: "InterruptRun", run })
   const callId = run.calls[0]?.callId
   runEnded(s, run, { _tag: "Interrupted", reason })
   if (!admitting) return

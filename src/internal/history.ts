@@ -14,7 +14,8 @@ export const add = (
   speech?: Speech | undefined,
   jobs: ReadonlyArray<Job> = speech?.jobs ?? none
 ): void => {
-  const added = { ...item, id: `item_${++s.itemId}`, createdAt: s.now } as ChatItem
+  // the spread comes last: properties behind one give each object a shape of its own, in V8
+  const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
   s.history.push(added)
   s.historySeqs.push(++s.seq)
   if (speech !== undefined) speech.items.push(added)

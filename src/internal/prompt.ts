@@ -16,6 +16,8 @@ export interface View {
   readonly placeholder?: ((callId: string) => Result | undefined) | undefined
   /** what this reply adds; the last message */
   readonly note?: string | undefined
+  /** the provider refuses a conversation that the assistant begins */
+  readonly userBegins?: boolean
   /** a note is needed where the conversation would end with the assistant */
   readonly request?: boolean
   /** remembers the messages of what can no longer change */
@@ -138,8 +140,7 @@ export const build = (view: View): Prompt.Prompt => {
   if (cache !== undefined) cache.items = until
   const messages: Array<Prompt.Message> =
     view.instructions === undefined ? [] : [Prompt.makeMessage("system", { content: view.instructions })]
-  // some providers refuse a conversation that the assistant begins
-  if (view.request === true && assistantBegins(items)) new Builder(messages).user(frame(beginNote))
+  if (view.userBegins === true && assistantBegins(items)) new Builder(messages).user(frame(beginNote))
   const builder = new Builder(cache === undefined ? messages : messages.concat(settled.messages))
   convert(builder, view, until, items.length)
   builder.flush()

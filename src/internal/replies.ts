@@ -54,10 +54,14 @@ export const accept = (s: State, delivery: Delivery): void => {
   const call = delivery.call
   if (delivery.kind === "update") {
     call.waiting.push(delivery)
-    if (call.waiting.length > s.options.maxPendingUpdates) drop(s, call.waiting[0] as Delivery)
+    bound(s, call)
   }
   if (call.recorded) write(s, delivery)
   else call.held.push(delivery)
+}
+
+const bound = (s: State, call: Call): void => {
+  while (call.waiting.length > s.options.maxPendingUpdates) drop(s, call.waiting[0] as Delivery)
 }
 
 /** Writes the pair and queues it for a reply. */
@@ -206,13 +210,19 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
     status
   })
   const again = status === "interrupted" && s.options.onInterruptedReply === "redeliver" && s.phase === "open"
+  const waiting: Array<Delivery> = []
   for (const delivery of reply.items) {
     if (again && target(s, delivery).state !== "ended") {
       delivery.state = Waiting
-      s.pending.push(delivery)
+      waiting.push(delivery)
     } else {
       delivery.state = { _tag: "Ended", how: status }
       closeJobs(s, delivery.call.jobs)
     }
   }
+  if (waiting.length === 0) return
+  // they are older than all that came since, and count again
+  s.pending.unshift(...waiting)
+  for (const delivery of waiting.toReversed()) if (delivery.kind === "update") delivery.call.waiting.unshift(delivery)
+  for (const delivery of waiting) bound(s, delivery.call)
 }

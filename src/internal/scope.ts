@@ -279,6 +279,7 @@ export interface Built extends Environment {
   readonly scope: Scope.CloseableScope
   readonly model: Model
   readonly dropsToolsAtNone: boolean
+  readonly userBegins: boolean
   readonly output: Output
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
@@ -288,13 +289,20 @@ export interface Built extends Environment {
 
 export const builtOf = (activity: Activity): Built => activity.built as Built
 
+/** Providers whose package leaves the tools out at tool choice `none`. */
 const dropping = new Set(["anthropic"])
+
+/** Providers that want the first message to be the user's. */
+const userFirst = new Set(["anthropic"])
+
+const isProvider = (context: AnyContext, names: Set<string>): boolean => {
+  const provider = Context.getOption(context, ProviderName)
+  return Option.isSome(provider) && names.has(provider.value)
+}
 
 const dropsToolsAtNone = (context: AnyContext): boolean => {
   const known = Context.get(context, DropsToolsAtNone)
-  if (known !== undefined) return known
-  const provider = Context.getOption(context, ProviderName)
-  return Option.isSome(provider) && dropping.has(provider.value)
+  return known ?? isProvider(context, dropping)
 }
 
 const modelOf = (context: AnyContext): Effect.Effect<Model> => {
@@ -373,6 +381,7 @@ export const buildAgent = (options: {
           scope,
           model: yield* modelOf(context),
           dropsToolsAtNone: dropsToolsAtNone(context),
+          userBegins: isProvider(context, userFirst),
           output,
           view: Context.get(context, ModelView),
           toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },

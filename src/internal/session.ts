@@ -285,20 +285,19 @@ class Shell implements Host {
         tool.codec.decode(stripAdded(tool, call.call.arguments as Record<string, unknown>))
       )
       if (!Calls.needsKey(tool) || Either.isLeft(params)) return { params, key: undefined }
-      const encoded = yield* Effect.option(tool.codec.encodeParams(params.right))
-      return { params, key: Option.isSome(encoded) ? canonical(encoded.value) : undefined }
+      // what cannot be encoded is compared as it was sent
+      const encoded = yield* Effect.exit(tool.codec.encodeParams(params.right))
+      return { params, key: Exit.isSuccess(encoded) ? canonical(encoded.value) : undefined }
     })
-    this.fork(decode, tool, (exit) => {
+    const run = call.run as State.Run
+    run.fiber = this.fork(decode, tool, (exit) => {
       if (Exit.isSuccess(exit)) {
         const { key, params } = exit.value
         this.transact((s) => Machine.decodedArguments(s, call, confirmed, params, key))
         return
       }
       if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", `${tool.name} failed unexpectedly.`, exit.cause)
-      const { run } = call
-      if (run !== undefined) {
-        this.transact((s) => Machine.runEnded(s, run, { _tag: "Failure", output: unexpected(tool.name) }))
-      }
+      this.transact((s) => Machine.runEnded(s, run, { _tag: "Failure", output: unexpected(tool.name) }))
     })
   }
 
@@ -368,6 +367,7 @@ class Shell implements Host {
       instructions: agent.instructions,
       note: step.note,
       request: true,
+      userBegins: built.userBegins,
       placeholder: (callId) => this.placeholder(callId)
     })
   }
