@@ -9,9 +9,7 @@
  * const sameArguments = DuplicatePolicy.layer("reject", { scope: "name_and_args" })
  * const atMostThree = DuplicatePolicy.make((_, running) =>
  *   Effect.succeed(
- *     running.length < 3
- *       ? { _tag: "Run" as const }
- *       : { _tag: "Refuse" as const, message: "Three of these are running already." }
+ *     running.length < 3 ? DuplicatePolicy.run : DuplicatePolicy.refuse("Three of these are running already.")
  *   )
  * )
  * ```
@@ -54,6 +52,38 @@ export type Verdict =
   | { readonly _tag: "Replace" }
   | { readonly _tag: "Join" }
   | { readonly _tag: "Refuse"; readonly message: string }
+
+/**
+ * The call runs beside those that are running.
+ *
+ * @since 0.1.0
+ * @category verdicts
+ */
+export const run: Verdict = { _tag: "Run" }
+
+/**
+ * The running calls are cancelled; when they have stopped, the call runs.
+ *
+ * @since 0.1.0
+ * @category verdicts
+ */
+export const replace: Verdict = { _tag: "Replace" }
+
+/**
+ * The call shares the newest running one.
+ *
+ * @since 0.1.0
+ * @category verdicts
+ */
+export const join: Verdict = { _tag: "Join" }
+
+/**
+ * The call does not run; the model is answered with this message.
+ *
+ * @since 0.1.0
+ * @category verdicts
+ */
+export const refuse = (message: string): Verdict => ({ _tag: "Refuse", message })
 
 /**
  * @since 0.1.0
