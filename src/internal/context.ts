@@ -228,7 +228,11 @@ export class HandlerContext implements TaskFinisher {
   finishTask(identity: object, result: TaskResult): Effect.Effect<void> {
     return Effect.sync(() =>
       this.host.transact((s) => {
-        const activity = s.agents.findLast((agent) => builtOf(agent).definition.identity === identity)
+        const own = this.owner.step.agent
+        const activity =
+          builtOf(own).definition.identity === identity
+            ? own
+            : s.agents.findLast((agent) => builtOf(agent).definition.identity === identity)
         if (activity !== undefined) Machine.finishTask(s, activity, this.owner, result)
       })
     )

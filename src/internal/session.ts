@@ -194,7 +194,9 @@ class Shell implements Host {
       case "LeaveAgent": {
         const { from, handoff } = command
         const built = builtOf(from)
-        const leave = this.quietly(built.definition.options.onExit ?? Effect.void, `onExit of ${from.name}`)
+        const { onExit } = built.definition.options
+        const what = `onExit of ${from.name}`
+        const leave = onExit === undefined ? Effect.void : this.inTime(this.quietly(onExit, what), what)
         this.fork(leave, built, () => {
           this.transact((s) => (handoff === undefined ? Machine.exitTask(s, from) : Machine.enterAgent(s, handoff)))
         })
@@ -228,6 +230,16 @@ class Shell implements Host {
   private log(level: "warning" | "error", message: string, cause?: unknown): void {
     const args = cause === undefined ? [message] : [message, cause]
     this.runFork(level === "warning" ? Effect.logWarning(...args) : Effect.logError(...args))
+  }
+
+  /** The conversation does not wait for ever: what takes longer than closing would is interrupted, with a warning. */
+  private inTime(effect: Effect.Effect<void, never, any>, what: string): Effect.Effect<void, never, any> {
+    const { cancellationTimeout, drainTimeout } = this.state.options
+    const limit = drainTimeout === 0 ? cancellationTimeout : drainTimeout
+    if (!Number.isFinite(limit)) return effect
+    return Effect.flatMap(Effect.timeoutOption(Effect.disconnect(effect), limit), (done) =>
+      Option.isSome(done) ? Effect.void : Effect.logWarning(`${what} was interrupted: it did not end in time.`)
+    )
   }
 
   /** onEnter and onExit do not fail the session. */
