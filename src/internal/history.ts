@@ -17,7 +17,6 @@ export const add = (
   // the spread comes last: properties behind one give each object a shape of its own, in V8
   const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
   s.history.push(added)
-  s.historySeqs.push(++s.seq)
   if (speech !== undefined) speech.items.push(added)
   for (const job of jobs) {
     job.items.push(added)
@@ -33,24 +32,11 @@ export const removePair = (s: State, callId: string): void => {
     const item = s.history[i]
     if ((item?._tag === "FunctionCall" || item?._tag === "FunctionCallOutput") && item.callId === callId) {
       s.history.splice(i, 1)
-      s.historySeqs.splice(i, 1)
+      for (const agent of s.agents) if (agent.since > i) agent.since--
       left--
     }
   }
   s.historyRemovals++
-}
-
-/** How many items are older than this point. */
-export const countUntil = (s: State, seq: number): number => {
-  if (seq === 0) return 0
-  let low = 0
-  let high = s.historySeqs.length
-  while (low < high) {
-    const mid = (low + high) >> 1
-    if ((s.historySeqs[mid] as number) <= seq) low = mid + 1
-    else high = mid
-  }
-  return low
 }
 
 /**
@@ -72,7 +58,6 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
       if (!s.callIds.has(taken.callId)) s.callIds.set(taken.callId, "call")
     }
     s.history.push(taken)
-    s.historySeqs.push(++s.seq)
     const n = /^item_(\d+)$/.exec(item.id)
     if (n !== null) s.itemId = Math.max(s.itemId, Number(n[1]))
   }

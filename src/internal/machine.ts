@@ -417,7 +417,7 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
 
 const begin = (s: State, to: Activity, from: Activity | undefined): void => {
   to.state = "current"
-  to.since = to.context === "inherit" ? 0 : s.seq
+  to.since = to.context === "inherit" ? 0 : s.history.length
   if (from === undefined) return
   History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })

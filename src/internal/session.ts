@@ -366,8 +366,7 @@ class Shell implements Host {
     const s = this.state
     const { agent } = step
     const built = builtOf(agent)
-    const skip = History.countUntil(s, agent.since)
-    const all = skip === 0 ? s.history : [...this.stillInHistory(agent.carried), ...s.history.slice(skip)]
+    const all = agent.since === 0 ? s.history : [...this.stillInHistory(agent.carried), ...s.history.slice(agent.since)]
     const whole = built.view === PromptBuilder.viewAll
     if (built.cache.removals !== s.historyRemovals) {
       built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }

@@ -302,7 +302,7 @@ export interface Activity {
   readonly built: unknown
   readonly task: Task | undefined
   state: "new" | "current" | "paused" | "ended"
-  /** this agent is shown what came after this point */
+  /** this agent is shown the history from this index on */
   since: number
   /** and what was still to be voiced when it took over without the conversation so far (rule D7) */
   carried: ReadonlyArray<ChatItem>
@@ -435,8 +435,6 @@ export interface State {
   replyId: number
 
   readonly history: Array<ChatItem>
-  /** the order of each item among all that happened */
-  readonly historySeqs: Array<number>
   /** counts what left the history again */
   historyRemovals: number
   /** every call id of the history and of the calls at work */
@@ -489,7 +487,6 @@ export const make = (options: Options): State => ({
   speechId: 0,
   replyId: 0,
   history: [],
-  historySeqs: [],
   historyRemovals: 0,
   callIds: new Map(),
   nextSuffix: new Map(),
