@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { RunContext } from "effect-meantime"
+import { Effect, Schema } from "effect"
+import { Agent, AgentSession, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { now, started, talk, toolCall } from "./support/df.js"
 
@@ -907,5 +907,91 @@ describe("odd moments", () => {
         yield* advance("10 seconds")
         expect(assistant(yield* lines)).toEqual(["assistant: This will take.", "assistant: Sure."])
       })
+  )
+})
+
+describe("a task in the foreground", () => {
+  const asking = Agent.task("email", {
+    instructions: "Ask for the address.",
+    result: Schema.Struct({ email: Schema.String }),
+    onEnter: AgentSession.say(long)
+  })
+  const book = (ended: Array<string>) => () =>
+    RunContext.foreground(RunContext.runTask(asking)).pipe(
+      Effect.tapError((error) => Effect.sync(() => ended.push(error._tag))),
+      Effect.map(({ email }) => `Booked for ${email}.`),
+      Effect.catchTag("SessionClosed", () => Effect.succeed("The session was closed."))
+    )
+  const address = toolCall("complete", { email: "a@b.c" })
+
+  it.scoped("[S7, F3] the user who speaks cuts what the task says, and neither the task nor the paused turn", () =>
+    Effect.gen(function* () {
+      const ended: Array<string> = []
+      const { lines, session } = yield* talk({
+        script: [toolCall("book"), address, "Booked."],
+        tools: { book: book(ended) }
+      })
+      const outer = yield* session.send("Book it")
+      yield* advance("3 seconds")
+      expect(yield* session.currentAgent).toEqual({ name: "email" })
+      yield* session.send("a@b.c")
+      yield* advance("1 minute")
+      yield* outer.wait
+      expect(yield* outer.interrupted).toBe(false)
+      expect(ended).toEqual([])
+      expect(assistant(yield* lines)).toEqual(["assistant: This will take [cut]", "assistant: Booked."])
+    })
+  )
+
+  it.scoped("[S7, F2] a forced interrupt cuts what the task says, and neither the task nor the paused turn", () =>
+    Effect.gen(function* () {
+      const ended: Array<string> = []
+      const { session } = yield* talk({ script: [toolCall("book"), address, "Booked."], tools: { book: book(ended) } })
+      const outer = yield* session.send("Book it")
+      yield* advance("3 seconds")
+      yield* session.interrupt({ force: true })
+      yield* advance("1 minute")
+      expect(yield* session.currentAgent).toEqual({ name: "email" })
+      expect(yield* outer.done).toBe(false)
+      yield* session.send("a@b.c")
+      yield* advance("1 minute")
+      expect(yield* outer.done).toBe(true)
+      expect(yield* outer.interrupted).toBe(false)
+    })
+  )
+
+  it.scoped(
+    "[S7, F2] a paused turn that disallows interruptions does not stop the user from speaking in the task",
+    () =>
+      Effect.gen(function* () {
+        const ended: Array<string> = []
+        const { lines, session } = yield* talk({
+          script: [toolCall("book"), address, "Booked."],
+          tools: { book: book(ended) }
+        })
+        const outer = yield* session.send("Book it", disallowed)
+        yield* advance("3 seconds")
+        yield* session.send("a@b.c")
+        yield* advance("1 minute")
+        expect(yield* outer.done).toBe(true)
+        expect(assistant(yield* lines)).toEqual(["assistant: This will take [cut]", "assistant: Booked."])
+      })
+  )
+
+  it.scoped("[S7, S2] a session that closes ends the task: runTask fails with SessionClosed", () =>
+    Effect.gen(function* () {
+      const ended: Array<string> = []
+      const { close, events, session } = yield* talk({
+        script: [toolCall("book"), address, "Booked."],
+        tools: { book: book(ended) }
+      })
+      yield* session.send("Book it")
+      yield* advance("3 seconds")
+      yield* close
+      expect(ended).toEqual(["SessionClosed"])
+      expect(yield* events.filter("ToolCallEnded")).toMatchObject([
+        { status: "done", output: "The session was closed." }
+      ])
+    })
   )
 })

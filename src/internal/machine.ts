@@ -94,7 +94,9 @@ export const interrupt = (s: State, speech: SpeechState): void => {
 
 /** What `session.interrupt` cuts: the speech that has the mouth, and turns that wait for their calls. */
 export const interruptible = (s: State): ReadonlyArray<SpeechState> =>
-  Array.from(s.speeches).filter((speech) => speech.state === "holding" || speech.step !== undefined)
+  Array.from(s.speeches).filter(
+    (speech) => isActive(speech) && (speech.state === "holding" || speech.step !== undefined)
+  )
 
 export const claimUserTurn = (s: State): void => {
   if (++s.userClaims === 1) emit(s, { _tag: "UserStateChanged", state: "speaking" })
