@@ -259,3 +259,46 @@ const texts = (session: WithHistory, role: "assistant" | "user") =>
   Effect.map(session.history, ({ items }) =>
     items.flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : []))
   )
+
+/**
+ * The whole history as lines, one for each item: how long after the first item it came (minutes and seconds), and what
+ * it is. Short enough for an assertion.
+ *
+ * ```text
+ * 0:00  user: Book a flight.
+ * 0:00  call call_1: book_flight({"to":"Oslo"})
+ * 0:00  output call_1: "Searching."
+ * 0:00  assistant: I am on it.
+ * 0:10  call call_1_final: book_flight({"to":"Oslo"})
+ * 0:10  output call_1_final: "Booked."
+ * 0:10  assistant: It is booked.
+ * ```
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const transcript = (session: WithHistory): Effect.Effect<string> =>
+  Effect.map(session.history, ({ items }) => {
+    const start = items[0]?.createdAt ?? 0
+    return items.map((item) => `${elapsed(item.createdAt - start)}  ${describe(item)}`).join("\n")
+  })
+
+const elapsed = (millis: number): string => {
+  const seconds = Math.floor(millis / 1000)
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`
+}
+
+const describe = (item: ChatItem): string => {
+  switch (item._tag) {
+    case "Message":
+      return `${item.role}: ${item.interrupted ? `${item.text.trimEnd()} …` : item.text}`
+    case "Reasoning":
+      return `reasoning: ${item.text}`
+    case "FunctionCall":
+      return `call ${item.callId}: ${item.name}(${JSON.stringify(item.arguments)})`
+    case "FunctionCallOutput":
+      return `${item.isError ? "error" : "output"} ${item.callId}: ${JSON.stringify(item.output)}`
+    case "AgentHandoff":
+      return `hand-off: ${item.from === undefined ? "" : `${item.from} → `}${item.to}`
+  }
+}

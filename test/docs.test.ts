@@ -1,0 +1,73 @@
+/**
+ * The pages of the guide are programs: all `ts` blocks of a page are one module, and a `text` block is what the effect
+ * that was exported last before it returns, in virtual time.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { describe, expect, it } from "@effect/vitest"
+import { Effect } from "effect"
+
+const docs = new URL("../docs/", import.meta.url)
+const out = new URL("./.docs/", import.meta.url)
+
+interface Page {
+  readonly name: string
+  readonly code: string
+  readonly outputs: ReadonlyArray<{ readonly name: string; readonly text: string }>
+}
+
+const guide = [
+  "first-tool",
+  "background",
+  "duplicates",
+  "cancellation",
+  "layers",
+  "handing-over",
+  "testing",
+  "models",
+  "events"
+]
+
+const read = (name: string): Page => {
+  const page = readFileSync(new URL(`${name}.md`, docs), "utf8")
+  const code: Array<string> = []
+  const outputs: Array<{ name: string; text: string }> = []
+  for (const [, language, block = ""] of page.matchAll(/^```(ts|text)\n([\s\S]*?)^```$/gm)) {
+    if (language === "ts") {
+      code.push(block)
+      continue
+    }
+    const name = Array.from(code.join("").matchAll(/^export const (\w+)/gm)).at(-1)?.[1]
+    if (name === undefined) throw new Error(`${page}: an output, but nothing was exported before it`)
+    outputs.push({ name, text: block.trimEnd() })
+  }
+  return { name, code: code.join("\n"), outputs }
+}
+
+rmSync(out, { recursive: true, force: true })
+mkdirSync(out, { recursive: true })
+
+describe("the guide", () => {
+  it("is complete: the index names each page", () => {
+    const index = readFileSync(new URL("README.md", docs), "utf8")
+    const pages = readdirSync(docs).filter((file) => file.endsWith(".md") && file !== "README.md")
+    for (const page of pages) expect(index).toContain(`](${page})`)
+  })
+
+  for (const page of guide.map(read)) {
+    describe(page.name, async () => {
+      const file = new URL(`${page.name}.ts`, out)
+      writeFileSync(file, page.code)
+      const module: Record<string, unknown> = await import(/* @vite-ignore */ fileURLToPath(file))
+      it("has outputs", () => expect(page.outputs.length).toBeGreaterThan(0))
+      for (const { name, text } of page.outputs) {
+        it.effect(`${name} says what the page says`, () =>
+          Effect.gen(function* () {
+            const effect = module[name] as Effect.Effect<unknown, unknown>
+            expect(yield* effect).toBe(text)
+          })
+        )
+      }
+    })
+  }
+})
