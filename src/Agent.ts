@@ -29,23 +29,30 @@ import { finishTask } from "./internal/task.js"
 import { RunContext } from "./RunContext.js"
 
 /**
+ * An agent. `R` is what its tools, layers and hooks still need.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Agent<out R> extends Pipeable {
   readonly _tag: "Agent"
   readonly name: string
+  /** A phantom: what is still needed. */
   readonly _R: (_: never) => R
 }
 
 /**
+ * An agent that ends with a value of type `A`; run it with `RunContext.runTask`.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface AgentTask<in out A, out R> extends Pipeable {
   readonly _tag: "AgentTask"
   readonly name: string
+  /** A phantom: the value. */
   readonly _A: (_: A) => A
+  /** A phantom: what is still needed. */
   readonly _R: (_: never) => R
   /** Ends the task with a value; for handlers of the task's own tools. */
   readonly complete: (value: A) => Effect.Effect<void, never, RunContext>
@@ -54,6 +61,8 @@ export interface AgentTask<in out A, out R> extends Pipeable {
 }
 
 /**
+ * What an agent is made of.
+ *
  * @since 0.1.0
  * @category models
  */

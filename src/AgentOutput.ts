@@ -10,6 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 
 /**
+ * What plays the agent's speech.
+ *
  * @since 0.1.0
  * @category models
  */

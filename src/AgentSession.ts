@@ -73,6 +73,8 @@ export interface RunningTool extends ToolCall {
 }
 
 /**
+ * How a reply is asked for.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -88,6 +90,8 @@ export interface ReplyOptions {
 }
 
 /**
+ * What `run` returns.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -99,6 +103,8 @@ export interface RunResult {
 }
 
 /**
+ * A conversation at work.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -140,18 +146,24 @@ export interface Service {
 }
 
 /**
+ * The session, for handlers, `onEnter`, `onExit` and programs.
+ *
  * @since 0.1.0
  * @category tags
  */
 export class AgentSession extends Context.Tag("effect-meantime/AgentSession")<AgentSession, Service>() {}
 
 /**
+ * The service behind the tag, for signatures that would name the tag otherwise.
+ *
  * @since 0.1.0
  * @category models
  */
 export type AgentSession_ = Service
 
 /**
+ * What a session is made of, and its bounds.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -203,6 +215,8 @@ export const layer = <R, const T extends ReadonlyArray<Entry> = []>(
   Layer.scoped(AgentSession, make(options)) as any
 
 /**
+ * A user's turn in the session of the context, see `Service.send`.
+ *
  * @since 0.1.0
  * @category accessors
  */
@@ -210,6 +224,8 @@ export const send = (text: string, options?: ReplyOptions): Effect.Effect<Speech
   Effect.flatMap(AgentSession, (session) => session.send(text, options))
 
 /**
+ * The agent of the context's session speaks without a user's turn, see `Service.generateReply`.
+ *
  * @since 0.1.0
  * @category accessors
  */
@@ -217,6 +233,8 @@ export const generateReply = (options?: ReplyOptions): Effect.Effect<SpeechHandl
   Effect.flatMap(AgentSession, (session) => session.generateReply(options))
 
 /**
+ * The agent of the context's session says this text, see `Service.say`.
+ *
  * @since 0.1.0
  * @category accessors
  */

@@ -71,6 +71,8 @@ export class ToolOptionsError extends Data.TaggedError("ToolOptionsError")<{
 }
 
 /**
+ * The options of a tool, all of them optional.
+ *
  * @since 0.1.0
  * @category models
  */

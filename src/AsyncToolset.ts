@@ -33,12 +33,15 @@ export type HandlersOf<T> =
       : never
 
 /**
+ * A toolset. `R` is what its tools and layers still need.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface AsyncToolset<out R> extends Pipeable {
   readonly _tag: "AsyncToolset"
   readonly id: string
+  /** A phantom: what is still needed. */
   readonly _R: (_: never) => R
 }
 

@@ -86,6 +86,8 @@ export const join: Verdict = { _tag: "Join" }
 export const refuse = (message: string): Verdict => ({ _tag: "Refuse", message })
 
 /**
+ * A policy of one's own, as `make` provides it.
+ *
  * @since 0.1.0
  * @category models
  */

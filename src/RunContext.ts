@@ -39,6 +39,8 @@ import type { Template, UpdateArgs } from "./ToolPrompts.js"
 export type Delivery = "when-idle" | "interrupt" | "silent"
 
 /**
+ * How an update is told.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -50,6 +52,8 @@ export interface UpdateOptions {
 }
 
 /**
+ * What is said while an effect takes long.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -65,6 +69,8 @@ export interface FillerOptions {
 }
 
 /**
+ * What a handler can do.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -99,6 +105,8 @@ export interface Service {
 }
 
 /**
+ * The context of a running call.
+ *
  * @since 0.1.0
  * @category tags
  */

@@ -17,6 +17,8 @@ import * as Stream from "effect/Stream"
 import * as internal from "./internal/model.js"
 
 /**
+ * One model step that is asked for.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -28,6 +30,8 @@ export interface Request {
 }
 
 /**
+ * What answers model steps.
+ *
  * @since 0.1.0
  * @category models
  */

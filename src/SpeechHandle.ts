@@ -55,6 +55,8 @@ export class AlreadyInterrupted extends Data.TaggedError("AlreadyInterrupted")<{
 }
 
 /**
+ * One speech of the agent, from the moment it is queued.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -63,6 +65,7 @@ export interface SpeechHandle {
   readonly interrupted: Effect.Effect<boolean>
   readonly done: Effect.Effect<boolean>
   readonly allowInterruptions: Effect.Effect<boolean>
+  /** May the user cut it? Fails when it has been cut already, and `value` is false. */
   readonly setAllowInterruptions: (value: boolean) => Effect.Effect<void, AlreadyInterrupted>
   /** Cuts the speech. On one that has ended it does nothing. */
   readonly interrupt: (options?: {

@@ -29,6 +29,8 @@ import * as internal from "./internal/templates.js"
 export type Template<Args> = string | ((args: Args) => string)
 
 /**
+ * What the `update` template is given.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -39,6 +41,8 @@ export interface UpdateArgs {
 }
 
 /**
+ * What the templates for duplicates are given.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -50,6 +54,8 @@ export interface DuplicateArgs {
 }
 
 /**
+ * What the templates of deferred replies are given.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -59,6 +65,8 @@ export interface ReplyArgs {
 }
 
 /**
+ * What the `inProgress` and `released` templates are given.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -68,6 +76,8 @@ export interface CallArgs {
 }
 
 /**
+ * What the `ended` template is given.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -76,6 +86,8 @@ export interface EndedArgs extends CallArgs {
 }
 
 /**
+ * The templates, see the guide on layers for what each is for.
+ *
  * @since 0.1.0
  * @category models
  */
