@@ -1,5 +1,5 @@
 /**
- * The part of a turn that is ours: CPU time of one turn with one call (two model steps), measured four ways in
+ * The part of a turn that is ours: CPU time of one turn with one call (two model steps), measured five ways in
  * interleaved rounds, each round with a conversation of its own.
  *
  *     node --import tsx bench/turn.ts [rounds] [turns]
@@ -28,21 +28,26 @@ const finish = (reason: Response.FinishReason): Response.StreamPartEncoded => ({
 })
 
 /** The same model for all: a call in answer to the user, words in answer to a result; each part a chunk of its own. */
-const respond = (last: string | undefined): Stream.Stream<Response.StreamPartEncoded> => {
+const partsOf = (last: string | undefined): ReadonlyArray<Response.StreamPartEncoded> => {
   const n = ++asked
-  const parts: ReadonlyArray<Response.StreamPartEncoded> =
-    last === "user"
-      ? [{ type: "tool-call", id: `call_${n}`, name: "work", params: { n } }, finish("tool-calls")]
-      : [{ type: "text-start", id: "t" }, ...said, { type: "text-end", id: "t" }, finish("stop")]
-  return Stream.fromIterable(parts).pipe(Stream.rechunk(1))
+  return last === "user"
+    ? [{ type: "tool-call", id: `call_${n}`, name: "work", params: { n } }, finish("tool-calls")]
+    : [{ type: "text-start", id: "t" }, ...said, { type: "text-end", id: "t" }, finish("stop")]
 }
+const respond = (last: string | undefined) => Stream.fromIterable(partsOf(last)).pipe(Stream.rechunk(1))
 const lastRole = (prompt: Prompt.Prompt) => prompt.content[prompt.content.length - 1]?.role
 
 const languageModel = LanguageModel.make({
   generateText: () => Effect.dieMessage("not used"),
   streamText: ({ prompt }) => respond(lastRole(prompt))
 })
-const direct: SessionModel.Service = { stream: ({ prompt }) => respond(lastRole(prompt)) }
+const direct = SessionModel.make({ stream: ({ prompt }) => respond(lastRole(prompt)) })
+const pushing = SessionModel.make({
+  run: ({ prompt }, onParts) =>
+    Effect.sync(() => {
+      for (const part of partsOf(lastRole(prompt))) onParts([part])
+    })
+})
 
 const session = Effect.scoped(
   Effect.gen(function* () {
@@ -51,13 +56,14 @@ const session = Effect.scoped(
   })
 )
 
-const viaSessionModel = session.pipe(
-  Effect.provide([
-    handlersLive,
-    Layer.succeed(SessionModel.SessionModel, direct),
-    Layer.succeed(LanguageModel.LanguageModel, {} as LanguageModel.Service)
-  ])
-)
+const via = (model: SessionModel.Service) =>
+  session.pipe(
+    Effect.provide([
+      handlersLive,
+      SessionModel.layer(model),
+      Layer.succeed(LanguageModel.LanguageModel, {} as LanguageModel.Service)
+    ])
+  )
 
 const viaLanguageModel = session.pipe(
   Effect.provide([handlersLive, Layer.effect(LanguageModel.LanguageModel, languageModel)])
@@ -100,10 +106,11 @@ const bare = Effect.gen(function* () {
 })
 
 const variants = {
-  "a session, SessionModel": viaSessionModel,
+  "a session, SessionModel": via(direct),
   "b session, LanguageModel": viaLanguageModel,
   "c loop, LanguageModel": bareLanguageModel,
-  "d loop, no @effect/ai": bare
+  "d loop, no @effect/ai": bare,
+  "e session, push form": via(pushing)
 }
 const times = new Map<string, Array<number>>(Object.keys(variants).map((name) => [name, []]))
 

@@ -1,7 +1,7 @@
 /**
- * The seam between a session and a model: a request with the conversation, the tools and the tool choice in, a stream
- * of encoded parts out. A session takes the `LanguageModel` of its context through `fromLanguageModel`; a
- * `SessionModel` in the context takes its place.
+ * The seam between a session and a model: a request with the conversation, the tools and the tool choice in, encoded
+ * parts out. A session takes the `LanguageModel` of its context through `fromLanguageModel`; a `SessionModel` in the
+ * context takes its place.
  *
  * @since 0.1.0
  */
@@ -13,6 +13,8 @@ import type * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as internal from "./internal/model.js"
 
@@ -30,6 +32,18 @@ export interface Request {
 }
 
 /**
+ * One model step as an effect: it hands over parts as they come, and ends when the model has. Interrupting it stops the
+ * model. Parts that are handed over after that are ignored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Run = (
+  request: Request,
+  onParts: (parts: ReadonlyArray<Response.StreamPartEncoded>) => void
+) => Effect.Effect<void, AiError.AiError>
+
+/**
  * What answers model steps.
  *
  * @since 0.1.0
@@ -38,6 +52,8 @@ export interface Request {
 export interface Service {
   /** One model step. Interrupting the stream stops the model. */
   readonly stream: (request: Request) => Stream.Stream<Response.StreamPartEncoded, AiError.AiError>
+  /** The same without the cost of a `Stream`. A session takes this form where there is one. */
+  readonly run?: Run | undefined
 }
 
 /**
@@ -60,6 +76,24 @@ export class DropsToolsAtNone extends Context.Reference<DropsToolsAtNone>()("eff
   defaultValue: (): boolean | undefined => undefined
 }) {}
 
+/** What a model is made of: either of its two forms. */
+type Form = Service | { readonly stream?: undefined; readonly run: Run }
+
+/**
+ * A model by either of its two forms; a `stream` is made of a `run`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Form): Service =>
+  options.stream === undefined ? { stream: internal.toStream(options.run), run: options.run } : options
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
+
 /**
  * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. A call of an unknown tool,
  * on which `@effect/ai` fails the whole step, is passed on as a call, with what came before it in the same chunk.
@@ -67,23 +101,27 @@ export class DropsToolsAtNone extends Context.Reference<DropsToolsAtNone>()("eff
  * @since 0.1.0
  * @category constructors
  */
-export const fromLanguageModel = (model: LanguageModel.Service): Service => ({
-  stream: (request) => {
-    const hasTools = Object.keys(request.toolkit.tools).length > 0
-    const options: any = hasTools
-      ? {
-          prompt: request.prompt,
-          toolkit: request.toolkit,
-          toolChoice: request.toolChoice,
-          disableToolCallResolution: true
+export const fromLanguageModel = (model: LanguageModel.Service): Service =>
+  make({
+    run: (request, onParts) => {
+      const hasTools = Object.keys(request.toolkit.tools).length > 0
+      const options: any = hasTools
+        ? {
+            prompt: request.prompt,
+            toolkit: request.toolkit,
+            toolChoice: request.toolChoice,
+            disableToolCallResolution: true
+          }
+        : { prompt: request.prompt }
+      const stream = model.streamText(options) as Stream.Stream<Response.StreamPart<any>, AiError.AiError>
+      return Effect.catchAll(
+        Stream.runForEachChunk(stream, (parts) =>
+          Effect.sync(() => onParts(Chunk.toReadonlyArray(parts).map(internal.encodePart)))
+        ),
+        (error) => {
+          const parts = internal.recover(error, request.toolkit.tools)
+          return parts === undefined ? Effect.fail(error) : Effect.sync(() => onParts(parts))
         }
-      : { prompt: request.prompt }
-    return (model.streamText(options) as Stream.Stream<Response.StreamPart<any>, AiError.AiError>).pipe(
-      Stream.mapChunks(Chunk.map(internal.encodePart)),
-      Stream.catchAll((error) => {
-        const parts = internal.recover(error, request.toolkit.tools)
-        return parts === undefined ? Stream.fail(error) : Stream.fromIterable(parts)
-      })
-    )
-  }
-})
+      )
+    }
+  })

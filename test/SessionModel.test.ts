@@ -1,6 +1,6 @@
-import { AiError, LanguageModel, Model, type Prompt, Tool, Toolkit } from "@effect/ai"
+import { AiError, LanguageModel, Model, Prompt, Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, FastCheck as fc, Layer, Option, Schema, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, FastCheck as fc, Layer, Option, Schema, Stream, TestClock } from "effect"
 import {
   Agent,
   AgentOutput,
@@ -1101,6 +1101,138 @@ describe("a SessionModel in place of a LanguageModel", () => {
       expect(model.requests).toHaveLength(1)
     }).pipe(working(["Scripted."]))
   })
+})
+
+// ------------------------------------------------------------------------------------------------------ the push form
+
+type OnParts = Parameters<SessionModel.Run>[1]
+
+/** A model in its push form, in place of the `LanguageModel`, which must not be used. */
+const pushing = (run: (index: number, onParts: OnParts) => Effect.Effect<void, AiError.AiError>) => {
+  const requests: Array<SessionModel.Request> = []
+  const layer = SessionModel.layer({
+    run: (request, onParts) => Effect.suspend(() => run(requests.push(request) - 1, onParts))
+  })
+  return { requests, layers: Layer.mergeAll(directModel(() => []).layer, layer, kitLive, silent) }
+}
+
+describe("a SessionModel that pushes", () => {
+  it.scoped("[M4] is asked with the conversation and the tools, and its parts are taken as they come", () => {
+    const model = pushing((index, onParts) =>
+      index === 0
+        ? Effect.sync(() => onParts([...textParts("Let me look."), callPart("c1", "look", { seconds: 2 })]))
+        : Effect.gen(function* () {
+            for (const part of textParts("Seen.")) {
+              yield* Effect.sleep("1 second")
+              onParts([part])
+            }
+          })
+    )
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Worker })
+      yield* session.send("Look")
+      yield* TestSession.advance("3 seconds")
+      expect(yield* TestSession.said(session)).toEqual(["Let me look."])
+      yield* TestSession.advance("2 seconds")
+      expect(yield* TestSession.said(session)).toEqual(["Let me look.", "Seen."])
+      expect(at(model.requests, 1).toolkit).toBe(at(model.requests, 0).toolkit)
+      expect(allProblems(model.requests.map((request) => request.prompt))).toEqual([])
+    }).pipe(Effect.provide(model.layers))
+  })
+
+  it.scoped("[M4] is interrupted with its speech; what it hands over after that, or after its end, is ignored", () => {
+    const late: Array<OnParts> = []
+    let stopped = 0
+    const model = pushing((index, onParts) => {
+      late.push(onParts)
+      onParts(textParts(`One ${index}.`))
+      return index === 0 ? Effect.onInterrupt(Effect.never, () => Effect.sync(() => void stopped++)) : Effect.void
+    })
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Worker })
+      yield* say(session, "Hi")
+      expect(stopped).toBe(0)
+      yield* session.interrupt()
+      yield* TestSession.settle
+      expect(stopped).toBe(1)
+      yield* say(session, "Hi")
+      for (const onParts of late) onParts([...textParts("Too late."), callPart("c1", "look", { seconds: 1 })])
+      yield* TestSession.settle
+      expect(yield* TestSession.said(session)).toEqual(["One 0.", "One 1."])
+      expect((yield* session.history).items.filter((item) => item._tag !== "Message")).toEqual([])
+    }).pipe(Effect.provide(model.layers))
+  })
+
+  it.scoped("[M4] [F7] that fails ends the speech with its error; one that dies is logged, too", () => {
+    const logs = collectLogs()
+    const model = pushing((index, onParts) => {
+      if (index === 0) {
+        onParts(textParts("Half."))
+        return Effect.fail(new AiError.UnknownError({ module: "M", method: "m", description: "overloaded" }))
+      }
+      if (index === 1) throw new Error("in the function")
+      return index === 2 ? Effect.die("in the effect") : Effect.sync(() => onParts(textParts("Fine again.")))
+    })
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Worker })
+      const errors: Array<string> = []
+      for (let i = 0; i < 3; i++) {
+        const speech = yield* say(session, "Hi")
+        errors.push(Option.getOrThrow(yield* speech.error).message)
+      }
+      yield* say(session, "Hi")
+      expect(errors[0]).toContain("overloaded")
+      expect(yield* TestSession.said(session)).toEqual(["Half.", "Fine again."])
+      expect(logs.messages).toEqual(["The model failed unexpectedly.", "The model failed unexpectedly."])
+    }).pipe(Effect.provide(Layer.provideMerge(model.layers, logs.layer)), Effect.provide(logs.layer))
+  })
+
+  it.effect("[M4] has a stream, too: the same parts, the same end, and interrupted together", () =>
+    Effect.gen(function* () {
+      const parts = textParts("One.")
+      let stopped = 0
+      const model = SessionModel.make({
+        run: (request, onParts) =>
+          Effect.gen(function* () {
+            onParts(parts)
+            yield* Effect.sleep("1 second")
+            onParts([callPart("c1", "look")])
+            if (request.toolChoice === "none") {
+              return yield* new AiError.UnknownError({ module: "M", method: "m", description: "none" })
+            }
+            if (request.toolChoice === "required") yield* Effect.never
+          }).pipe(Effect.onInterrupt(() => Effect.sync(() => void stopped++)))
+      })
+      const request = (toolChoice: "auto" | "none" | "required"): SessionModel.Request => ({
+        prompt: Prompt.make("Hi"),
+        toolkit: { tools: {}, handle: () => Effect.never } as any,
+        toolChoice
+      })
+      const collect = (toolChoice: "auto" | "none" | "required") =>
+        Effect.gen(function* () {
+          const seen: Array<unknown> = []
+          const exit = yield* model.stream(request(toolChoice)).pipe(
+            Stream.runForEach((part) => Effect.sync(() => seen.push(part))),
+            Effect.timeoutOption("1 minute"),
+            Effect.exit,
+            Effect.fork
+          )
+          yield* TestClock.adjust("2 minutes")
+          return [seen, yield* Fiber.join(exit)] as const
+        })
+      const all = [...parts, callPart("c1", "look")]
+      const [seen, exit] = yield* collect("auto")
+      expect(seen).toEqual(all)
+      expect(Exit.isSuccess(exit)).toBe(true)
+      expect(stopped).toBe(0)
+      const [before, failed] = yield* collect("none")
+      expect(before).toEqual(all)
+      expect(Exit.isFailure(failed) && Cause.pretty(failed.cause)).toContain("none")
+      const [, late] = yield* collect("required")
+      expect(late).toEqual(Exit.succeed(Option.none()))
+      expect(stopped).toBe(1)
+    })
+  )
 })
 
 // ------------------------------------------------------------------------------------------------- M3, random scripts

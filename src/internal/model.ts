@@ -1,10 +1,27 @@
 /**
- * Details of the seam to `LanguageModel`.
+ * Details of the seam to a model.
  */
 import type * as AiError from "@effect/ai/AiError"
 import type * as Response from "@effect/ai/Response"
 import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
+import * as Stream from "effect/Stream"
+import type { Run, Service } from "../SessionModel.js"
+
+/** Reads a step like any other source that pushes. What it holds is no more than the answer of one step. */
+export const toStream =
+  (run: Run): Service["stream"] =>
+  (request) =>
+    Stream.asyncPush<Response.StreamPartEncoded, AiError.AiError>(
+      (emit) =>
+        Effect.suspend(() => run(request, (parts) => void emit.array(parts))).pipe(
+          Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? emit.end() : emit.halt(exit.cause)))),
+          Effect.forkScoped
+        ),
+      { bufferSize: "unbounded" }
+    )
 
 /** Results are passed on as they were encoded; all other parts are what they were on the wire. */
 export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartEncoded =>

@@ -335,16 +335,19 @@ class Shell implements Host {
     const built = builtOf(agent)
     const { dropsToolsAtNone, model, toolkit } = built
     const toolChoice = step.toolChoice === "none" && dropsToolsAtNone ? "auto" : step.toolChoice
-    const stream = Effect.suspend(() =>
-      Stream.runForEachChunk(model.stream({ prompt: this.prompt(step), toolkit, toolChoice }), (parts) =>
-        Effect.sync(() =>
-          this.transact((s) => {
-            for (const part of Chunk.toReadonlyArray(parts)) Machine.part(s, step, part)
-          })
-        )
-      )
-    )
-    step.fiber = this.fork(stream, built, (exit) => {
+    const onParts = (parts: ReadonlyArray<State.Part>): void =>
+      this.transact((s) => {
+        for (const part of parts) Machine.part(s, step, part)
+      })
+    const ask = Effect.suspend(() => {
+      const request = { prompt: this.prompt(step), toolkit, toolChoice }
+      return model.run !== undefined
+        ? model.run(request, onParts)
+        : Stream.runForEachChunk(model.stream(request), (parts) =>
+            Effect.sync(() => onParts(Chunk.toReadonlyArray(parts)))
+          )
+    })
+    step.fiber = this.fork(ask, built, (exit) => {
       if (Exit.isSuccess(exit)) return this.transact((s) => Machine.streamEnded(s, step))
       const failure = Cause.failureOption(exit.cause)
       if (Option.isSome(failure)) {
