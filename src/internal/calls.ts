@@ -113,6 +113,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     releaseTimer: undefined
   }
   s.calls.set(callId, c)
+  s.unrecorded.set(callId, c)
   step.calls.push(c)
   Replies.openJobs(c.jobs)
   emit(s, { _tag: "ToolCallStarted", call })
@@ -215,13 +216,20 @@ export const decodedArguments = (
 
 /** Admits what is decoded, up to the first call of the tool that is not. */
 const admitNext = (s: State, call: Call): void => {
-  for (const next of call.step.calls) {
-    if (next.tool !== call.tool || next.run?.phase !== "admitting" || next.admitted) continue
+  const { step } = call
+  while (step.nextAdmission < step.calls.length && !isToBeAdmitted(step.calls[step.nextAdmission] as Call)) {
+    step.nextAdmission++
+  }
+  for (let i = step.nextAdmission; i < step.calls.length; i++) {
+    const next = step.calls[i] as Call
+    if (next.tool !== call.tool || next.run === undefined || !isToBeAdmitted(next)) continue
     if (next.decoded === undefined) return
     next.admitted = true
     admitDecoded(s, next, next.run, next.decoded)
   }
 }
+
+const isToBeAdmitted = (call: Call): boolean => !call.admitted && call.run?.phase === "admitting"
 
 const admitDecoded = (s: State, call: Call, run: Run, decoded: Decoded): void => {
   if (Either.isLeft(decoded.params)) {
@@ -490,6 +498,7 @@ export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
   if (decoding) for (const call of run.calls) admitNext(s, call)
   wakeAll(s, run.endWaiters)
   wakeAll(s, run.stopWaiters)
+  if (s.admissions.size === 0) return
   for (const { current } of Array.from(s.admissions.values())) {
     if (current?.replacing?.delete(run) === true && current.replacing.size === 0) replaced(s, current)
   }

@@ -406,7 +406,7 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   Replies.dropPending(
     s,
-    s.pending.filter((delivery) => Replies.target(s, delivery).state === "ended")
+    Array.from(s.pending).filter((delivery) => Replies.target(s, delivery).state === "ended")
   )
   for (const speech of s.speeches) if (speech.agent === from) speech.agent = to
   if (from.running === 0) command(s, { _tag: "CloseAgent", activity: from })
@@ -486,7 +486,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   }
   Replies.dropPending(
     s,
-    s.pending.filter((delivery) => Replies.target(s, delivery) === task)
+    Array.from(s.pending).filter((delivery) => Replies.target(s, delivery) === task)
   )
   if (task.running === 0) command(s, { _tag: "CloseAgent", activity: task })
   const result = task.task.done?.result ?? otherwise
@@ -738,9 +738,9 @@ export const exitTask = (s: State, task: Activity): void => {
 
 /** An update that interrupts: it breaks neither a user's turn nor a held floor (rule U7). */
 const startUrgentReply = (s: State): boolean => {
-  if (s.userClaims > 0 || s.switching !== undefined) return false
+  if (s.urgent === 0 || s.userClaims > 0 || s.switching !== undefined) return false
   const may = deliverable(s)
-  const urgent = s.pending.filter((delivery) => delivery.mode === "interrupt" && may(delivery))
+  const urgent = Array.from(s.pending).filter((delivery) => delivery.mode === "interrupt" && may(delivery))
   if (urgent.length === 0) return false
   const speaking = s.mouth
   if (speaking !== undefined) {
@@ -759,7 +759,7 @@ const isAboutToAnswer = (speech: SpeechState): boolean =>
   !speech.spoke && (speech.userTurn || speech.reply !== undefined)
 
 const startReply = (s: State): boolean => {
-  if (s.pending.length === 0 || !isIdle(s, s.floors[s.floors.length - 1]?.call)) return false
+  if (s.pending.size === 0 || !isIdle(s, s.floors[s.floors.length - 1]?.call)) return false
   return formReply(s, false)
 }
 
@@ -811,7 +811,9 @@ const grantFloor = (s: State): boolean => {
       if (
         s.floors.length === 0 &&
         isIdle(s, undefined) &&
-        s.pending.some((d) => Replies.target(s, d) === currentAgent(s) && (d.call === call || d.seq < request.seq))
+        Array.from(s.pending).some(
+          (d) => Replies.target(s, d) === currentAgent(s) && (d.call === call || d.seq < request.seq)
+        )
       ) {
         continue
       }

@@ -100,8 +100,19 @@ export const write = (s: State, delivery: Delivery): void => {
     return
   }
   openJobs(call.jobs)
-  s.pending.push(delivery)
+  queue(s, delivery)
   if (s.phase !== "open" || target(s, delivery).state === "ended") dropPending(s, [delivery])
+}
+
+const queue = (s: State, delivery: Delivery): void => {
+  s.pending.add(delivery)
+  if (delivery.mode === "interrupt") s.urgent++
+}
+
+const unqueue = (s: State, delivery: Delivery): boolean => {
+  if (!s.pending.delete(delivery)) return false
+  if (delivery.mode === "interrupt") s.urgent--
+  return true
 }
 
 /** The oldest waiting update leaves the queue and the history. */
@@ -109,11 +120,7 @@ const drop = (s: State, delivery: Delivery): void => {
   forget(delivery)
   if (delivery.written) {
     History.removePair(s, delivery.id)
-    const i = s.pending.indexOf(delivery)
-    if (i >= 0) {
-      s.pending.splice(i, 1)
-      closeJobs(s, delivery.call.jobs)
-    }
+    if (unqueue(s, delivery)) closeJobs(s, delivery.call.jobs)
     const j = s.silent.indexOf(delivery)
     if (j >= 0) s.silent.splice(j, 1)
   } else {
@@ -135,8 +142,7 @@ const forget = (delivery: Delivery): void => {
 export const dropPending = (s: State, deliveries: ReadonlyArray<Delivery>): void => {
   if (deliveries.length === 0) return
   for (const delivery of deliveries) {
-    const i = s.pending.indexOf(delivery)
-    if (i >= 0) s.pending.splice(i, 1)
+    unqueue(s, delivery)
     forget(delivery)
     delivery.state = { _tag: "Ended", how: "dropped" }
   }
@@ -161,7 +167,7 @@ export const silentShown = (s: State): void => {
  */
 export const take = (s: State, may: (delivery: Delivery) => boolean): Reply | undefined => {
   const agent = currentAgent(s)
-  const mine = s.pending.filter(may)
+  const mine = Array.from(s.pending).filter(may)
   const first = mine[0]
   if (first === undefined) return undefined
   const prompts = promptsOf(first.call, agent)
@@ -169,9 +175,6 @@ export const take = (s: State, may: (delivery: Delivery) => boolean): Reply | un
     const other = promptsOf(delivery.call, agent)
     return other.replyAtTail === prompts.replyAtTail && other.replyMaybeCovered === prompts.replyMaybeCovered
   })
-  const taken = new Set(items)
-  const rest = s.pending.filter((delivery) => !taken.has(delivery))
-  s.pending.splice(0, s.pending.length, ...rest)
   const reply: Reply = {
     id: `reply_${++s.replyId}`,
     items,
@@ -180,6 +183,7 @@ export const take = (s: State, may: (delivery: Delivery) => boolean): Reply | un
     speech: undefined
   }
   for (const delivery of items) {
+    unqueue(s, delivery)
     forget(delivery)
     delivery.state = { _tag: "Scheduled", reply }
   }
@@ -189,8 +193,8 @@ export const take = (s: State, may: (delivery: Delivery) => boolean): Reply | un
 export const promptsOf = (call: Call, agent: Activity) => call.tool?.prompts ?? agent.prompts
 
 /** The history's items of these deliveries. */
-export const pairsOf = (s: State, deliveries: ReadonlyArray<Delivery>): ReadonlyArray<ChatItem> => {
-  const ids = new Set(deliveries.map((delivery) => delivery.id))
+export const pairsOf = (s: State, deliveries: Iterable<Delivery>): ReadonlyArray<ChatItem> => {
+  const ids = new Set(Array.from(deliveries, (delivery) => delivery.id))
   return ids.size === 0 ? [] : s.history.filter((item) => "callId" in item && ids.has(item.callId))
 }
 
@@ -222,7 +226,10 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
   }
   if (waiting.length === 0) return
   // they are older than all that came since, and count again
-  s.pending.unshift(...waiting)
+  const later = Array.from(s.pending)
+  s.pending.clear()
+  s.urgent = 0
+  for (const delivery of waiting.concat(later)) queue(s, delivery)
   for (const delivery of waiting.toReversed()) if (delivery.kind === "update") delivery.call.waiting.unshift(delivery)
   for (const delivery of waiting) bound(s, delivery.call)
 }

@@ -388,22 +388,10 @@ class Shell implements Host {
 
   /** A call without output in the history: it still runs, or its output is held for an earlier one (rule M1). */
   private placeholder(callId: string) {
-    for (const step of this.openSteps()) {
-      const call = step.calls.find((other) => other.callId === callId)
-      if (call === undefined) continue
-      return call.output ?? { value: Calls.inProgress(this.state, call), isError: false }
-    }
-    return undefined
-  }
-
-  private *openSteps(): Iterable<State.Step> {
-    const seen = new Set<State.Step>()
-    for (const call of this.state.calls.values()) {
-      if (!call.recorded && !seen.has(call.step)) {
-        seen.add(call.step)
-        yield call.step
-      }
-    }
+    const call = this.state.unrecorded.get(callId)
+    return call === undefined
+      ? undefined
+      : (call.output ?? { value: Calls.inProgress(this.state, call), isError: false })
   }
 
   private readText(step: State.Step): void {

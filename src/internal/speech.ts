@@ -99,6 +99,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     cursor: 0,
     calls: [],
     nextOutput: 0,
+    nextAdmission: 0,
     streamEnded: false,
     closed: false,
     played: false,
@@ -338,6 +339,7 @@ export const flushOutputs = (s: State, step: Step): void => {
       call.jobs
     )
     call.recorded = true
+    s.unrecorded.delete(call.callId)
     step.nextOutput++
     for (const delivery of call.held.splice(0)) Replies.write(s, delivery)
   }

@@ -224,6 +224,8 @@ export interface Step {
   readonly calls: Array<Call>
   /** the first call whose output is not yet in the history */
   nextOutput: number
+  /** calls before this one are admitted, or never will be */
+  nextAdmission: number
   streamEnded: boolean
   /** cut: nothing that still streams in counts */
   closed: boolean
@@ -445,12 +447,17 @@ export interface State {
   /** the agents from the first to the current one; those below the last are paused by a task */
   readonly agents: Array<Activity>
   readonly calls: Map<string, Call>
+  /** calls whose output is not in the history yet, ended ones too */
+  readonly unrecorded: Map<string, Call>
   readonly runs: Set<Run>
   /** runs of users' tools, queued ones too */
   running: number
   readonly admissions: Map<string, { current: Admission | undefined; readonly queue: Array<Admission> }>
 
-  readonly pending: Array<Delivery>
+  /** deliveries that wait for a reply, oldest first */
+  readonly pending: Set<Delivery>
+  /** how many of them interrupt */
+  urgent: number
   /** silent updates that no reply has shown to the model yet */
   silent: Array<Delivery>
   /** tool steps of replies that may act, since the user's last turn */
@@ -492,10 +499,12 @@ export const make = (options: Options): State => ({
   nextSuffix: new Map(),
   agents: [],
   calls: new Map(),
+  unrecorded: new Map(),
   runs: new Set(),
   running: 0,
   admissions: new Map(),
-  pending: [],
+  pending: new Set(),
+  urgent: 0,
   silent: [],
   actSteps: 0,
   mouth: undefined,
