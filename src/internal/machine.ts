@@ -7,6 +7,7 @@ import type { RunningTool } from "../AgentSession.js"
 import type { ChatItem } from "../ChatContext.js"
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
+import { isSound } from "./model.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -131,8 +132,12 @@ export const runningTools = (s: State): ReadonlyArray<RunningTool> => {
 /** A part of a model's stream. */
 export const part = (s: State, step: Step, p: Part): void => {
   if (step.closed || step.streamEnded) return
+  if (!isSound(p)) return modelFailed(s, step, unreadable())
   switch (p.type) {
     case "text-start": {
+      // begun twice: the first one is over
+      const earlier = step.openText.get(p.id)
+      if (earlier !== undefined) Speech.endText(s, earlier)
       Speech.openText(step, p.id, p.metadata as any)
       return
     }
@@ -175,12 +180,16 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "tool-result": {
       if (p.providerExecuted !== true) return
+      const callId = step.providerCalls.get(p.id) ?? p.id
+      // it answers a call of the provider's own, once; the calls of ours are answered by nobody else
+      if (s.callIds.get(callId) !== "provider") return
+      s.callIds.set(callId, "call")
       step.entries.push({
         _tag: "Result",
-        callId: step.providerCalls.get(p.id) ?? p.id,
+        callId,
         name: p.name,
-        output: p.result,
-        isError: p.isFailure
+        output: p.result === undefined ? null : p.result,
+        isError: p.isFailure === true
       })
       return Speech.advance(s, step)
     }
@@ -190,6 +199,13 @@ export const part = (s: State, step: Step, p: Part): void => {
       return
   }
 }
+
+const unreadable = (): AiError.AiError =>
+  new AiError.MalformedOutput({
+    module: "effect-meantime",
+    method: "streamText",
+    description: "The model sent a part that cannot be read."
+  })
 
 export const asAiError = (error: unknown): AiError.AiError =>
   typeof error === "object" && error !== null && AiError.TypeId in error
