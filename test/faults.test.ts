@@ -1,15 +1,18 @@
 import { AiError } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { RunContext } from "effect-meantime"
+import { Effect, Schema } from "effect"
+import { Agent, RunContext } from "effect-meantime"
 import {
   type Answer,
+  agent,
   callPart,
   finishPart,
   firstThen,
   goesOn,
   lawful,
+  type Model,
   type Part,
+  standing,
   TestSession,
   type Tools,
   turn
@@ -215,4 +218,293 @@ describe("a model that sends broken parts", () => {
       )
     )
   }
+})
+
+// ----------------------------------------------------------------------------------------------------------- handlers
+
+const task = Agent.task("asking", { instructions: "I am asking.", result: Schema.Struct({ email: Schema.String }) })
+
+/** Nobody can end it. */
+const immortal = Effect.uninterruptible(Effect.never)
+
+const callsThen = (...names: ReadonlyArray<string>): Model =>
+  firstThen([...names.map((name, i) => callPart(`c${i + 1}`, name)), finishPart])
+
+describe("a handler", () => {
+  it.scoped("[S2] [T9] that never lets itself be interrupted is given up on when the session closes", () =>
+    lawful(
+      {
+        tools: {
+          stubborn: { allowCancellation: true, run: () => Effect.zipRight(RunContext.update("at it"), immortal) },
+          deaf: () => immortal,
+          held: () => RunContext.foreground(immortal),
+          filling: () =>
+            RunContext.withFiller(immortal, { say: "Still at it.", delay: "10 seconds", interval: "10 seconds" })
+        },
+        model: callsThen("stubborn", "deaf", "held", "filling"),
+        immortal: 4
+      },
+      (talk) =>
+        Effect.gen(function* () {
+          yield* turn(talk.session, "Go")
+          yield* TestSession.advance("1 minute")
+          yield* talk.close
+          expect(yield* talk.ends).toEqual(
+            expect.arrayContaining(["c1 cancelled", "c2 cancelled", "c3 cancelled", "c4 cancelled"])
+          )
+          expect(talk.logs.filter((line) => line.includes("is given up on"))).toHaveLength(4)
+        })
+    )
+  )
+
+  it.scoped("[C1] that never lets itself be interrupted does not hang who cancels it", () =>
+    lawful(
+      {
+        tools: {
+          stubborn: { allowCancellation: true, run: () => Effect.zipRight(RunContext.update("at it"), immortal) }
+        },
+        model: callsThen("stubborn"),
+        immortal: 1
+      },
+      (talk) =>
+        Effect.gen(function* () {
+          yield* turn(talk.session, "Go")
+          const exit = yield* TestSession.drive(Effect.exit(talk.session.cancelTool("c1")))
+          expect(standing(exit)).toBe("ToolError")
+          yield* goesOn(talk)
+        })
+    )
+  )
+
+  const leaks: Record<string, (context: RunContext.Service) => Effect.Effect<unknown, any>> = {
+    updates: ({ update }) => update("late"),
+    "updates with a template that throws": ({ update }) =>
+      update("late", {
+        template: () => {
+          throw new Error("a bug")
+        }
+      }),
+    progresses: ({ progress }) => progress(100),
+    commits: ({ commit }) => commit(Effect.succeed("too late")),
+    "hands over": ({ handoff }) => handoff(agent("other")),
+    "says something": ({ session }) => session.say("Late."),
+    "waits for its speech": ({ speech }) => speech.wait,
+    "waits for the playout": ({ waitForPlayout }) => waitForPlayout,
+    "asks whether it is cancelled": ({ isCancelled }) => isCancelled
+  }
+  for (const [name, leak] of Object.entries(leaks)) {
+    it.scoped(`[U11] [T9] that leaks a fiber which ${name} later changes nothing of what has ended`, () =>
+      Effect.gen(function* () {
+        const results: Array<string> = []
+        yield* lawful(
+          {
+            tools: {
+              leaky: () =>
+                Effect.gen(function* () {
+                  const context = yield* RunContext.RunContext
+                  // during, after the end, while the session closes, after it has closed
+                  yield* Effect.forEach(["1 second", "5 seconds", "10 minutes", "2 hours"] as const, (time) =>
+                    Effect.sleep(time).pipe(
+                      Effect.zipRight(Effect.exit(leak(context))),
+                      Effect.flatMap((exit) => Effect.sync(() => results.push(standing(exit)))),
+                      Effect.forkDaemon
+                    )
+                  )
+                  yield* RunContext.update("begun")
+                  yield* Effect.sleep("2 seconds")
+                  return "the end"
+                }),
+              open: () => Effect.as(Effect.sleep("20 minutes"), "at last")
+            },
+            drainTimeout: "1 hour",
+            model: callsThen("leaky", "open"),
+            // the leaked fiber that is still asleep is the handler's, not the session's
+            immortal: 1
+          },
+          (talk) =>
+            Effect.gen(function* () {
+              yield* turn(talk.session, "Go")
+              yield* TestSession.advance("1 minute")
+              expect(yield* talk.ends).toEqual(["c1 done"])
+              expect(yield* talk.output("c1_final")).toBe("the end")
+              yield* goesOn(talk)
+            })
+        )
+        yield* TestSession.advance("3 hours")
+        expect(results).toHaveLength(4)
+      })
+    )
+  }
+
+  for (const [name, hold] of [
+    ["holds the floor", (context: RunContext.Service) => context.foreground(Effect.never)],
+    [
+      "fills the silence",
+      (context: RunContext.Service) =>
+        context.withFiller(Effect.never, { say: "Late.", delay: "1 second", interval: "1 second" })
+    ],
+    ["runs a task", (context: RunContext.Service) => context.runTask(task)]
+  ] as const) {
+    for (const when of ["before", "after"] as const) {
+      it.scoped(`[T9] [F5] a leaked fiber that ${name}, begun ${when} the end of its call, holds up nobody`, () =>
+        lawful(
+          {
+            tools: {
+              leaky: () =>
+                Effect.gen(function* () {
+                  const context = yield* RunContext.RunContext
+                  const late = when === "before" ? Effect.void : Effect.sleep("5 seconds")
+                  yield* Effect.forkDaemon(Effect.zipRight(late, hold(context)))
+                  yield* RunContext.update("begun")
+                  yield* Effect.sleep("3 seconds")
+                  return "the end"
+                }),
+              reporting: () =>
+                Effect.zipRight(RunContext.update("on it"), Effect.as(Effect.sleep("20 seconds"), "found"))
+            },
+            model: callsThen("leaky", "reporting"),
+            immortal: "some"
+          },
+          (talk) =>
+            Effect.gen(function* () {
+              yield* turn(talk.session, "Go")
+              yield* TestSession.advance("1 minute")
+              expect(yield* talk.ends).toEqual(["c1 done", "c2 done"])
+              const replies = yield* talk.events.filter("ReplyEnded")
+              expect(
+                replies.filter((reply) => reply.status === "completed").flatMap((reply) => reply.updateIds)
+              ).toContain("c2_final")
+              expect((yield* talk.session.currentAgent).name).toBe("helper")
+              const before = (yield* talk.said).length
+              yield* TestSession.advance("1 minute")
+              expect((yield* talk.said).length).toBe(before)
+              yield* goesOn(talk)
+            })
+        )
+      )
+    }
+  }
+
+  const ends: Record<string, readonly [Effect.Effect<unknown, any, any>, string, unknown]> = {
+    "dies in a finalizer": [
+      Effect.ensuring(Effect.succeed("done"), Effect.die(new Error("secret"))),
+      "error",
+      "odd failed because of an unexpected error."
+    ],
+    "dies in a finalizer of its scope": [
+      Effect.scoped(
+        Effect.zipRight(
+          Effect.addFinalizer(() => Effect.die(new Error("secret"))),
+          Effect.succeed("done")
+        )
+      ),
+      "error",
+      "odd failed because of an unexpected error."
+    ],
+    "throws at once": [
+      Effect.suspend(() => {
+        throw new Error("secret")
+      }),
+      "error",
+      "odd failed because of an unexpected error."
+    ],
+    "dies after its commit": [
+      Effect.zipRight(RunContext.commit(Effect.succeed(1)), Effect.die(new Error("secret"))),
+      "error",
+      "odd failed because of an unexpected error."
+    ],
+    "dies inside its commit": [
+      RunContext.commit(Effect.die(new Error("secret"))),
+      "error",
+      "odd failed because of an unexpected error."
+    ],
+    "fails with what its failure schema does not know": [
+      Effect.fail({ secret: true }),
+      "error",
+      "odd failed because of an unexpected error."
+    ],
+    "fails with nothing": [Effect.fail(undefined), "error", "odd failed because of an unexpected error."],
+    "interrupts itself": [Effect.interrupt, "cancelled", "odd was cancelled and has stopped."],
+    "dies with a value that throws when it is shown": [
+      Effect.die({
+        get message() {
+          throw new Error("secret")
+        },
+        toString() {
+          throw new Error("secret")
+        },
+        toJSON() {
+          throw new Error("secret")
+        }
+      }),
+      "error",
+      "odd failed because of an unexpected error."
+    ],
+    "is no Effect": [5 as never, "error", "odd failed because of an unexpected error."]
+  }
+  for (const [name, [work, status, output]] of Object.entries(ends)) {
+    it.scoped(`[T8] [T9] that ${name} ends once, and shows nothing of it`, () =>
+      lawful({ tools: { odd: () => work, inline: tools.inline! }, model: callsThen("odd", "inline") }, (talk) =>
+        Effect.gen(function* () {
+          yield* turn(talk.session, "Go")
+          expect(yield* talk.ends).toContain(`c1 ${status}`)
+          expect(yield* talk.output("c1")).toBe(output)
+          yield* goesOn(talk)
+          const shown = JSON.stringify([yield* talk.events.all, yield* talk.session.history, talk.prompts])
+          expect(shown).not.toContain("secret")
+        })
+      )
+    )
+  }
+
+  it.scoped("[C1] [T9] that dies in a finalizer while it is cancelled has been cancelled", () =>
+    lawful(
+      {
+        tools: {
+          odd: {
+            allowCancellation: true,
+            run: () =>
+              Effect.ensuring(
+                Effect.zipRight(RunContext.update("at it"), Effect.never),
+                Effect.die(new Error("secret"))
+              )
+          }
+        },
+        model: callsThen("odd")
+      },
+      (talk) =>
+        Effect.gen(function* () {
+          yield* turn(talk.session, "Go")
+          yield* talk.session.cancelTool("c1")
+          expect(yield* talk.ends).toEqual(["c1 cancelled"])
+          yield* goesOn(talk)
+        })
+    )
+  )
+
+  it.scoped("[S7] [T9] a task whose handler dies, fails or is given up on leaves the conversation to its agent", () =>
+    lawful(
+      {
+        tools: {
+          dying: () =>
+            RunContext.foreground(
+              Effect.zipRight(
+                Effect.raceFirst(RunContext.runTask(task), Effect.sleep("5 seconds")),
+                Effect.die(new Error("secret"))
+              )
+            )
+        },
+        model: callsThen("dying")
+      },
+      (talk) =>
+        Effect.gen(function* () {
+          yield* turn(talk.session, "Go")
+          expect((yield* talk.session.currentAgent).name).toBe("asking")
+          yield* TestSession.advance("10 seconds")
+          expect((yield* talk.session.currentAgent).name).toBe("helper")
+          expect(yield* talk.ends).toEqual(["c1 error"])
+          yield* goesOn(talk)
+        })
+    )
+  )
 })

@@ -22,6 +22,7 @@ import {
   type Handoff,
   type IdleWaiter,
   type Job,
+  type Outcome,
   type Part,
   type Run,
   type Speech as SpeechState,
@@ -37,7 +38,7 @@ import {
   wakeAll
 } from "./state.js"
 
-export { commit, decodedArguments, policyDecided, policyFailed, runEnded, update } from "./calls.js"
+export { commit, decodedArguments, policyDecided, policyFailed, update } from "./calls.js"
 
 // ---------------------------------------------------------------------------------------------------- from a program
 
@@ -264,6 +265,19 @@ export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => 
 
 // --------------------------------------------------------------------------------------------------- from a handler
 
+/** The fiber of a run has ended. What a fiber that it leaked still holds, it holds no longer. */
+export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
+  Calls.runEnded(s, run, outcome)
+  for (const request of s.floorRequests.filter((other) => other.call.run === run)) {
+    withdrawFloorRequest(s, request)
+    wake(s, () => request.resume(false))
+  }
+  for (let i = s.floors.length - 1; i >= 0; i--) if (s.floors[i]?.call.run === run) s.floors.splice(i, 1)
+  for (const filler of s.fillers) if (filler.call.run === run) endFiller(s, filler)
+  const task = s.agents.find((agent) => agent.task?.call?.run === run)
+  if (task !== undefined) abandonTask(s, task)
+}
+
 export const progress = (s: State, run: Run, value: unknown): void => {
   if (run.phase === "ended") return
   for (const call of run.calls) {
@@ -281,7 +295,7 @@ export const waitForPlayout = (s: State, call: Call, resume: () => void): void =
 
 export const requestFloor = (s: State, call: Call, resume: (granted: boolean) => void): FloorRequest => {
   const request: FloorRequest = { call, seq: ++s.seq, resume }
-  if (s.phase !== "open") wake(s, () => resume(false))
+  if (s.phase !== "open" || call.state._tag === "Ended") wake(s, () => resume(false))
   else s.floorRequests.push(request)
   return request
 }
@@ -299,7 +313,7 @@ export const releaseFloor = (s: State, call: Call): void => {
 }
 
 export const startFiller = (s: State, filler: Filler): void => {
-  if (!filler.call.step.speech.interrupted) s.fillers.add(filler)
+  if (!filler.call.step.speech.interrupted && filler.call.state._tag !== "Ended") s.fillers.add(filler)
 }
 
 export const endFiller = (s: State, filler: Filler): void => {
