@@ -89,8 +89,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
   const callId = History.reserveCallId(s, part.id)
   const call: ToolCall = { callId, name: part.name, arguments: args }
   const tool = step.agent.tools.get(part.name)
-  const metadata = part.metadata as Record<string, unknown> | undefined
-  const entryMetadata = metadata !== undefined && Object.keys(metadata).length > 0 ? metadata : undefined
+  const entryMetadata = Speech.mergeMetadata(undefined, part.metadata as any)
   step.entries.push({ _tag: "Call", callId, name: part.name, arguments: args, metadata: entryMetadata })
   const c: Call = {
     callId,
@@ -182,13 +181,13 @@ const keyIsAtHand = (tool: BoundTool, decoded: Either.Either<unknown, unknown>):
 
 /** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
 export const providerExecuted = (s: State, step: Step, part: Extract<Part, { type: "tool-call" }>): void => {
-  const callId = History.reserveCallId(s, part.id)
+  const callId = History.reserveCallId(s, part.id, "provider")
   step.providerCalls.set(part.id, callId)
   step.entries.push({
     _tag: "Call",
     callId,
     name: part.name,
-    arguments: part.params,
+    arguments: part.params === undefined ? {} : part.params,
     metadata: Speech.mergeMetadata(part.metadata as any, {
       "effect-meantime": {
         providerExecuted: true,
@@ -708,11 +707,11 @@ export const cancel = (s: State, callId: string): Run | string => {
   const call = s.calls.get(callId)
   if (call === undefined) {
     const known = s.callIds.get(callId)
-    return known === "call"
-      ? `Call ${callId} has already ended.`
+    return known === undefined
+      ? `There is no call with the id "${callId}".`
       : known === "pair"
         ? `There is no call with the id "${callId}": that is a report of another call.`
-        : `There is no call with the id "${callId}".`
+        : `Call ${callId} has already ended.`
   }
   const reason = mayBeCancelled(call) ?? call.run?.calls.map(mayBeCancelled).find((text) => text !== undefined)
   if (reason !== undefined) return reason

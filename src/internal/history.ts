@@ -48,14 +48,14 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
   for (const item of items) {
     let taken = item
     if (item._tag === "FunctionCall") {
-      const callId = reserveCallId(s, item.callId)
+      const callId = reserveCallId(s, item.callId, isProviders(item) ? "provider" : "call")
       if (callId !== item.callId) {
         renamed.set(item.callId, callId)
         taken = { ...item, callId }
       }
     } else if (item._tag === "FunctionCallOutput") {
       taken = { ...item, callId: renamed.get(item.callId) ?? item.callId }
-      if (!s.callIds.has(taken.callId)) s.callIds.set(taken.callId, "call")
+      s.callIds.set(taken.callId, "call")
     }
     s.history.push(taken)
     const n = /^item_(\d+)$/.exec(item.id)
@@ -63,8 +63,11 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
   }
 }
 
+const isProviders = (item: ChatItem): boolean =>
+  item._tag === "FunctionCall" && (item.metadata?.["effect-meantime"] as any)?.providerExecuted === true
+
 /** Reserves a call id: the wanted one, or the first free `<id>_<n>` (rule T11). */
-export const reserveCallId = (s: State, wanted: string, kind: "call" | "pair" = "call"): string => {
+export const reserveCallId = (s: State, wanted: string, kind: "call" | "pair" | "provider" = "call"): string => {
   let id = wanted
   if (s.callIds.has(id)) {
     let n = s.nextSuffix.get(wanted) ?? 1

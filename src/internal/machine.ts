@@ -7,6 +7,7 @@ import type { RunningTool } from "../AgentSession.js"
 import type { ChatItem } from "../ChatContext.js"
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
+import { isSound } from "./model.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -21,6 +22,7 @@ import {
   type Handoff,
   type IdleWaiter,
   type Job,
+  type Outcome,
   type Part,
   type Run,
   type Speech as SpeechState,
@@ -36,7 +38,7 @@ import {
   wakeAll
 } from "./state.js"
 
-export { commit, decodedArguments, policyDecided, policyFailed, runEnded, update } from "./calls.js"
+export { commit, decodedArguments, policyDecided, policyFailed, update } from "./calls.js"
 
 // ---------------------------------------------------------------------------------------------------- from a program
 
@@ -131,8 +133,12 @@ export const runningTools = (s: State): ReadonlyArray<RunningTool> => {
 /** A part of a model's stream. */
 export const part = (s: State, step: Step, p: Part): void => {
   if (step.closed || step.streamEnded) return
+  if (!isSound(p)) return modelFailed(s, step, unreadable())
   switch (p.type) {
     case "text-start": {
+      // begun twice: the first one is over
+      const earlier = step.openText.get(p.id)
+      if (earlier !== undefined) Speech.endText(s, earlier)
       Speech.openText(step, p.id, p.metadata as any)
       return
     }
@@ -175,12 +181,16 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "tool-result": {
       if (p.providerExecuted !== true) return
+      const callId = step.providerCalls.get(p.id) ?? p.id
+      // it answers a call of the provider's own, once; the calls of ours are answered by nobody else
+      if (s.callIds.get(callId) !== "provider") return
+      s.callIds.set(callId, "call")
       step.entries.push({
         _tag: "Result",
-        callId: step.providerCalls.get(p.id) ?? p.id,
+        callId,
         name: p.name,
-        output: p.result,
-        isError: p.isFailure
+        output: p.result === undefined ? null : p.result,
+        isError: p.isFailure === true
       })
       return Speech.advance(s, step)
     }
@@ -190,6 +200,13 @@ export const part = (s: State, step: Step, p: Part): void => {
       return
   }
 }
+
+const unreadable = (): AiError.AiError =>
+  new AiError.MalformedOutput({
+    module: "effect-meantime",
+    method: "streamText",
+    description: "The model sent a part that cannot be read."
+  })
 
 export const asAiError = (error: unknown): AiError.AiError =>
   typeof error === "object" && error !== null && AiError.TypeId in error
@@ -248,6 +265,19 @@ export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => 
 
 // --------------------------------------------------------------------------------------------------- from a handler
 
+/** The fiber of a run has ended. What a fiber that it leaked still holds, it holds no longer. */
+export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
+  Calls.runEnded(s, run, outcome)
+  for (const request of s.floorRequests.filter((other) => other.call.run === run)) {
+    withdrawFloorRequest(s, request)
+    wake(s, () => request.resume(false))
+  }
+  for (let i = s.floors.length - 1; i >= 0; i--) if (s.floors[i]?.call.run === run) s.floors.splice(i, 1)
+  for (const filler of s.fillers) if (filler.call.run === run) endFiller(s, filler)
+  const task = s.agents.find((agent) => agent.task?.call?.run === run)
+  if (task !== undefined) abandonTask(s, task)
+}
+
 export const progress = (s: State, run: Run, value: unknown): void => {
   if (run.phase === "ended") return
   for (const call of run.calls) {
@@ -265,7 +295,7 @@ export const waitForPlayout = (s: State, call: Call, resume: () => void): void =
 
 export const requestFloor = (s: State, call: Call, resume: (granted: boolean) => void): FloorRequest => {
   const request: FloorRequest = { call, seq: ++s.seq, resume }
-  if (s.phase !== "open") wake(s, () => resume(false))
+  if (s.phase !== "open" || call.state._tag === "Ended") wake(s, () => resume(false))
   else s.floorRequests.push(request)
   return request
 }
@@ -283,7 +313,7 @@ export const releaseFloor = (s: State, call: Call): void => {
 }
 
 export const startFiller = (s: State, filler: Filler): void => {
-  if (!filler.call.step.speech.interrupted) s.fillers.add(filler)
+  if (!filler.call.step.speech.interrupted && filler.call.state._tag !== "Ended") s.fillers.add(filler)
 }
 
 export const endFiller = (s: State, filler: Filler): void => {

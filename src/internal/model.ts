@@ -32,6 +32,27 @@ export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartE
 const isPart = (u: unknown): u is Response.StreamPartEncoded =>
   typeof u === "object" && u !== null && typeof (u as any).type === "string"
 
+/** Has a part what its type needs? What comes from a `LanguageModel` has been decoded; other models send what they like. */
+export const isSound = (u: unknown): u is Response.StreamPartEncoded => {
+  if (!isPart(u)) return false
+  const part = u as unknown as Record<string, unknown>
+  switch (part.type) {
+    case "text-delta":
+    case "reasoning-delta":
+      return typeof part.id === "string" && typeof part.delta === "string"
+    case "text-start":
+    case "text-end":
+    case "reasoning-start":
+    case "reasoning-end":
+      return typeof part.id === "string"
+    case "tool-call":
+    case "tool-result":
+      return typeof part.id === "string" && typeof part.name === "string"
+    default:
+      return true
+  }
+}
+
 const isCall = (part: Response.StreamPartEncoded): part is Response.ToolCallPartEncoded =>
   part.type === "tool-call" && typeof part.id === "string" && typeof part.name === "string"
 

@@ -3,6 +3,7 @@
  */
 import type * as AiError from "@effect/ai/AiError"
 import * as History from "./history.js"
+import { isRecord } from "./json.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,
@@ -132,7 +133,7 @@ type Metadata = Record<string, unknown> | undefined
 
 /** Metadata of a part's start, deltas and end, merged provider by provider (rule M2). */
 export const mergeMetadata = (a: Metadata, b: Metadata): Metadata => {
-  if (b === undefined || Object.keys(b).length === 0) return a
+  if (!isRecord(b) || Object.keys(b).length === 0) return a
   if (a === undefined) return b
   const out: Record<string, unknown> = { ...a }
   for (const [provider, value] of Object.entries(b)) {

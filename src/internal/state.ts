@@ -439,8 +439,8 @@ export interface State {
   readonly history: Array<ChatItem>
   /** counts what left the history again */
   historyRemovals: number
-  /** every call id of the history and of the calls at work */
-  readonly callIds: Map<string, "call" | "pair">
+  /** every call id of the history and of the calls at work; `provider`: a call of the provider's own without result */
+  readonly callIds: Map<string, "call" | "pair" | "provider">
   /** where to look for the next free `<callId>_<n>` */
   readonly nextSuffix: Map<string, number>
 
