@@ -16,6 +16,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // one module graph for each worker: loading Effect anew for each file took a fifth of the run
     isolate: false,
+    // virtual time: a test is slow only where the machine is; one that hangs is still ended
+    testTimeout: 60_000,
     minWorkers: 2,
     maxWorkers: 2
   }
