@@ -58,7 +58,9 @@ const render = <K extends keyof Prompts, Args extends object>(
   template: Template<any> = prompts[name]
 ): string => {
   try {
-    return Templates.render(template, args)
+    const text: unknown = Templates.render(template, args)
+    if (typeof text === "string") return text
+    throw new TypeError(`a template gives text, not ${typeof text}`)
   } catch (cause) {
     command(s, { _tag: "Log", level: "error", message: `The template "${name}" failed; the default is used.`, cause })
     return Templates.render(Templates.defaults[name] as Template<any>, args)
@@ -312,9 +314,21 @@ const decide = (s: State, admission: Admission): void => {
   }
 }
 
+const isVerdict = (u: unknown): u is Verdict =>
+  isRecord(u) &&
+  (u._tag === "Run" ||
+    u._tag === "Replace" ||
+    u._tag === "Join" ||
+    (u._tag === "Refuse" && typeof u.message === "string"))
+
 /** What a policy of one's own decided; it is asked again where the running calls are no longer those it was told. */
 export const policyDecided = (s: State, admission: Admission, decided: Verdict): void => {
   if (admission.run.phase !== "admitting") return
+  if (!isVerdict(decided)) {
+    const { name } = admission.run.tool
+    command(s, { _tag: "Log", level: "error", message: `The duplicate policy of ${name} gave no verdict.` })
+    return policyFailed(s, admission)
+  }
   const now = duplicatesOf(s, admission.run)
   if (now.length !== admission.asked.length || now.some((run, i) => run !== admission.asked[i])) {
     return decide(s, admission)

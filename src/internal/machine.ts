@@ -243,11 +243,11 @@ export const modelFailed = (s: State, step: Step, error: AiError.AiError): void 
 
 export const textRead = (s: State, step: Step, text: string): void => {
   const entry = step.entries[0]
-  if (!step.closed && entry?._tag === "Text") Speech.textDelta(s, entry, text)
+  if (!step.closed && entry?._tag === "Text" && typeof text === "string") Speech.textDelta(s, entry, text)
 }
 
 export const played = (_: State, entry: TextEntry, piece: string): void => {
-  if (entry.play === "playing" && !entry.step.closed) entry.played += piece
+  if (entry.play === "playing" && !entry.step.closed && typeof piece === "string") entry.played += piece
 }
 
 export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => {
@@ -332,7 +332,7 @@ export const sayFiller = (s: State, filler: Filler, text: string | undefined): v
   filler.due = false
   if (filler.ended || s.phase !== "open") return
   filler.step++
-  if (text !== undefined && text !== "") {
+  if (typeof text === "string" && text !== "") {
     filler.speech = Speech.create(s, {
       source: "say",
       agent: currentAgent(s),
@@ -366,6 +366,19 @@ export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): v
 export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined) return false
   s.handoff = handoff
+  return true
+}
+
+/** Who asked from outside waits no longer; false where it can no longer be stopped. */
+export const withdrawHandoff = (s: State, handoff: Handoff, waiter: () => void): boolean => {
+  const i = s.handoffWaiters.indexOf(waiter)
+  if (i >= 0) {
+    s.handoffWaiters.splice(i, 1)
+    return true
+  }
+  if (s.handoff !== handoff) return false
+  s.handoff = undefined
+  wakeAll(s, s.handoffWaiters)
   return true
 }
 
@@ -566,7 +579,12 @@ export const timerFired = (s: State, timer: Timer): void => {
 export const close = (s: State): void => {
   if (s.phase !== "open") return
   s.phase = "closing"
-  s.handoff = undefined
+  if (s.handoff !== undefined) {
+    const { resume, to } = s.handoff
+    s.handoff = undefined
+    command(s, { _tag: "CloseAgent", activity: to })
+    if (resume !== undefined) wake(s, () => resume(false))
+  }
   for (const filler of Array.from(s.fillers)) endFiller(s, filler)
   for (const speech of Array.from(s.speeches)) {
     speech.interrupted = true

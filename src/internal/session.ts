@@ -76,6 +76,8 @@ class Shell implements Host {
   session!: Service
   scope!: SessionScope
   private readonly fibers = new Set<Fiber.RuntimeFiber<any, any>>()
+  /** these release what an agent had: closing waits for them, and cuts none of them */
+  private readonly releasing = new Set<Fiber.RuntimeFiber<void>>()
   private readonly handles = new WeakMap<State.Speech, SpeechHandle>()
   private draining = false
   private player: Fiber.RuntimeFiber<unknown, unknown> | undefined
@@ -118,7 +120,14 @@ class Shell implements Host {
         for (const event of events) this.hub.publish(event)
         const commands = s.commands
         s.commands = []
-        for (const command of commands) this.carryOut(command)
+        for (const command of commands) {
+          try {
+            this.carryOut(command)
+          } catch (cause) {
+            // the commands behind it are about other things
+            this.log("error", `The command ${command._tag} failed.`, cause)
+          }
+        }
       }
     } finally {
       this.draining = false
@@ -208,13 +217,17 @@ class Shell implements Host {
         const { onEnter } = built.definition.options
         if (onEnter === undefined) return
         const fiber = this.fork(this.quietly(onEnter, `onEnter of ${activity.name}`), built)
-        this.runFork(Scope.addFinalizer(built.scope, Fiber.interrupt(fiber)))
+        const stop = this.noLonger(
+          Fiber.interrupt(fiber),
+          Effect.logWarning(`onEnter of ${activity.name} does not stop.`)
+        )
+        this.runFork(Scope.addFinalizer(built.scope, stop))
         return
       }
       case "CloseAgent": {
-        this.fork(Scope.close(builtOf(command.activity).scope, Exit.void), this.runtime, (exit) => {
-          if (Exit.isFailure(exit)) this.log("error", "An agent's resources failed to be released.", exit.cause)
-        })
+        const fiber = this.runFork(this.releaseAgent(builtOf(command.activity).scope))
+        this.releasing.add(fiber)
+        fiber.addObserver(() => this.releasing.delete(fiber))
         return
       }
       case "Log":
@@ -227,6 +240,15 @@ class Shell implements Host {
     }
   }
 
+  private releaseAgent(scope: Scope.CloseableScope): Effect.Effect<void> {
+    return this.noLonger(
+      Effect.catchAllCause(Scope.close(scope, Exit.void), (cause) =>
+        Effect.logError("An agent's resources failed to be released.", cause)
+      ),
+      Effect.logError("An agent's resources were not released in time.")
+    )
+  }
+
   private log(level: "warning" | "error", message: string, cause?: unknown): void {
     const args = cause === undefined ? [message] : [message, cause]
     this.runFork(level === "warning" ? Effect.logWarning(...args) : Effect.logError(...args))
@@ -234,11 +256,20 @@ class Shell implements Host {
 
   /** The conversation does not wait for ever: what takes longer than closing would is interrupted, with a warning. */
   private inTime(effect: Effect.Effect<void, never, any>, what: string): Effect.Effect<void, never, any> {
+    return this.noLonger(effect, Effect.logWarning(`${what} was interrupted: it did not end in time.`))
+  }
+
+  /** Waits for what may never end, in finalizers too, but no longer than closing waits for a call. */
+  private noLonger<R>(
+    effect: Effect.Effect<unknown, never, R>,
+    otherwise: Effect.Effect<void>
+  ): Effect.Effect<void, never, R> {
     const { cancellationTimeout, drainTimeout } = this.state.options
     const limit = drainTimeout === 0 ? cancellationTimeout : drainTimeout
-    if (!Number.isFinite(limit)) return effect
-    return Effect.flatMap(Effect.timeoutOption(Effect.disconnect(effect), limit), (done) =>
-      Option.isSome(done) ? Effect.void : Effect.logWarning(`${what} was interrupted: it did not end in time.`)
+    if (!Number.isFinite(limit)) return Effect.asVoid(effect)
+    // interruptible as a whole: in a finalizer `disconnect` alone would wait all the same
+    return Effect.flatMap(Effect.timeoutOption(Effect.interruptible(Effect.disconnect(effect)), limit), (done) =>
+      Option.isSome(done) ? Effect.void : otherwise
     )
   }
 
@@ -315,7 +346,7 @@ class Shell implements Host {
 
   private askPolicy(admission: State.Admission): void {
     const { policy } = admission.run.tool
-    if (policy._tag !== "Custom") return
+    if (policy._tag !== "Custom" || admission.run.phase !== "admitting") return
     const running = Calls.callsOf(admission.asked)
     const decide = Effect.suspend(() => policy.policy.decide(admission.call.call, running))
     admission.fiber = this.fork(decide, admission.run.tool, (exit) => {
@@ -375,7 +406,7 @@ class Shell implements Host {
       built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }
     }
     return PromptBuilder.build({
-      items: whole ? all : built.view({ items: all }).items,
+      items: whole ? all : built.view({ items: all.slice() }).items,
       all: whole ? undefined : all,
       cache: whole ? built.cache : undefined,
       instructions: agent.instructions,
@@ -396,9 +427,10 @@ class Shell implements Host {
 
   private readText(step: State.Step): void {
     if (step.closed) return
-    const text = step.speech.text as Stream.Stream<string>
-    const read = Stream.runForEach(text, (part) =>
-      Effect.sync(() => this.transact((s) => Machine.textRead(s, step, part)))
+    const read = Effect.suspend(() =>
+      Stream.runForEach(step.speech.text as Stream.Stream<string>, (part) =>
+        Effect.sync(() => this.transact((s) => Machine.textRead(s, step, part)))
+      )
     )
     step.fiber = this.fork(read, builtOf(step.agent), (exit) => {
       if (Exit.isFailure(exit) && !step.closed) this.log("error", "The text to say failed.", exit.cause)
@@ -424,15 +456,30 @@ class Shell implements Host {
     })
     const played = (piece: string) => Effect.sync(() => this.transact((s) => Machine.played(s, entry, piece)))
     const play = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
-    const fiber = this.fork(before === undefined ? play : Effect.zipRight(Fiber.await(before), play), built, (exit) => {
-      if (this.player === fiber) this.player = undefined
+    let over = false
+    const start = before === undefined ? play : Effect.zipRight(this.stopped(before), play)
+    const fiber = this.fork(start, built, (exit) => {
+      // it may have ended before it is known which fiber it was
+      over = true
+      if (this.player === entry.fiber) this.player = undefined
       const failed = Exit.isFailure(exit)
       if (failed && !entry.step.closed) this.log("error", "The output failed while it played.", exit.cause)
       this.transact((s) => Machine.playEnded(s, entry, failed))
     })
     entry.fiber = fiber
-    this.player = fiber.unsafePoll() === null ? fiber : this.player
+    if (!over) this.player = fiber
     if (entry.step.closed) interrupt(fiber)
+  }
+
+  /** A player that does not let itself be interrupted must not silence the rest of the conversation. */
+  private stopped(player: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<void> {
+    const limit = this.state.options.cancellationTimeout
+    if (!Number.isFinite(limit)) return Effect.asVoid(Fiber.await(player))
+    return Effect.flatMap(Effect.timeoutOption(Fiber.await(player), limit), (done) =>
+      Option.isSome(done)
+        ? Effect.void
+        : Effect.logWarning("The output does not stop: the next speech begins beside it.")
+    )
   }
 
   // -------------------------------------------------------------------------------------------------------- handles
@@ -539,25 +586,36 @@ class Shell implements Host {
 
   // --------------------------------------------------------------------------------------------------------- closing
 
+  private readonly closeWaiters = new Set<() => void>()
+
+  /** Ends when the session begins to close. */
+  readonly closing: Effect.Effect<void> = Effect.async<void>((resume) => {
+    if (this.state.phase !== "open") return resume(Effect.void)
+    const waiter = () => resume(Effect.void)
+    this.closeWaiters.add(waiter)
+    return Effect.sync(() => this.closeWaiters.delete(waiter))
+  })
+
   /** Ends all calls as rule S2 says, then every other fiber, then the agents' resources. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
-    const { cancellationTimeout, drainTimeout } = this.state.options
     const drained = Effect.async<void>((resume) => {
       this.drained = () => resume(Effect.void)
       this.transact(Machine.close)
+      for (const waiter of Array.from(this.closeWaiters)) waiter()
     })
     const others = Effect.suspend(() => {
       const fibers = Array.from(this.fibers)
       for (const fiber of fibers) interrupt(fiber)
-      const alive = fibers.filter((fiber) => fiber.unsafePoll() === null)
+      const alive = [...fibers.filter((fiber) => fiber.unsafePoll() === null), ...this.releasing]
       if (alive.length === 0) return Effect.void
-      const limit = drainTimeout === 0 ? cancellationTimeout : drainTimeout
-      const all = Effect.interruptible(Effect.forEach(alive, Fiber.await, { discard: true, concurrency: "unbounded" }))
-      return Number.isFinite(limit) ? Effect.asVoid(Effect.timeoutOption(Effect.disconnect(all), limit)) : all
+      return this.noLonger(
+        Effect.forEach(alive, Fiber.await, { discard: true, concurrency: "unbounded" }),
+        Effect.logError("Something that the session started does not let itself be interrupted.")
+      )
     })
     return drained.pipe(
       Effect.zipRight(others),
-      Effect.zipRight(Scope.close(this.scope.scope, Exit.void)),
+      Effect.zipRight(this.releaseAgent(this.scope.scope)),
       Effect.ensuring(
         Effect.sync(() => {
           this.hub.publish({ _tag: "SessionClosed", at: this.now() })
@@ -629,28 +687,35 @@ const makeService = (shell: Shell): Service => {
           Effect.uninterruptibleMask((restore) =>
             Effect.flatMap(
               restore(
-                shell.build(agent as unknown as AgentDefinition, {
-                  context: Context.merge(caller as Context.Context<any>, shell.scope.context),
-                  fiberRefs: shell.scope.fiberRefs
-                })
+                // a layer may take for ever: who asked is told when the session closes
+                Effect.raceFirst(
+                  Effect.disconnect(
+                    shell.build(agent as unknown as AgentDefinition, {
+                      context: Context.merge(caller as Context.Context<any>, shell.scope.context),
+                      fiberRefs: shell.scope.fiberRefs
+                    })
+                  ),
+                  Effect.zipRight(shell.closing, Effect.fail(new SessionClosed()))
+                )
               ),
               (to) => {
                 const wait = Effect.async<void, SessionClosed>((resume) => {
+                  const handoff: State.Handoff = {
+                    to,
+                    call: undefined,
+                    when: "now",
+                    resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
+                  }
                   const attempt = (): void => {
-                    const asked = transact((s) =>
-                      Machine.requestHandoff(s, {
-                        to,
-                        call: undefined,
-                        when: "now",
-                        resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
-                      })
-                    )
                     // another hand-off is under way: this one comes after it
-                    if (asked) return
+                    if (transact((s) => Machine.requestHandoff(s, handoff))) return
                     if (state.phase === "open") state.handoffWaiters.push(attempt)
                     else resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
                   }
                   attempt()
+                  return Effect.suspend(() =>
+                    transact((s) => Machine.withdrawHandoff(s, handoff, attempt)) ? shell.discard(to) : Effect.void
+                  )
                 })
                 return restore(wait)
               }

@@ -1,5 +1,5 @@
 import { type AiError, LanguageModel, type Prompt, type Response, type Tool, Toolkit } from "@effect/ai"
-import { expect } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import {
   Cause,
   type Context,
@@ -26,7 +26,7 @@ import {
   SessionModel
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { problems, show, unanswered } from "./me.js"
+import { problems, show, unanswered, virtualClock } from "./me.js"
 
 // ---------------------------------------------------------------------------------------------------------- the fibers
 
@@ -46,6 +46,12 @@ export class Alive extends Supervisor.AbstractSupervisor<ReadonlySet<unknown>> {
     this.fibers.delete(fiber)
   }
 }
+
+// ------------------------------------------------------------------------------------------------------- virtual time
+
+/** A test on a virtual clock on which a sleep that comes due costs next to nothing. */
+export const scoped = <A, E>(title: string, test: () => Effect.Effect<A, E, Scope.Scope>): void =>
+  it.effect(title, () => Effect.suspend(() => Effect.withClock(Effect.scoped(test()), virtualClock().clock)))
 
 // ------------------------------------------------------------------------------------------------------------- tools
 
@@ -306,17 +312,19 @@ export const goesOn = (talk: Talk, answer = "Yes."): Effect.Effect<void> =>
     expect((yield* talk.said).filter((text) => text.trim() === answer).length).toBeGreaterThan(0)
   }).pipe(Effect.orDie)
 
-/** A model that does this at its first request, and answers questions for it afterwards. */
+/** A model that does this at its first requests, and answers the question whether it is there. */
 export const firstThen =
-  (first: Answer, ...rest: ReadonlyArray<Answer>): Model =>
+  (...answers: ReadonlyArray<Answer>): Model =>
   ({ index, prompt }) => {
-    const given = [first, ...rest][index]
+    const given = answers[index]
     if (given !== undefined) return given
     const last = prompt.content.at(-1)
     const asked =
       last?.role === "user" ? last.content.map((part) => (part.type === "text" ? part.text : "")).join() : ""
     return textParts(asked.includes("Still there?") ? "Yes." : "Noted.")
   }
+
+export const answering: Model = firstThen()
 
 /** How an effect stands: `pending`, `done`, or the tag of its failure, or its defect. */
 export const standing = <A, E>(exit: Exit.Exit<A, E> | undefined): string =>

@@ -207,7 +207,12 @@ export const virtualClock = () => {
         })
       }),
     sleeps: Effect.sync(() => Chunk.fromIterable(sleeps.map((sleep) => sleep.at))),
-    setTime: (to: number) => runTo(to)
+    setTime: (to: number) => runTo(to),
+    adjust: (duration: Duration.DurationInput) =>
+      Effect.zipRight(
+        breathe,
+        Effect.suspend(() => runTo(now + Duration.toMillis(duration)))
+      )
   }
   return {
     clock: clock as unknown as Clock.Clock,
