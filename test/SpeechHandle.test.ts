@@ -954,15 +954,15 @@ describe("F5: the foreground", () => {
 
   it.scoped("[F5] two turns whose inline calls both wait for the floor do not wait for each other", () =>
     Effect.gen(function* () {
-      const hold = () =>
+      const hold = (seconds: number) => () =>
         Effect.gen(function* () {
-          yield* Effect.sleep("3 seconds")
+          yield* Effect.sleep(seconds * 1000)
           yield* RunContext.foreground(Effect.sleep("2 seconds"))
           return yield* now
         })
       const { lines, session } = yield* talk({
         script: [toolCall("a"), toolCall("b"), "Done.", "Done too."],
-        tools: { a: hold, b: hold }
+        tools: { a: hold(3), b: hold(4) }
       })
       yield* session.generateReply()
       yield* session.generateReply()
@@ -970,7 +970,7 @@ describe("F5: the foreground", () => {
       expect(yield* lines).toEqual([
         "call call_1",
         "call call_2",
-        "output call_1: 5000",
+        "output call_1: 6000",
         "assistant: Done.",
         expect.stringMatching(/^output call_2: /),
         "assistant: Done too."
