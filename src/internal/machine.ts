@@ -369,6 +369,14 @@ export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   return true
 }
 
+/** Its caller gave up: a hand-off that has not begun does not happen. */
+export const withdrawHandoff = (s: State, handoff: Handoff): boolean => {
+  if (s.handoff !== handoff) return false
+  s.handoff = undefined
+  wakeAll(s, s.handoffWaiters)
+  return true
+}
+
 const handoffIsDue = (s: State, handoff: Handoff): boolean => {
   const { call } = handoff
   if (s.mouth !== undefined) return false

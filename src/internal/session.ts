@@ -636,21 +636,28 @@ const makeService = (shell: Shell): Service => {
               ),
               (to) => {
                 const wait = Effect.async<void, SessionClosed>((resume) => {
+                  let asked = false
+                  let givenUp = false
+                  const handoff: State.Handoff = {
+                    to,
+                    call: undefined,
+                    when: "now",
+                    resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
+                  }
                   const attempt = (): void => {
-                    const asked = transact((s) =>
-                      Machine.requestHandoff(s, {
-                        to,
-                        call: undefined,
-                        when: "now",
-                        resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
-                      })
-                    )
-                    // another hand-off is under way: this one comes after it
+                    if (givenUp) return
+                    asked = transact((s) => Machine.requestHandoff(s, handoff))
                     if (asked) return
+                    // another hand-off is under way: this one comes after it
                     if (state.phase === "open") state.handoffWaiters.push(attempt)
                     else resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
                   }
                   attempt()
+                  return Effect.suspend(() => {
+                    givenUp = true
+                    const mayStop = !asked || transact((s) => Machine.withdrawHandoff(s, handoff))
+                    return mayStop ? shell.discard(to) : Effect.void
+                  })
                 })
                 return restore(wait)
               }
