@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Option, Stream } from "effect"
+import { Effect, Either, Exit, Fiber, Layer, Option, Stream } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, logs, notes, script, talk, task, toolset } from "./support/LS.js"
@@ -670,6 +670,21 @@ describe("a hand-off", () => {
       expect(yield* test.agentName).toBe("front")
       yield* test.session.handoff(one)
       expect(yield* test.agentName).toBe("one")
+    }).pipe(script([]))
+  )
+
+  it.scoped("[S4] from outside: a session that closes while the hand-off waits ends its caller", () =>
+    Effect.gen(function* () {
+      const { all, layer } = notes()
+      const one = agent("one").pipe(Agent.provide(layer("one")))
+      const test = yield* talk({ agent: agent("front") })
+      yield* test.session.say(Stream.never)
+      const caller = yield* Effect.fork(Effect.either(test.session.handoff(one)))
+      yield* TestSession.settle
+      yield* test.close
+      yield* TestSession.settle
+      expect(Option.map(yield* Fiber.poll(caller), Exit.map(Either.isLeft))).toEqual(Option.some(Exit.succeed(true)))
+      expect(all).toEqual(["+one", "-one"])
     }).pipe(script([]))
   )
 
