@@ -574,7 +574,9 @@ export const timerFired = (s: State, timer: Timer): void => {
 export const close = (s: State): void => {
   if (s.phase !== "open") return
   s.phase = "closing"
+  const asked = s.handoff?.resume
   s.handoff = undefined
+  if (asked !== undefined) wake(s, () => asked(false))
   for (const filler of Array.from(s.fillers)) endFiller(s, filler)
   for (const speech of Array.from(s.speeches)) {
     speech.interrupted = true
