@@ -35,7 +35,7 @@ describe("templates", () => {
         Agent.provide(
           Layer.mergeAll(
             ToolPrompts.layer({ update: "<{message}>" }),
-            ToolPrompts.layer({ replyAtTail: "tail" }),
+            ToolPrompts.layer({ replyMaybeCovered: "what is new" }),
             ToolPrompts.layer({ inProgress: "busy" })
           )
         )
@@ -43,7 +43,7 @@ describe("templates", () => {
       const test = yield* talk({ agent: Front })
       yield* test.say("Work")
       expect((yield* test.outputs)[0]?.[1]).toBe("<hi>")
-      expect(ScriptedModel.lastUserText(yield* test.lastRequest)).toMatch(/tail$/)
+      expect(ScriptedModel.lastUserText(yield* test.lastRequest)).toMatch(/what is new$/)
     }).pipe(script([call("work"), "Working.", "Done."]))
   )
 
