@@ -189,14 +189,13 @@ export const defaults: Prompts = internal.defaults
  * @category layers
  */
 export const layer = <const P extends Partial<Prompts>>(prompts: P & Checked<P>): Layer.Layer<never> =>
-  Layer.effect(
-    internal.ToolPrompts,
+  Layer.effectContext(
     Effect.suspend(() => {
       for (const [template, text] of Object.entries(prompts) as Array<[keyof Prompts, Template<any> | undefined]>) {
         if (typeof text !== "string") continue
         const placeholder = internal.unknownPlaceholder(template, text)
         if (placeholder !== undefined) return Effect.die(new TemplateError({ template, placeholder }))
       }
-      return Effect.map(internal.ToolPrompts, (outer) => internal.override(outer, prompts))
+      return Effect.succeed(internal.toContext(prompts as Partial<Prompts>))
     })
-  ) as Layer.Layer<never>
+  )

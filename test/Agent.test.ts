@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Option } from "effect"
+import { Effect, Either, Exit, Fiber, Layer, Option, Stream } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, logs, notes, script, talk, task, toolset } from "./support/LS.js"
@@ -646,6 +646,45 @@ describe("a hand-off", () => {
         ["one", "two"]
       ])
       expect(all).toEqual(["one", "two"])
+    }).pipe(script([]))
+  )
+
+  it.scoped("[S4] from outside: who is interrupted while waiting takes the hand-off back", () =>
+    Effect.gen(function* () {
+      const { all, layer } = notes()
+      const one = agent("one").pipe(Agent.provide(layer("one")))
+      const two = agent("two").pipe(Agent.provide(layer("two")))
+      const test = yield* talk({ agent: agent("front") })
+      yield* test.session.say(
+        Stream.concat(Stream.make("Just a"), Stream.fromEffect(Effect.as(Effect.sleep("5 seconds"), " moment.")))
+      )
+      const first = yield* Effect.fork(test.session.handoff(one))
+      yield* TestSession.settle
+      const second = yield* Effect.fork(test.session.handoff(two))
+      yield* TestSession.settle
+      yield* Fiber.interrupt(second)
+      yield* Fiber.interrupt(first)
+      expect(all.toSorted()).toEqual(["+one", "+two", "-one", "-two"])
+      yield* TestSession.advance("10 seconds")
+      expect(yield* test.handoffs).toEqual([])
+      expect(yield* test.agentName).toBe("front")
+      yield* test.session.handoff(one)
+      expect(yield* test.agentName).toBe("one")
+    }).pipe(script([]))
+  )
+
+  it.scoped("[S4] from outside: a session that closes while the hand-off waits ends its caller", () =>
+    Effect.gen(function* () {
+      const { all, layer } = notes()
+      const one = agent("one").pipe(Agent.provide(layer("one")))
+      const test = yield* talk({ agent: agent("front") })
+      yield* test.session.say(Stream.never)
+      const caller = yield* Effect.fork(Effect.either(test.session.handoff(one)))
+      yield* TestSession.settle
+      yield* test.close
+      yield* TestSession.settle
+      expect(Option.map(yield* Fiber.poll(caller), Exit.map(Either.isLeft))).toEqual(Option.some(Exit.succeed(true)))
+      expect(all).toEqual(["+one", "-one"])
     }).pipe(script([]))
   )
 
@@ -1396,6 +1435,24 @@ describe("a task", () => {
       yield* test.say("Hello?")
       expect((yield* test.said).at(-1)).toBe("Here.")
       yield* test.session.waitForIdle
+    }).pipe(script((request) => (ScriptedModel.lastUserText(request) === "Book it" ? call("book") : "Here.")))
+  )
+
+  it.scoped("[S7] a hand-off that begins while the task is built: runTask fails with ToolError, too", () =>
+    Effect.gen(function* () {
+      const { all, layer, note } = notes()
+      const Own = task("own").pipe(
+        Agent.provide(layer("res")),
+        Agent.provide(Layer.effectDiscard(Effect.sleep("3 seconds")))
+      )
+      const book = Effect.tapErrorTag(runTask(Own), "ToolError", () => note("failed"))
+      const Front = agent("front", { works: { book }, onExit: Effect.sleep("5 seconds") })
+      const test = yield* talk({ agent: Front })
+      yield* test.say("Book it")
+      yield* Effect.fork(test.session.handoff(Back))
+      yield* TestSession.advance("10 seconds")
+      expect(yield* test.agentName).toBe("back")
+      expect(all).toEqual(["+res", "-res", "failed"])
     }).pipe(script((request) => (ScriptedModel.lastUserText(request) === "Book it" ? call("book") : "Here.")))
   )
 

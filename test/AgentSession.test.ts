@@ -119,6 +119,25 @@ describe("run", () => {
     }).pipe(working([toolCall("quiet", { seconds: 5 }, { id: "q" }), "Quietly."]))
   )
 
+  it.scoped("[R1, F6] a filler is among the items, and never the text of the last reply", () =>
+    Effect.gen(function* () {
+      const idle = Toolkit.make(AsyncTool.make("idle"))
+      const filler = { say: "Still waiting.", delay: "2 seconds" } as const
+      const { session } = yield* TestSession.make({
+        agent: Agent.make("waiter", { instructions: "You wait.", tools: [idle] })
+      }).pipe(
+        Effect.provide(
+          idle.toLayer({
+            idle: () => Effect.zipRight(RunContext.update("idle"), RunContext.withFiller(sleep(5), filler))
+          })
+        )
+      )
+      const { items, text } = yield* session.run("Wait").pipe(drive)
+      expect(texts(items)).toEqual(["user: Wait", "assistant: I wait.", "assistant: Still waiting."])
+      expect(text).toBe("I wait.")
+    }).pipe(working([toolCall("idle"), "I wait."]))
+  )
+
   it.scoped("[R1] a reply that says nothing does not take the text of the one before", () =>
     Effect.gen(function* () {
       const { session } = yield* TestSession.make({ agent: Worker })

@@ -1816,6 +1816,29 @@ describe("limits", () => {
     })
   )
 
+  it.scoped("[T12, P2] a call that adds none to those at work is not held to maxRunning", () =>
+    Effect.gen(function* () {
+      for (const [onDuplicate, output] of [
+        ["join", "c2: done"],
+        ["reject", "c2: Not started: slow is already running."],
+        ["replace", "c2: done"]
+      ] as const) {
+        const Slow_ = Toolkit.make(
+          AsyncTool.make("slow", { success: Schema.String, onDuplicate, allowCancellation: true })
+        )
+        const t = yield* talk({
+          tools: [Slow_],
+          handlers: Slow_.toLayer({ slow: () => Effect.as(Effect.sleep("5 seconds"), "done") }),
+          maxRunning: 1,
+          script: [[toolCall("slow", {}, { id: "c1" }), toolCall("slow", {}, { id: "c2" })], "Done."]
+        })
+        yield* t.send("Go")
+        yield* TestSession.advance("5 seconds")
+        expect((yield* t.outputs)[1]?.startsWith(output), onDuplicate).toBe(true)
+      }
+    })
+  )
+
   it.scoped("[T12] maxConcurrency queues calls in their order; a queued call counts as running", () =>
     Effect.gen(function* () {
       const started: Array<readonly [string, number]> = []

@@ -843,6 +843,16 @@ describe("what a request adds", () => {
       expect(yield* TestSession.heard(session)).toEqual([])
     }).pipe(working(["One.", "Two.", "Three."]))
   )
+
+  it.scoped("[M5] an agent without instructions has no system message: some providers refuse an empty one", () =>
+    Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Agent.make("plain", { instructions: "" }) })
+      yield* say(session, "Hi")
+      const all = yield* prompts
+      expect(all.map((prompt) => prompt.content.map((message) => message.role))).toEqual([["user"]])
+      expect(allProblems(all)).toEqual([])
+    }).pipe(working(["Hello."]))
+  )
 })
 
 describe("who begins", () => {

@@ -316,6 +316,30 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
+  it.scoped("[F2, P2b] so is waiting for a later turn that has joined the run", () =>
+    Effect.gen(function* () {
+      const turn = yield* Deferred.make<SpeechHandle.SpeechHandle>()
+      const { lines, session } = yield* talk({
+        script: [toolCall("a"), toolCall("a"), "Done."],
+        tools: {
+          a: {
+            onDuplicate: "join",
+            run: () =>
+              Effect.flatMap(Deferred.await(turn), (speech) => speech.wait).pipe(
+                Effect.delay("5 seconds"),
+                Effect.catchTag("CircularWait", ({ tool }) => Effect.succeed(`circular: ${tool}`))
+              )
+          }
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("2 seconds")
+      yield* Deferred.succeed(turn, yield* session.send("Go on"))
+      yield* advance("20 seconds")
+      expect((yield* lines).slice(-2)).toEqual([`output call_2: "circular: a"`, "assistant: Done."])
+    })
+  )
+
   it.scoped("[F2] a handler in the background may wait for the speech of its turn", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
@@ -925,6 +949,84 @@ describe("F5: the foreground", () => {
       yield* session.send("Go")
       yield* advance("20 seconds")
       expect((yield* lines).slice(-3)).toEqual(["output call_1: 2000", "output call_2: 4000", "assistant: Done."])
+    })
+  )
+
+  it.scoped("[F5] two turns whose inline calls both wait for the floor do not wait for each other", () =>
+    Effect.gen(function* () {
+      const hold = (seconds: number) => () =>
+        Effect.gen(function* () {
+          yield* Effect.sleep(seconds * 1000)
+          yield* RunContext.foreground(Effect.sleep("2 seconds"))
+          return yield* now
+        })
+      const { lines, session } = yield* talk({
+        script: [toolCall("a"), toolCall("b"), "Done.", "Done too."],
+        tools: { a: hold(3), b: hold(4) }
+      })
+      yield* session.generateReply()
+      yield* session.generateReply()
+      yield* advance("20 seconds")
+      expect(yield* lines).toEqual([
+        "call call_1",
+        "call call_2",
+        "output call_1: 6000",
+        "assistant: Done.",
+        expect.stringMatching(/^output call_2: /),
+        "assistant: Done too."
+      ])
+    })
+  )
+
+  it.scoped("[F5] two turns whose inline calls both wait for idle do not wait for each other", () =>
+    Effect.gen(function* () {
+      const idle = () =>
+        Effect.gen(function* () {
+          yield* Effect.sleep("3 seconds")
+          yield* Effect.flatMap(RunContext.RunContext, ({ session }) => session.waitForIdle)
+          return "idle"
+        })
+      const { session } = yield* talk({
+        script: [toolCall("a"), toolCall("b"), "Done.", "Done too."],
+        tools: { a: idle, b: idle }
+      })
+      yield* session.generateReply()
+      yield* session.generateReply()
+      yield* advance("20 seconds")
+      expect(yield* TestSession.said(session)).toEqual(["Done.", "Done too."])
+    })
+  )
+
+  it.scoped("[F5, P2b] a run that a later turn has joined is inline in that turn as well: it gets the floor", () =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({
+        script: [toolCall("a"), toolCall("a"), "Done."],
+        tools: {
+          a: {
+            onDuplicate: "join",
+            run: () =>
+              Effect.gen(function* () {
+                yield* Effect.sleep("5 seconds")
+                yield* Effect.flatMap(RunContext.RunContext, ({ session }) => session.waitForIdle)
+                yield* RunContext.foreground(Effect.sleep("2 seconds"))
+                return yield* now
+              })
+          }
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("2 seconds")
+      yield* session.send("Go on")
+      yield* advance("20 seconds")
+      expect(yield* lines).toEqual([
+        "user: Go",
+        "call call_1",
+        "user: Go on",
+        "call call_2",
+        "output call_1: 7000",
+        "output call_2: 7000",
+        "assistant: Done."
+      ])
     })
   )
 

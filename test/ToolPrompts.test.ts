@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { Agent, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, script, talk } from "./support/LS.js"
@@ -27,6 +27,24 @@ describe("templates", () => {
     Effect.gen(function* () {
       expect(yield* updated("> {message}", "{toolName} {{x}} $& $1 {nobody}")).toBe("> {toolName} {{x}} $& $1 {nobody}")
     })
+  )
+
+  it.scoped("[L1] two layers side by side override what each of them names", () =>
+    Effect.gen(function* () {
+      const Front = agent("front", { works: { work: Effect.as(RunContext.update("hi"), "result") } }).pipe(
+        Agent.provide(
+          Layer.mergeAll(
+            ToolPrompts.layer({ update: "<{message}>" }),
+            ToolPrompts.layer({ replyMaybeCovered: "what is new" }),
+            ToolPrompts.layer({ inProgress: "busy" })
+          )
+        )
+      )
+      const test = yield* talk({ agent: Front })
+      yield* test.say("Work")
+      expect((yield* test.outputs)[0]?.[1]).toBe("<hi>")
+      expect(ScriptedModel.lastUserText(yield* test.lastRequest)).toMatch(/what is new$/)
+    }).pipe(script([call("work"), "Working.", "Done."]))
   )
 
   it.effect("[L3] a literal brace is written twice", () =>

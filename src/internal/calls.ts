@@ -133,13 +133,6 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     )
   }
   if (!isRecord(part.params)) return refuse(s, c, invalidArguments(tool.name, "they are not a JSON object"))
-  if (tool.kind !== "companion" && s.running >= s.options.maxRunning) {
-    return refuse(
-      s,
-      c,
-      `Not run: ${s.running} calls are running already, which is the limit. Wait until one has ended.`
-    )
-  }
   const run: Run = {
     tool,
     calls: [c],
@@ -161,7 +154,6 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
   c.run = run
   s.runs.add(run)
   if (tool.kind !== "companion") {
-    s.running++
     if (tool.executor.activity !== undefined) tool.executor.activity.running++
     if (tool.releaseAfter !== undefined && tool.releaseAfter > 0) {
       c.releaseTimer = startTimer(s, { _tag: "Release", call: c }, tool.releaseAfter)
@@ -449,6 +441,14 @@ const start = (s: State, run: Run): void => {
   if (run.phase !== "admitting") return
   const { executor } = run.tool
   if (run.tool.kind !== "companion") {
+    // only now: a call that joins, replaces or is refused adds none to those at work
+    if (s.running >= s.options.maxRunning) {
+      leave(s, run)
+      const message = `Not run: ${s.running} calls are running already, which is the limit. Wait until one has ended.`
+      for (const call of run.calls) refuse(s, call, message)
+      return
+    }
+    s.running++
     for (const call of run.calls) leaveTurn(s, call)
     if (executor.active >= executor.limit) {
       run.phase = "queued"
@@ -484,7 +484,7 @@ const leave = (s: State, run: Run): void => {
   s.runs.delete(run)
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
   if (kind !== "companion") {
-    s.running--
+    if (was !== "admitting") s.running--
     if (was === "queued") executor.queue.splice(executor.queue.indexOf(run), 1)
     if (was === "working") {
       executor.active--

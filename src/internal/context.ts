@@ -197,7 +197,11 @@ export class HandlerContext implements TaskFinisher {
               ),
               (activity): Effect.Effect<A, SessionClosed | ToolError> => {
                 if (!this.host.transact((s) => Machine.startTask(s, activity))) {
-                  return Effect.zipRight(this.host.discard(activity), Effect.fail(new SessionClosed()))
+                  const error =
+                    this.host.state.phase === "open"
+                      ? new ToolError({ message: "The conversation is being handed to another agent." })
+                      : new SessionClosed()
+                  return Effect.zipRight(this.host.discard(activity), Effect.fail(error))
                 }
                 const wait = Effect.async<TaskResult>((resume) => {
                   if (result !== undefined) return resume(Effect.succeed(result))

@@ -20,7 +20,8 @@ export const add = (
   if (speech !== undefined) speech.items.push(added)
   for (const job of jobs) {
     job.items.push(added)
-    if (added._tag === "Message" && added.role === "assistant") job.text = added.text
+    // what a filler says is no reply
+    if (added._tag === "Message" && added.role === "assistant" && speech?.source !== "say") job.text = added.text
   }
   emit(s, { _tag: "ItemAdded", item: added })
 }

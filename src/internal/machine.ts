@@ -653,12 +653,32 @@ export const isIdle = (s: State, caller: Call | undefined): boolean => {
   if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.switching !== undefined) return false
   if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
     return false
-  const own = caller !== undefined && caller.state._tag === "Inline" ? caller.step.speech : undefined
   for (const speech of s.speeches) {
-    if (!isActive(speech)) continue
-    if (speech !== own || speech.state !== "waiting") return false
+    if (isActive(speech) && (caller === undefined || !waitsFor(s, speech, caller))) return false
   }
   return true
+}
+
+/**
+ * Does this turn only wait: for the caller, or for calls all of which wait for idle themselves? Two such turns would
+ * otherwise wait for each other.
+ */
+const waitsFor = (s: State, speech: SpeechState, caller: Call): boolean => {
+  if (speech.state !== "waiting" || speech.step === undefined) return false
+  if (isInlineIn(caller, speech)) return true
+  const open = speech.step.calls.filter((call) => call.output === undefined)
+  return open.length > 0 && open.every((call) => waitsForIdle(s, call.run))
+}
+
+/** A handler is inline in each turn that waits for it: those of calls that joined its run, too. */
+export const isInlineIn = (caller: Call, speech: SpeechState): boolean =>
+  (caller.run?.calls ?? [caller]).some((call) => call.state._tag === "Inline" && call.step.speech === speech)
+
+const waitsForIdle = (s: State, run: Run | undefined): boolean => {
+  if (run === undefined) return false
+  if (s.floorRequests.some((request) => request.call.run === run)) return true
+  for (const waiter of s.idleWaiters) if (waiter.caller?.run === run) return true
+  return false
 }
 
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */

@@ -170,7 +170,9 @@ export const build = (view: View): Prompt.Prompt => {
   settled.flush()
   if (cache !== undefined) cache.items = until
   const messages: Array<Prompt.Message> =
-    view.instructions === undefined ? [] : [Prompt.makeMessage("system", { content: view.instructions })]
+    view.instructions === undefined || view.instructions === ""
+      ? []
+      : [Prompt.makeMessage("system", { content: view.instructions })]
   const first = messages.length
   const builder = new Builder(cache === undefined ? messages : messages.concat(settled.messages))
   convert(builder, view, until, items.length)

@@ -23,12 +23,11 @@ import { type Options, ToolOptionsError } from "../AsyncTool.js"
 import type { Entry, Definition as ToolsetDefinition } from "../AsyncToolset.js"
 import { type ChatContext, ModelView } from "../ChatContext.js"
 import { DropsToolsAtNone, fromLanguageModel, type Service as Model, SessionModel } from "../SessionModel.js"
-import type { Prompts } from "../ToolPrompts.js"
 import { cancelTaskName, getRunningTasksName } from "./calls.js"
 import { bind, DuplicatePolicy } from "./policy.js"
 import { type Cache, makeCache } from "./prompt.js"
 import type { Activity, Executor, Task } from "./state.js"
-import { ToolPrompts } from "./templates.js"
+import * as Templates from "./templates.js"
 import {
   type BoundTool,
   backgroundParameter,
@@ -199,7 +198,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       options,
       executor: place.executor,
       policy,
-      prompts: Context.get(place.context, ToolPrompts),
+      prompts: Templates.inForce(place.context),
       wire: wireOf(tool, added),
       releaseAfter: options.releaseAfter === undefined ? place.releaseAfter : millisOf(options.releaseAfter),
       timeout: millisOf(options.timeout),
@@ -224,7 +223,7 @@ export const companion = (
   options: {},
   executor: makeExecutor("companions", undefined, undefined),
   policy: { _tag: "Mode", mode: "allow", scope: "name" },
-  prompts: Context.get(context, ToolPrompts),
+  prompts: Templates.inForce(context),
   wire: wireOf(tool, []),
   releaseAfter: undefined,
   timeout: undefined,
@@ -335,7 +334,7 @@ export const buildAgent = (options: {
       const build = Effect.gen(function* () {
         const place = yield* provideLayers(definition.layers, options.outer, scope)
         const { context } = place
-        const prompts: Prompts = Context.get(context, ToolPrompts)
+        const prompts = Templates.inForce(context)
         const output = Context.get(context, AgentOutput)
         const tools = new Map<string, BoundTool>()
         const built: { -readonly [K in keyof Built]?: Built[K] } = {}

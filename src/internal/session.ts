@@ -514,7 +514,7 @@ class Shell implements Host {
           return Effect.sync(() => this.transact((s) => Machine.interrupt(s, speech)))
         }),
       wait: Effect.flatMap(callerOf(this), (caller) =>
-        speech.state !== "ended" && caller?.step.speech === speech && caller.state._tag === "Inline"
+        speech.state !== "ended" && caller !== undefined && Machine.isInlineIn(caller, speech)
           ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
           : this.waitForSpeech(speech)
       ),

@@ -450,7 +450,7 @@ export interface State {
   /** calls whose output is not in the history yet, ended ones too */
   readonly unrecorded: Map<string, Call>
   readonly runs: Set<Run>
-  /** runs of users' tools, queued ones too */
+  /** runs of users' tools that have been admitted, queued ones too */
   running: number
   readonly admissions: Map<string, { current: Admission | undefined; readonly queue: Array<Admission> }>
 

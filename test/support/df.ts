@@ -169,8 +169,8 @@ const expectSound = (events: ReadonlyArray<SessionEvent.SessionEvent>): void => 
 /** Each call is answered once and right after it; the request begins with the instructions, never ends with the agent. */
 const expectAnswered = (request: ScriptedModel.Request): void => {
   const messages = request.prompt.content
-  expect(messages.flatMap((message, i) => (message.role === "system" ? [i] : []))).toEqual([0])
-  expect(messages.length > 1 && messages.at(-1)?.role !== "assistant").toBe(true)
+  expect(messages.findLastIndex((message) => message.role === "system")).toBeLessThan(1)
+  expect(["user", "tool"]).toContain(messages.at(-1)?.role)
   const ids = (content: ReadonlyArray<any>, type: string): Array<string> =>
     content.filter((part) => part.type === type).map((part) => part.id)
   messages.forEach((message, i) => {
