@@ -36,6 +36,7 @@ import {
   confirmParameter,
   optionsOf,
   ownParameters,
+  total,
   wireOf
 } from "./tool.js"
 
@@ -207,7 +208,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       codec: codecOf(tool),
       fiberRefs: place.fiberRefs,
       context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
-      handler: handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`))
+      handler: total(handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`)))
     }
     return bound
   })
@@ -232,7 +233,7 @@ export const companion = (
   codec: codecOf(tool),
   context,
   fiberRefs,
-  handler
+  handler: total(handler)
 })
 
 // ------------------------------------------------------------------------------------------------------------ session
