@@ -22,6 +22,7 @@ import {
   optionsOf,
   type RefusedResult,
   timedOut,
+  total,
   unexpected,
   work
 } from "./tool.js"
@@ -98,7 +99,7 @@ export const execute = (
     const timeout = millisOf(optionsOf(tool).timeout)
     const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(call.arguments), {
       onFailure: (issue) => Effect.succeed(failed(invalidArguments(call.name, describeIssue(issue)))),
-      onSuccess: (params) => work(call.name, handler.handler, codec, params)
+      onSuccess: (params) => work(total(handler.handler), codec, params)
     })
     const limited =
       timeout === undefined

@@ -35,6 +35,7 @@ import {
   confirmParameter,
   optionsOf,
   ownParameters,
+  total,
   wireOf
 } from "./tool.js"
 
@@ -206,7 +207,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       codec: codecOf(tool),
       fiberRefs: place.fiberRefs,
       context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
-      handler: handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`))
+      handler: total(handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`)))
     }
     return bound
   })
@@ -231,7 +232,7 @@ export const companion = (
   codec: codecOf(tool),
   context,
   fiberRefs,
-  handler
+  handler: total(handler)
 })
 
 // ------------------------------------------------------------------------------------------------------------ session

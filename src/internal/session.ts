@@ -13,9 +13,12 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -31,6 +34,7 @@ import * as Events from "./events.js"
 import * as History from "./history.js"
 import { canonical } from "./json.js"
 import * as Machine from "./machine.js"
+import { withService } from "./overlay.js"
 import * as PromptBuilder from "./prompt.js"
 import {
   type AnyContext,
@@ -289,9 +293,9 @@ class Shell implements Host {
     // stopped before it began: nothing of it runs
     if (stop !== undefined) return this.transact((s) => Machine.runEnded(s, run, { _tag: "Interrupted", reason: stop }))
     const owner = run.calls[0] as State.Call
-    const context = Context.add(tool.context, RunContext, new HandlerContext(this, run, owner)) as AnyContext
+    const context = withService(tool.context, RunContext, new HandlerContext(this, run, owner))
     const place = { context, fiberRefs: tool.fiberRefs }
-    run.fiber = this.fork(work(tool.name, tool.handler, tool.codec, run.params), place, (exit) => {
+    run.fiber = this.fork(work(tool.handler, tool.codec, run.params), place, (exit) => {
       const outcome = this.outcomeOf(run, exit)
       this.transact((s) => Machine.runEnded(s, run, outcome))
     })
@@ -811,10 +815,25 @@ const companions = (shell: Shell, place: Environment): ReadonlyArray<BoundTool> 
   )
 ]
 
+/**
+ * Effect's own scheduler keeps a queue, in a WeakMap, for each fiber that was ever woken: with many calls that is a third
+ * of what it costs to end them, most of it garbage collection. A session's fibers share one queue, in the same order; a
+ * scheduler that the program chose is left alone.
+ */
+const inOneQueue = <R>(runtime: Runtime.Runtime<R>): Runtime.Runtime<R> => {
+  if (FiberRefs.getOrDefault(runtime.fiberRefs, FiberRef.currentScheduler) !== Scheduler.defaultScheduler)
+    return runtime
+  const queue = new Scheduler.MixedScheduler(2048)
+  return Runtime.setFiberRef(runtime, FiberRef.currentScheduler, {
+    shouldYield: (fiber) => queue.shouldYield(fiber),
+    scheduleTask: (task, priority) => queue.scheduleTask(task, priority)
+  })
+}
+
 export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
   Effect.gen(function* () {
     const outer = yield* Effect.context<any>()
-    const runtime = Runtime.enableRuntimeFlag(yield* Effect.runtime<any>(), RuntimeFlags.Interruption)
+    const runtime = inOneQueue(Runtime.enableRuntimeFlag(yield* Effect.runtime<any>(), RuntimeFlags.Interruption))
     const clock = yield* Effect.clock
     const shell = new Shell(
       runtime,

@@ -40,26 +40,37 @@ export interface BoundTool {
   readonly codec: Codec
   readonly context: Context.Context<any>
   readonly fiberRefs: FiberRefs.FiberRefs
-  readonly handler: (params: any) => Effect.Effect<unknown, unknown, any>
+  /** never throws */
+  readonly handler: Handler
 }
 
 // ------------------------------------------------------------------------------------------------------------- codec
 
 type Coder = (u: unknown) => Effect.Effect<unknown, ParseResult.ParseIssue, any>
 
-export interface Codec {
+interface Coders {
   readonly decode: Coder
   readonly encodeParams: Coder
   readonly encodeSuccess: Coder
   readonly encodeFailure: Coder
 }
 
-/** A schema that throws is a defect of its call. */
-const total =
-  (coder: Coder): Coder =>
+export interface Codec extends Coders {
+  /** what the end of a handler is to the conversation */
+  readonly outcome: {
+    readonly onSuccess: (value: unknown) => Effect.Effect<Outcome, RefusedResult, any>
+    readonly onFailure: (error: unknown) => Effect.Effect<Outcome, RefusedResult, any>
+  }
+}
+
+type Handler = (params: any) => Effect.Effect<unknown, unknown, any>
+
+/** A schema, or a handler, that throws is a defect of its call. */
+export const total =
+  <E>(f: (u: any) => Effect.Effect<unknown, E, any>): ((u: any) => Effect.Effect<unknown, E, any>) =>
   (u) => {
     try {
-      return coder(u)
+      return f(u)
     } catch (cause) {
       return Effect.die(cause)
     }
@@ -74,12 +85,13 @@ export const codecOf = (tool: Tool.Any): Codec => {
   let codec = codecs.get(tool)
   if (codec === undefined) {
     const parameters = tool.parametersSchema as unknown as Schema.Schema<any, any, any>
-    codec = {
+    const coders: Coders = {
       decode: total(ParseResult.decodeUnknown(parameters as any, all) as Coder),
       encodeParams: total(ParseResult.encodeUnknown(parameters as any) as Coder),
       encodeSuccess: total(ParseResult.encodeUnknown(tool.successSchema as any) as Coder),
       encodeFailure: total(ParseResult.encodeUnknown(tool.failureSchema as any) as Coder)
     }
+    codec = { ...coders, outcome: { onFailure: failure(tool.name, coders), onSuccess: success(tool.name, coders) } }
     codecs.set(tool, codec)
   }
   return codec
@@ -126,7 +138,7 @@ export const stripAdded = (tool: BoundTool, args: Record<string, unknown>): Reco
 const stopped: Outcome = { _tag: "Nothing" }
 
 const success =
-  (name: string, codec: Codec) =>
+  (name: string, codec: Coders) =>
   (value: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
     const encoded = codec.encodeSuccess(value)
     return Either.isEither(encoded)
@@ -145,7 +157,7 @@ const succeeded = (encoded: unknown): Outcome =>
   encoded === undefined ? { _tag: "Nothing" } : { _tag: "Success", output: toJson(encoded) }
 
 const failure =
-  (name: string, codec: Codec) =>
+  (name: string, codec: Coders) =>
   (error: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
     if (error instanceof StopResponse) return Effect.succeed(stopped)
     if (error instanceof ToolError) return Effect.succeed({ _tag: "Failure", output: error.message })
@@ -157,16 +169,8 @@ const failure =
   }
 
 /** The handler and the encoding of what it ends with. Defects and interruption are left in the exit. */
-export const work = (
-  name: string,
-  handler: (params: any) => Effect.Effect<unknown, unknown, any>,
-  codec: Codec,
-  params: unknown
-): Effect.Effect<Outcome, RefusedResult, any> =>
-  Effect.matchEffect(
-    Effect.suspend(() => handler(params)),
-    { onFailure: failure(name, codec), onSuccess: success(name, codec) }
-  )
+export const work = (handler: Handler, codec: Codec, params: unknown): Effect.Effect<Outcome, RefusedResult, any> =>
+  Effect.matchEffect(handler(params), codec.outcome)
 
 // ------------------------------------------------------------------------------------------------------------- wire
 
