@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { guide } from "./support/guide.js"
 
 const docs = new URL("../docs/", import.meta.url)
 const out = new URL("./.docs/", import.meta.url)
@@ -15,18 +16,6 @@ interface Page {
   readonly code: string
   readonly outputs: ReadonlyArray<{ readonly name: string; readonly text: string }>
 }
-
-const guide = [
-  "first-tool",
-  "background",
-  "duplicates",
-  "cancellation",
-  "layers",
-  "handing-over",
-  "testing",
-  "models",
-  "events"
-]
 
 const read = (name: string): Page => {
   const page = readFileSync(new URL(`${name}.md`, docs), "utf8")

@@ -1,0 +1,12 @@
+/** The pages of the guide, which are programs (see `docs.test.ts`). */
+export const guide = [
+  "first-tool",
+  "background",
+  "duplicates",
+  "cancellation",
+  "layers",
+  "handing-over",
+  "testing",
+  "models",
+  "events"
+]
