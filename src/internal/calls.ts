@@ -6,7 +6,7 @@ import type { ToolCall } from "../ChatContext.js"
 import type { Verdict } from "../DuplicatePolicy.js"
 import type { UpdateOptions } from "../RunContext.js"
 import * as History from "./history.js"
-import { canonical, isRecord, toJson } from "./json.js"
+import { canonical, isRecord, plainArguments, toJson } from "./json.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -41,6 +41,7 @@ import {
   invalidArguments,
   stripAdded,
   timedOut,
+  toDecode,
   unexpected
 } from "./tool.js"
 
@@ -74,7 +75,7 @@ export const renderReply = (
   name: "replyAtTail" | "replyMaybeCovered",
   prompts: Prompts,
   ids: ReadonlyArray<string>
-) => render(s, prompts, name, { callIds: ids })
+) => render(s, prompts, name, { callIds: ids.map(History.spokenId) })
 
 export const inProgress = (s: State, call: Call): string =>
   render(s, promptsOf(call), "inProgress", { toolName: call.call.name, callId: call.callId })
@@ -86,13 +87,16 @@ const ended = (s: State, call: Call, how: "done" | "cancelled" | "replaced" | "d
 
 /** The model asked for a tool. From here on the call has a start event, and it will have exactly one end event. */
 export const requested = (s: State, step: Step, part: Extract<Part, { type: "tool-call" }>): void => {
-  const args = isRecord(part.params) ? part.params : {}
-  const firstIsRunning = s.calls.has(part.id)
-  const callId = History.reserveCallId(s, part.id)
-  const call: ToolCall = { callId, name: part.name, arguments: args }
+  const given = isRecord(part.params) ? plainArguments(part.params) : undefined
+  const args = given ?? {}
+  const wanted = History.cleanId(part.id)
+  const firstIsRunning = s.calls.has(wanted)
+  const callId = History.reserveCallId(s, wanted)
   const tool = step.agent.tools.get(part.name)
+  const name = tool === undefined ? cleanName(part.name) : part.name
+  const call: ToolCall = { callId, name, arguments: args }
   const entryMetadata = Speech.mergeMetadata(undefined, part.metadata as any)
-  step.entries.push({ _tag: "Call", callId, name: part.name, arguments: args, metadata: entryMetadata })
+  step.entries.push({ _tag: "Call", callId, name, arguments: args, metadata: entryMetadata })
   const c: Call = {
     callId,
     call,
@@ -119,7 +123,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
   Replies.openJobs(c.jobs)
   emit(s, { _tag: "ToolCallStarted", call })
   if (firstIsRunning) {
-    return refuse(s, c, `Not run: a call with the id "${part.id}" is still running. Use a new id for each call.`)
+    return refuse(s, c, `Not run: a call with the id "${wanted}" is still running. Use a new id for each call.`)
   }
   if (step.toolChoice === "none") {
     return refuse(s, c, "Not run: no tools can be called in this reply. Answer in words.")
@@ -129,10 +133,13 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     return refuse(
       s,
       c,
-      `There is no tool "${part.name}". ${names.length === 0 ? "There are no tools." : `The tools are: ${names.join(", ")}.`}`
+      `There is no tool "${name}". ${names.length === 0 ? "There are no tools." : `The tools are: ${names.join(", ")}.`}`
     )
   }
   if (!isRecord(part.params)) return refuse(s, c, invalidArguments(tool.name, "they are not a JSON object"))
+  if (given === undefined) {
+    return refuse(s, c, invalidArguments(tool.name, "they are nested too deeply, or no JSON"))
+  }
   const run: Run = {
     tool,
     calls: [c],
@@ -160,7 +167,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     }
   }
   const confirmed = tool.added.includes(confirmParameter) && args[confirmParameter] === true
-  const decoded = tool.codec.decode(stripAdded(tool, args))
+  const decoded = tool.codec.decode(toDecode(tool, args))
   const params = Either.isEither(decoded) ? (decoded as Decoded["params"]) : undefined
   if (params !== undefined && keyIsAtHand(tool, params)) decodedArguments(s, c, confirmed, params)
   else command(s, { _tag: "Decode", call: c, tool, confirmed })
@@ -175,21 +182,25 @@ const keyIsAtHand = (tool: BoundTool, decoded: Either.Either<unknown, unknown>):
 
 /** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
 export const providerExecuted = (s: State, step: Step, part: Extract<Part, { type: "tool-call" }>): void => {
-  const callId = History.reserveCallId(s, part.id, "provider")
+  const callId = History.reserveCallId(s, History.cleanId(part.id), "provider")
   step.providerCalls.set(part.id, callId)
   step.entries.push({
     _tag: "Call",
     callId,
     name: part.name,
-    arguments: part.params === undefined ? {} : part.params,
-    metadata: Speech.mergeMetadata(part.metadata as any, {
+    arguments: part.params === undefined ? {} : toJson(part.params),
+    metadata: {
+      ...Speech.mergeMetadata(undefined, part.metadata as any),
       "effect-meantime": {
         providerExecuted: true,
         ...(part.providerName === undefined ? {} : { providerName: part.providerName })
       }
-    })
+    }
   })
 }
+
+/** A name that no tool has goes back to the model in each later request: providers take letters, digits, `_` and `-`. */
+const cleanName = (name: string): string => name.slice(0, 64).replace(/[^\w-]/g, "_") || "unknown"
 
 const refuse = (s: State, call: Call, message: string): void =>
   settle(s, call, { status: "error", value: message, isError: true, nothing: false, reply: true })
@@ -238,11 +249,11 @@ const admitDecoded = (s: State, call: Call, run: Run, decoded: Decoded): void =>
 const argsKey = (run: Run): string => {
   if (run.argsKey === undefined) {
     const encoded = run.tool.codec.encodeParams(run.params)
-    run.argsKey = canonical(
-      Either.isEither(encoded) && Either.isRight(encoded)
-        ? encoded.right
-        : stripAdded(run.tool, run.calls[0]?.call.arguments as Record<string, unknown>)
-    )
+    // what cannot be encoded as JSON is compared as it was sent
+    run.argsKey =
+      (Either.isEither(encoded) && Either.isRight(encoded) ? canonical(encoded.right) : undefined) ??
+      canonical(stripAdded(run.tool, run.calls[0]?.call.arguments as Record<string, unknown>)) ??
+      ""
   }
   return run.argsKey
 }

@@ -12,7 +12,7 @@ import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
 import { type Executed, ToolError } from "../AsyncTool.js"
 import { RunContext, type Service } from "../RunContext.js"
 import type { SpeechHandle } from "../SpeechHandle.js"
-import { isRecord, toJson } from "./json.js"
+import { isRecord, plainArguments, toJson, withoutProto } from "./json.js"
 import { millisOf } from "./scope.js"
 import type { Outcome } from "./state.js"
 import {
@@ -96,8 +96,12 @@ export const execute = (
     if (!isRecord(call.arguments)) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are not a JSON object")))
     }
+    const args = plainArguments(call.arguments)
+    if (args === undefined) {
+      return Effect.succeed(fail(invalidArguments(call.name, "they are nested too deeply, or no JSON")))
+    }
     const timeout = millisOf(optionsOf(tool).timeout)
-    const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(call.arguments), {
+    const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(withoutProto(args)), {
       onFailure: (issue) => Effect.succeed(failed(invalidArguments(call.name, describeIssue(issue)))),
       onSuccess: (params) => work(total(handler.handler), codec, params)
     })

@@ -67,6 +67,13 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
 const isProviders = (item: ChatItem): boolean =>
   item._tag === "FunctionCall" && (item.metadata?.["effect-meantime"] as any)?.providerExecuted === true
 
+/** An id in the words of the session, where there is no place for words of the model's choosing. */
+export const spokenId = (id: string): string => id.slice(0, 160).replace(/[^\w.:|/+=@#~-]/g, "_")
+
+/** A call id of the model's choosing: providers take none that is empty, endless or not to be printed. */
+export const cleanId = (id: string): string =>
+  /^[ -~]{1,128}$/.test(id) && id.trim() !== "" ? id : spokenId(id.slice(0, 128)) || "call"
+
 /** Reserves a call id: the wanted one, or the first free `<id>_<n>` (rule T11). */
 export const reserveCallId = (s: State, wanted: string, kind: "call" | "pair" | "provider" = "call"): string => {
   let id = wanted

@@ -3,7 +3,13 @@
  */
 const maxDepth = 256
 
+/** More values than this are no message to a model. It also ends the walk through an object that repeats its parts. */
+const maxValues = 250_000
+
 const notJson = Symbol()
+
+/** how many values the walk under way may still look at */
+let left = 0
 
 const copy = (value: unknown, depth: number): unknown => {
   switch (typeof value) {
@@ -14,10 +20,12 @@ const copy = (value: unknown, depth: number): unknown => {
       return Number.isFinite(value) ? value : notJson
     case "object": {
       if (value === null) return null
-      if (depth > maxDepth) return notJson
+      if (depth > maxDepth || --left < 0) return notJson
       if (typeof (value as any).toJSON === "function") return copy((value as any).toJSON(), depth + 1)
       if (value instanceof Error) return notJson
       if (Array.isArray(value)) {
+        left -= value.length
+        if (left < 0) return notJson
         const out = new Array<unknown>(value.length)
         for (let i = 0; i < value.length; i++) {
           const part = value[i] === undefined ? null : copy(value[i], depth + 1)
@@ -45,66 +53,146 @@ const copy = (value: unknown, depth: number): unknown => {
   }
 }
 
+/** A copy as JSON has it, or `notJson`. */
+const copyOf = (value: unknown): unknown => {
+  left = maxValues
+  try {
+    return copy(value, 0)
+  } catch {
+    // a getter or a toJSON that throws
+    return notJson
+  }
+}
+
 /** A copy of a value as JSON has it; what JSON cannot carry becomes text. */
 export const toJson = (value: unknown): unknown => {
   if (typeof value === "string") return value
-  try {
-    const json = copy(value, 0)
-    if (json !== notJson) return json
-  } catch {
-    // a getter or a toJSON that throws: text, as for any other value that JSON cannot carry
-  }
-  return toText(value)
+  const json = copyOf(value)
+  return json === notJson ? toText(value) : json
 }
 
-/** Text for what JSON cannot carry. It reads the value with care, and never throws. */
+/** Text for what JSON cannot carry. It reads the value with care, shows no code and no end of parts, and never throws. */
 export const toText = (value: unknown): string => {
   try {
+    if (typeof value === "function") return "(a function)"
     if (value instanceof Error) return value.message
     if (typeof value !== "object" || value === null) return String(value)
-    const shown = value instanceof Map || value instanceof Set ? Array.from(value) : value
-    const open = new Set<unknown>()
-    const show = (part: unknown, depth: number): unknown => {
-      if (typeof part !== "object" || part === null) {
-        return typeof part === "string" || typeof part === "boolean" || part === null ? part : String(part)
-      }
-      if (part instanceof Error) return part.message
-      if (depth > 16 || open.has(part)) return "…"
-      open.add(part)
-      const out = Array.isArray(part)
-        ? part.map((inner) => show(inner, depth + 1))
-        : Object.fromEntries(Object.entries(part).map(([key, inner]) => [key, show(inner, depth + 1)]))
-      open.delete(part)
-      return out
-    }
-    return JSON.stringify(show(shown, 0))
+    left = 10_000
+    return JSON.stringify(show(value, 0, new Set()))
   } catch {
     return "(a value that cannot be shown)"
   }
 }
 
-const write = (value: unknown, depth: number): string => {
-  if (depth > maxDepth) throw new RangeError("nested too deeply")
-  if (Array.isArray(value)) return `[${value.map((part) => write(part, depth + 1)).join(",")}]`
-  if (typeof value === "object" && value !== null) {
-    const keys = Object.keys(value)
-      .filter((key) => (value as any)[key] !== undefined)
-      .sort()
-    return `{${keys.map((key) => `${JSON.stringify(key)}:${write((value as any)[key], depth + 1)}`).join(",")}}`
+const maxShown = 1_000
+
+const show = (part: unknown, depth: number, open: Set<unknown>): unknown => {
+  if (typeof part !== "object" || part === null) {
+    if (typeof part === "function") return "(a function)"
+    if (typeof part === "number" && Number.isFinite(part)) return part
+    return typeof part === "string" || typeof part === "boolean" || part === null ? part : String(part)
   }
-  return JSON.stringify(value) ?? "null"
+  if (part instanceof Error) return part.message
+  if (depth > 16 || open.has(part) || --left < 0) return "…"
+  open.add(part)
+  const out = showParts(part, depth + 1, open)
+  open.delete(part)
+  return out
 }
 
-/** Canonical text of a value: keys sorted, arrays in order. */
-export const canonical = (value: unknown): string => {
-  try {
-    const json = copy(value, 0)
-    return json === notJson ? toText(value) : write(json, 0)
-  } catch {
-    return toText(value)
+const showParts = (part: object, depth: number, open: Set<unknown>): unknown => {
+  if (typeof (part as any).toJSON === "function") return show((part as any).toJSON(), depth, open)
+  if (part instanceof Map || part instanceof Set) return show(Array.from(part), depth, open)
+  if (Array.isArray(part)) {
+    const shown = part.slice(0, maxShown).map((inner) => show(inner ?? null, depth, open))
+    return part.length > maxShown ? [...shown, "…"] : shown
   }
+  const shown: Array<readonly [string, unknown]> = []
+  for (const [key, inner] of Object.entries(part)) {
+    if (inner === undefined || typeof inner === "function" || typeof inner === "symbol") continue
+    if (shown.length === maxShown) {
+      shown.push(["…", "…"])
+      break
+    }
+    shown.push([key, show(inner, depth, open)])
+  }
+  return Object.fromEntries(shown)
+}
+
+const write = (value: unknown): string => {
+  if (Array.isArray(value)) return `[${value.map(write).join(",")}]`
+  if (typeof value === "object" && value !== null) {
+    const keys = Object.keys(value).sort()
+    return `{${keys.map((key) => `${JSON.stringify(key)}:${write((value as any)[key])}`).join(",")}}`
+  }
+  return JSON.stringify(value)
+}
+
+/** Canonical text of a value: keys sorted, arrays in order. None where it is no JSON: two such cannot be told apart. */
+export const canonical = (value: unknown): string | undefined => {
+  const json = copyOf(value)
+  return json === notJson ? undefined : write(json)
 }
 
 /** A plain JSON object, the only legal shape of arguments. */
 export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
+
+// ---------------------------------------------------------------------------------------------------------- arguments
+
+const isPlain = (value: unknown, depth: number): boolean => {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true
+    case "number":
+      return Number.isFinite(value)
+    case "object": {
+      if (value === null) return true
+      if (depth > maxDepth || --left < 0) return false
+      if (Array.isArray(value)) {
+        for (let i = 0; i < value.length; i++) if (!isPlain(value[i], depth + 1)) return false
+        return true
+      }
+      const prototype = Object.getPrototypeOf(value)
+      if (prototype !== Object.prototype && prototype !== null) return false
+      for (const key of Object.keys(value)) if (!isPlain((value as any)[key], depth + 1)) return false
+      return true
+    }
+    default:
+      return false
+  }
+}
+
+/**
+ * Arguments as a model sent them: the same object where it is plain JSON, as it nearly always is; a copy of what can be
+ * made such; nothing where it cannot, or is nested so deeply that no request with it could be written.
+ */
+export const plainArguments = (value: Record<string, unknown>): Record<string, unknown> | undefined => {
+  left = maxValues
+  try {
+    if (isPlain(value, 0)) return value
+  } catch {
+    return undefined
+  }
+  const json = copyOf(value)
+  return isRecord(json) ? json : undefined
+}
+
+const hasProto = (value: unknown): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  if (Array.isArray(value)) return value.some(hasProto)
+  for (const key of Object.keys(value)) if (key === "__proto__" || hasProto((value as any)[key])) return true
+  return false
+}
+
+const leaveOutProto = (value: unknown): unknown => {
+  if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) return value.map(leaveOutProto)
+  const kept = Object.entries(value).filter(([key]) => key !== "__proto__")
+  return Object.fromEntries(kept.map(([key, inner]) => [key, leaveOutProto(inner)]))
+}
+
+/** A schema that copies the key `__proto__` gives its result another prototype: no handler is to see what that grants. */
+export const withoutProto = (args: Record<string, unknown>): Record<string, unknown> =>
+  hasProto(args) ? (leaveOutProto(args) as Record<string, unknown>) : args

@@ -7,6 +7,7 @@ import type { RunningTool } from "../AgentSession.js"
 import type { ChatItem } from "../ChatContext.js"
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
+import { toJson } from "./json.js"
 import { isSound } from "./model.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
@@ -181,7 +182,7 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "tool-result": {
       if (p.providerExecuted !== true) return
-      const callId = step.providerCalls.get(p.id) ?? p.id
+      const callId = step.providerCalls.get(p.id) ?? History.cleanId(p.id)
       // it answers a call of the provider's own, once; the calls of ours are answered by nobody else
       if (s.callIds.get(callId) !== "provider") return
       s.callIds.set(callId, "call")
@@ -189,7 +190,7 @@ export const part = (s: State, step: Step, p: Part): void => {
         _tag: "Result",
         callId,
         name: p.name,
-        output: p.result === undefined ? null : p.result,
+        output: p.result === undefined ? null : toJson(p.result),
         isError: p.isFailure === true
       })
       return Speech.advance(s, step)

@@ -44,18 +44,43 @@ const unknownOutcome: Result = { value: "The outcome of this call is not known."
 export const frame = (text: string): string =>
   `[Note from the application, not from the user: nobody said this in the conversation.]\n${text}`
 
+const frameOpening = /\[(?=\s*note\s+from\s+the\s+application)/gi
+
+/** What the user says and what tools report must not pass for a note of the application: only `frame` opens one. */
+const quoted = (text: string): string => text.replace(frameOpening, "[quoted, not from the application: ")
+
+/** The same for all texts in a value; the value itself where there is nothing to change, as nearly always. */
+const quotedIn = (value: unknown, depth = 0): unknown => {
+  if (typeof value === "string") return quoted(value)
+  if (typeof value !== "object" || value === null || depth > 256) return value
+  if (Array.isArray(value)) {
+    const out = value.map((part) => quotedIn(part, depth + 1))
+    return out.some((part, i) => part !== value[i]) ? out : value
+  }
+  let out: Array<readonly [string, unknown]> | undefined
+  const entries = Object.entries(value)
+  entries.forEach(([key, part], i) => {
+    const name = quoted(key)
+    const inner = quotedIn(part, depth + 1)
+    if (out === undefined && (name !== key || inner !== part)) out = entries.slice(0, i)
+    out?.push([name, inner])
+  })
+  return out === undefined ? value : Object.fromEntries(out)
+}
+
 const defaultNote = "It is your turn to speak."
 
 const beginNote = "The conversation begins with you."
 
-const ours = "effect-meantime"
+/** the key of what is the session's own in an item's metadata */
+export const ours = "effect-meantime"
 
 const noOptions = {}
 
 /** The provider's metadata, without ours. */
 const optionsOf = (metadata: Record<string, unknown> | undefined): any => {
   if (metadata === undefined) return noOptions
-  if (!(ours in metadata)) return metadata
+  if (!Object.hasOwn(metadata, ours)) return metadata
   const { [ours]: _, ...rest } = metadata
   return rest
 }
@@ -81,7 +106,7 @@ const userMessage = (text: string, metadata?: Record<string, unknown>): Prompt.U
 
 /** The status stands in the value too, since most providers have no place for it. */
 const wireResult = (result: Result): unknown =>
-  result.isError ? { error: result.value } : result.value === undefined ? null : result.value
+  result.isError ? { error: quotedIn(result.value) } : result.value === undefined ? null : quotedIn(result.value)
 
 /** Puts items together into messages. */
 class Builder {
@@ -222,7 +247,7 @@ const convert = (builder: Builder, view: View, from: number, to: number): void =
         }
         if (item.role !== "assistant") {
           builder.reasoning = []
-          builder.user(item.role === "user" ? item.text : frame(item.text), item.metadata)
+          builder.user(item.role === "user" ? quoted(item.text) : frame(item.text), item.metadata)
           break
         }
         if (builder.tool.length > 0) builder.flush()

@@ -49,7 +49,7 @@ import {
 import type * as State from "./state.js"
 import { make as makeState } from "./state.js"
 import { finishTask } from "./task.js"
-import { type BoundTool, RefusedResult, stripAdded, unexpected, work } from "./tool.js"
+import { type BoundTool, RefusedResult, toDecode, unexpected, work } from "./tool.js"
 
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
@@ -329,7 +329,7 @@ class Shell implements Host {
   private decode(call: State.Call, tool: BoundTool, confirmed: boolean): void {
     const decode = Effect.gen(function* () {
       const params = yield* Effect.either(
-        tool.codec.decode(stripAdded(tool, call.call.arguments as Record<string, unknown>))
+        tool.codec.decode(toDecode(tool, call.call.arguments as Record<string, unknown>))
       )
       if (!Calls.needsKey(tool) || Either.isLeft(params)) return { params, key: undefined }
       // what cannot be encoded is compared as it was sent

@@ -4,6 +4,8 @@
 import type * as AiError from "@effect/ai/AiError"
 import * as History from "./history.js"
 import { isRecord } from "./json.js"
+import { describeError } from "./model.js"
+import { ours } from "./prompt.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,
@@ -131,9 +133,17 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
 
 type Metadata = Record<string, unknown> | undefined
 
+/** What is the session's own in metadata, and what would change the prototype of a copy, no provider can set. */
+const ofProvider = (metadata: Record<string, unknown>): Record<string, unknown> =>
+  Object.hasOwn(metadata, ours) || Object.hasOwn(metadata, "__proto__")
+    ? Object.fromEntries(Object.entries(metadata).filter(([key]) => key !== ours && key !== "__proto__"))
+    : metadata
+
 /** Metadata of a part's start, deltas and end, merged provider by provider (rule M2). */
-export const mergeMetadata = (a: Metadata, b: Metadata): Metadata => {
-  if (!isRecord(b) || Object.keys(b).length === 0) return a
+export const mergeMetadata = (a: Metadata, given: Metadata): Metadata => {
+  if (!isRecord(given)) return a
+  const b = ofProvider(given)
+  if (Object.keys(b).length === 0) return a
   if (a === undefined) return b
   const out: Record<string, unknown> = { ...a }
   for (const [provider, value] of Object.entries(b)) {
@@ -414,6 +424,6 @@ export const end = (s: State, speech: Speech): void => {
 export const fail = (s: State, speech: Speech, error: AiError.AiError): void => {
   if (speech.state === "ended") return
   speech.error = error
-  emit(s, { _tag: "SessionError", error: { tag: error._tag, message: error.message } })
+  emit(s, { _tag: "SessionError", error: { tag: error._tag, message: describeError(error) } })
   end(s, speech)
 }

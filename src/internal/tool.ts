@@ -12,7 +12,7 @@ import type { Mode, Options } from "../AsyncTool.js"
 import { Annotations, StopResponse, ToolError } from "../AsyncTool.js"
 import type { DuplicateScope, Policy } from "../DuplicatePolicy.js"
 import type { Prompts } from "../ToolPrompts.js"
-import { isRecord, toJson } from "./json.js"
+import { isRecord, toJson, withoutProto } from "./json.js"
 import type { Executor, Outcome } from "./state.js"
 
 export const confirmParameter = "confirm_duplicate"
@@ -101,10 +101,15 @@ const clip = (text: string, length: number): string => (text.length > length ? `
 
 /** Names each bad field. */
 export const describeIssue = (issue: ParseResult.ParseIssue): string => {
-  const lines = ParseResult.ArrayFormatter.formatIssueSync(issue).map(
-    ({ message, path }) => `${path.length === 0 ? "" : `${path.map(String).join(".")}: `}${clip(message, 240)}`
-  )
-  return clip(Array.from(new Set(lines)).join("; "), 2000)
+  try {
+    const lines = ParseResult.ArrayFormatter.formatIssueSync(issue).map(
+      ({ message, path }) => `${path.length === 0 ? "" : `${path.map(String).join(".")}: `}${clip(message, 240)}`
+    )
+    return clip(Array.from(new Set(lines)).join("; "), 2000)
+  } catch {
+    // a message of the schema's own that throws or takes time, or a value too deep to be shown
+    return "they do not fit its schema"
+  }
 }
 
 export const invalidArguments = (name: string, detail: string): string =>
@@ -132,6 +137,10 @@ export const stripAdded = (tool: BoundTool, args: Record<string, unknown>): Reco
   for (const name of tool.added) delete out[name]
   return out
 }
+
+/** What the schema is given to decode. */
+export const toDecode = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> =>
+  stripAdded(tool, withoutProto(args))
 
 // ---------------------------------------------------------------------------------------------------------- the work
 
