@@ -86,8 +86,8 @@ export interface Service {
   readonly progress: (value: unknown) => Effect.Effect<void>
   /** Has cancellation been asked for? For regions that must not be cut. */
   readonly isCancelled: Effect.Effect<boolean>
-  /** Ends once cancellation has been asked for. */
-  readonly cancelled: Effect.Effect<void>
+  /** Ends once cancellation has been asked for. A context of one's own need not have it. */
+  readonly cancelled?: Effect.Effect<void> | undefined
   /** The point of no return: from its start on the call cannot be cancelled. */
   readonly commit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Hands the conversation to another agent. It does not end this call. */
@@ -176,7 +176,7 @@ export const orCancelled = <A, E, R>(
       onFalse: () =>
         Effect.raceFirst(
           Effect.interruptible(Effect.asSome(effect)),
-          Effect.interruptible(Effect.as(context.cancelled, Option.none<A>()))
+          Effect.interruptible(Effect.as(context.cancelled ?? Effect.never, Option.none<A>()))
         )
     })
   )

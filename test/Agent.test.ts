@@ -462,6 +462,25 @@ describe("a hand-off", () => {
     }).pipe(script([]))
   )
 
+  it.scoped("[S4, S2b] it is interrupted, too, where a call keeps the agent's scope open", () =>
+    Effect.gen(function* () {
+      const { all, layer } = notes()
+      const Front = agent("front", {
+        works: { slow: RunContext.update("On it.").pipe(Effect.zipRight(Effect.sleep("1 minute"))) },
+        onEnter: Effect.forever(Effect.zipRight(Effect.sleep("10 seconds"), AgentSession.say("Tick.")))
+      }).pipe(Agent.provide(layer("res")))
+      const test = yield* talk({ agent: Front })
+      yield* test.say("Work")
+      yield* test.session.handoff(Back)
+      yield* TestSession.advance("50 seconds")
+      expect(yield* test.running).toEqual(["slow"])
+      expect(all).toEqual(["+res"])
+      expect(yield* test.said).toEqual(["Working."])
+      yield* TestSession.advance("10 seconds")
+      expect(all).toEqual(["+res", "-res"])
+    }).pipe(script([call("slow"), "Working."]))
+  )
+
   it.scoped("[S4] inline: it happens also when the turn was interrupted", () =>
     Effect.gen(function* () {
       const Front = agent("front", {

@@ -1,6 +1,6 @@
 import { Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Option, Schema } from "effect"
 import {
   Agent,
   AgentOutput,
@@ -1406,6 +1406,19 @@ describe("inside a region that must not be cut", () => {
       }).pipe(Effect.provide(layer))
       yield* say(session, "first")
       expect(yield* outputOf(session, "a")).toEqual({ output: "no luck", isError: true })
+    })
+  )
+
+  it.effect("[C7] with a RunContext of one's own, as a unit test may give a handler, orCancelled gives the value", () =>
+    Effect.gen(function* () {
+      const own = { isCancelled: Effect.succeed(false) } as RunContext.Service
+      const given = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, own)
+      expect(yield* given).toEqual(Option.some(1))
+      const cancelled = { isCancelled: Effect.succeed(true) } as RunContext.Service
+      const none = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, cancelled)
+      expect(yield* none).toEqual(Option.none())
+      const task = Agent.task("task", { instructions: "", result: Schema.Struct({ n: Schema.Number }) })
+      expect(yield* Effect.provideService(task.complete({ n: 1 }), RunContext.RunContext, own)).toBeUndefined()
     })
   )
 

@@ -184,6 +184,9 @@ describe("offline model", () => {
 
   wordings("tells what is running", busy, [
     ["what are you doing", status],
+    ["what's going on right now?", status],
+    ["anything going on today", status],
+    ["are you doing anything at the moment?", status],
     ["anything still running?", status],
     ["status", status],
     ["what's going on?", status],

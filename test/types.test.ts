@@ -1,6 +1,7 @@
-import { type AiError, type LanguageModel, Tool, Toolkit } from "@effect/ai"
+import { type AiError, type LanguageModel, type Prompt, Tool, Toolkit } from "@effect/ai"
+import type { Terminal } from "@effect/platform"
 import { describe, expectTypeOf, it } from "@effect/vitest"
-import { Context, Effect, type Layer, Option, Schema, type Scope, type Stream } from "effect"
+import { Context, type Duration, Effect, type Layer, Option, Schema, type Scope, type Stream } from "effect"
 import {
   Agent,
   AgentOutput,
@@ -362,5 +363,321 @@ describe("error channels", () => {
     expectTypeOf(ChatContext.ChatContext).toExtend<Schema.Schema<ChatContext.ChatContext, any>>()
     expectTypeOf(AgentOutput.layerPaced()).toEqualTypeOf<Layer.Layer<never>>()
     return Option.none()
+  })
+})
+
+// The interfaces that users write against, member by member: what is promised is what there is.
+describe("the surface", () => {
+  type Tagged<Tag extends string, Fields> = { readonly _tag: Tag } & Fields
+
+  types("AsyncTool: options and what execute gives", () => {
+    expectTypeOf<AsyncTool.Options>().toEqualTypeOf<{
+      readonly onDuplicate?: DuplicatePolicy.Mode | undefined
+      readonly duplicateScope?: DuplicatePolicy.DuplicateScope | undefined
+      readonly allowCancellation?: boolean | undefined
+      readonly cancelOnInterruption?: boolean | undefined
+      readonly delivery?: RunContext.Delivery | undefined
+      readonly onResult?: "speak" | "act" | undefined
+      readonly releaseAfter?: Duration.DurationInput | undefined
+      readonly background?: "model" | undefined
+      readonly onHandoff?: "cancel" | "await" | "promote" | undefined
+      readonly timeout?: Duration.DurationInput | undefined
+    }>()
+    expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
+      readonly output: unknown
+      readonly isError: boolean
+      readonly updates: ReadonlyArray<unknown>
+    }>()
+    expectTypeOf<AsyncTool.ToolError>().toExtend<Error & Tagged<"ToolError", { readonly message: string }>>()
+    expectTypeOf<AsyncTool.StopResponse>().toExtend<Tagged<"StopResponse", {}>>()
+    expectTypeOf<Context.Tag.Service<typeof AsyncTool.Annotations>>().toEqualTypeOf<AsyncTool.Options>()
+    const call = { callId: "c", name: "plain", arguments: null }
+    expectTypeOf(AsyncTool.execute(Plains, call)).toEqualTypeOf<
+      Effect.Effect<AsyncTool.Executed, never, Handlers<typeof Plains>>
+    >()
+  })
+
+  types("RunContext: a service of one's own, with what is promised and no more, is one", () => {
+    const service = {} as {
+      readonly call: ChatContext.ToolCall
+      readonly session: AgentSession.Service
+      readonly speech: SpeechHandle.SpeechHandle
+      readonly update: (message: unknown, options?: RunContext.UpdateOptions) => Effect.Effect<void>
+      readonly progress: (value: unknown) => Effect.Effect<void>
+      readonly isCancelled: Effect.Effect<boolean>
+      readonly commit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+      readonly handoff: (agent: Agent.Agent<never>) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly foreground: <A, E, R>(
+        effect: Effect.Effect<A, E, R>
+      ) => Effect.Effect<A, E | AgentSession.SessionClosed, R>
+      readonly withFiller: <A, E, R>(
+        effect: Effect.Effect<A, E, R>,
+        options: RunContext.FillerOptions
+      ) => Effect.Effect<A, E, R>
+      readonly runTask: <A>(
+        task: Agent.AgentTask<A, never>
+      ) => Effect.Effect<A, AgentSession.SessionClosed | AsyncTool.ToolError>
+      readonly waitForPlayout: Effect.Effect<void>
+      readonly disallowInterruptions: Effect.Effect<void>
+    }
+    expectTypeOf(service).toExtend<RunContext.Service>()
+    expectTypeOf<RunContext.Service>().toExtend<typeof service>()
+    expectTypeOf<RunContext.Delivery>().toEqualTypeOf<"when-idle" | "interrupt" | "silent">()
+    expectTypeOf<RunContext.UpdateOptions>().toEqualTypeOf<{
+      readonly template?: ToolPrompts.Template<ToolPrompts.UpdateArgs> | undefined
+      readonly delivery?: RunContext.Delivery | undefined
+    }>()
+    expectTypeOf<RunContext.FillerOptions>().toEqualTypeOf<{
+      readonly say: string | ((step: number) => string | undefined)
+      readonly delay?: Duration.DurationInput | undefined
+      readonly interval?: Duration.DurationInput | undefined
+      readonly maxSteps?: number | undefined
+    }>()
+  })
+
+  types("DuplicatePolicy: modes, verdicts and a policy", () => {
+    expectTypeOf<DuplicatePolicy.Mode>().toEqualTypeOf<"allow" | "reject" | "replace" | "confirm" | "join">()
+    expectTypeOf<DuplicatePolicy.DuplicateScope>().toEqualTypeOf<"name" | "name_and_args">()
+    expectTypeOf<DuplicatePolicy.Verdict>().toEqualTypeOf<
+      | { readonly _tag: "Run" }
+      | { readonly _tag: "Replace" }
+      | { readonly _tag: "Join" }
+      | { readonly _tag: "Refuse"; readonly message: string }
+    >()
+    expectTypeOf<DuplicatePolicy.Policy>().toEqualTypeOf<{
+      readonly decide: (
+        call: ChatContext.ToolCall,
+        running: ReadonlyArray<ChatContext.ToolCall>
+      ) => Effect.Effect<DuplicatePolicy.Verdict>
+    }>()
+  })
+
+  types("ToolPrompts: templates and their arguments", () => {
+    type Of<Args> = string | ((args: Args) => string)
+    type Call = { readonly toolName: string; readonly callId: string }
+    type Duplicate = {
+      readonly toolName: string
+      readonly running: ReadonlyArray<ChatContext.ToolCall>
+      readonly runningText: string
+    }
+    type Reply = { readonly callIds: ReadonlyArray<string> }
+    expectTypeOf<ToolPrompts.Template<Reply>>().toEqualTypeOf<Of<Reply>>()
+    expectTypeOf<ToolPrompts.UpdateArgs>().toEqualTypeOf<{
+      readonly toolName: string
+      readonly callId: string
+      readonly message: string
+    }>()
+    expectTypeOf<ToolPrompts.DuplicateArgs>().toEqualTypeOf<Duplicate>()
+    expectTypeOf<ToolPrompts.ReplyArgs>().toEqualTypeOf<Reply>()
+    const prompts = {} as {
+      readonly update: Of<Call & { readonly message: string }>
+      readonly inProgress: Of<Call>
+      readonly released: Of<Call>
+      readonly ended: Of<Call & { readonly how: "done" | "cancelled" | "replaced" | "drained" }>
+      readonly duplicateReject: Of<Duplicate>
+      readonly duplicateConfirm: Of<Duplicate>
+      readonly replyAtTail: Of<Reply>
+      readonly replyMaybeCovered: Of<Reply>
+    }
+    expectTypeOf(prompts).toExtend<ToolPrompts.Prompts>()
+    expectTypeOf<ToolPrompts.Prompts>().toExtend<typeof prompts>()
+    expectTypeOf<ToolPrompts.TemplateError>().toExtend<
+      Tagged<"TemplateError", { readonly template: keyof ToolPrompts.Prompts; readonly placeholder: string }>
+    >()
+  })
+
+  types("Agent and AsyncToolset: what is made, and what provide leaves", () => {
+    expectTypeOf<Agent.Options<[], Db, Mail>>().toEqualTypeOf<{
+      readonly instructions: string
+      readonly tools?: [] | undefined
+      readonly context?: "inherit" | "empty" | undefined
+      readonly onEnter?: Effect.Effect<unknown, AgentSession.SessionClosed, Db> | undefined
+      readonly onExit?: Effect.Effect<unknown, AgentSession.SessionClosed, Mail> | undefined
+      readonly maxConcurrency?: number | undefined
+    }>()
+    const agent = {} as Agent.Agent<Db>
+    expectTypeOf(agent._tag).toEqualTypeOf<"Agent">()
+    expectTypeOf(agent.name).toEqualTypeOf<string>()
+    expectTypeOf(Agent.provide(db)(agent)).toEqualTypeOf<Agent.Agent<never>>()
+    const one = AsyncToolset.make("one", Books, { maxConcurrency: 1, onDuplicateCall: "reject" })
+    expectTypeOf(one).toEqualTypeOf<AsyncToolset.AsyncToolset<Handlers<typeof Books> | Db>>()
+    expectTypeOf(one._tag).toEqualTypeOf<"AsyncToolset">()
+    expectTypeOf(one.id).toEqualTypeOf<string>()
+    expectTypeOf(AsyncToolset.provide(db)(one)).toEqualTypeOf<AsyncToolset.AsyncToolset<Handlers<typeof Books>>>()
+  })
+
+  types("AgentSession: its service, its options", () => {
+    type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
+    const service = {} as {
+      readonly send: (text: string, options?: AgentSession.ReplyOptions) => Says
+      readonly run: (
+        text: string,
+        options?: AgentSession.ReplyOptions
+      ) => Effect.Effect<AgentSession.RunResult, AgentSession.SessionClosed>
+      readonly generateReply: (options?: AgentSession.ReplyOptions) => Says
+      readonly say: (
+        text: string | Stream.Stream<string>,
+        options?: Omit<AgentSession.ReplyOptions, "toolChoice" | "instructions">
+      ) => Says
+      readonly interrupt: (options?: {
+        readonly force?: boolean | undefined
+      }) => Effect.Effect<void, SpeechHandle.InterruptionDisallowed>
+      readonly handoff: <R>(agent: Agent.Agent<R>) => Effect.Effect<void, AgentSession.SessionClosed, R>
+      readonly currentAgent: Effect.Effect<{ readonly name: string }>
+      readonly history: Effect.Effect<ChatContext.ChatContext>
+      readonly events: Stream.Stream<SessionEvent.SessionEvent>
+      readonly waitForIdle: Effect.Effect<void, AgentSession.SessionClosed>
+      readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
+      readonly runningTools: Effect.Effect<ReadonlyArray<AgentSession.RunningTool>>
+      readonly cancelTool: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
+    }
+    expectTypeOf(service).toExtend<AgentSession.Service>()
+    expectTypeOf<AgentSession.Service>().toExtend<typeof service>()
+    expectTypeOf<AgentSession.AgentSession_>().toEqualTypeOf<AgentSession.Service>()
+    expectTypeOf<Context.Tag.Service<AgentSession.AgentSession>>().toEqualTypeOf<AgentSession.Service>()
+    expectTypeOf<AgentSession.RunningTool>().toExtend<
+      ChatContext.ToolCall & {
+        readonly startedAt: number
+        readonly lastUpdate: unknown
+        readonly allowCancellation: boolean
+      }
+    >()
+    expectTypeOf<AgentSession.ReplyOptions>().toEqualTypeOf<{
+      readonly instructions?: string | undefined
+      readonly toolChoice?: "auto" | "none" | "required" | { readonly tool: string } | undefined
+      readonly allowInterruptions?: boolean | undefined
+      readonly priority?: number | undefined
+    }>()
+    expectTypeOf<AgentSession.RunResult>().toEqualTypeOf<{
+      readonly text: string
+      readonly items: ReadonlyArray<ChatContext.ChatItem>
+    }>()
+    const options = {} as {
+      readonly agent: Agent.Agent<Db>
+      readonly tools?: []
+      readonly maxToolSteps?: number
+      readonly maxPendingUpdates?: number
+      readonly maxRunning?: number
+      readonly releaseAfter?: Duration.DurationInput
+      readonly drainTimeout?: Duration.DurationInput
+      readonly cancellationTimeout?: Duration.DurationInput
+      readonly onInterruptedReply?: "drop" | "redeliver"
+      readonly history?: ChatContext.ChatContext
+    }
+    expectTypeOf(options).toExtend<AgentSession.Options<Db, []>>()
+    expectTypeOf(AgentSession.generateReply()).toEqualTypeOf<
+      Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed, AgentSession.AgentSession>
+    >()
+    expectTypeOf(AgentSession.say("Hi", { priority: 1 })).toEqualTypeOf<
+      Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed, AgentSession.AgentSession>
+    >()
+    expectTypeOf<AgentSession.SessionClosed>().toExtend<Tagged<"SessionClosed", {}>>()
+  })
+
+  types("SpeechHandle and AgentOutput", () => {
+    const handle = {} as {
+      readonly id: string
+      readonly interrupted: Effect.Effect<boolean>
+      readonly done: Effect.Effect<boolean>
+      readonly allowInterruptions: Effect.Effect<boolean>
+      readonly setAllowInterruptions: (value: boolean) => Effect.Effect<void, SpeechHandle.AlreadyInterrupted>
+      readonly interrupt: (options?: {
+        readonly force?: boolean | undefined
+      }) => Effect.Effect<void, SpeechHandle.InterruptionDisallowed>
+      readonly wait: Effect.Effect<void, SpeechHandle.CircularWait>
+      readonly items: Effect.Effect<ReadonlyArray<ChatContext.ChatItem>>
+      readonly error: Effect.Effect<Option.Option<AiError.AiError>>
+    }
+    expectTypeOf(handle).toExtend<SpeechHandle.SpeechHandle>()
+    expectTypeOf<SpeechHandle.SpeechHandle>().toExtend<typeof handle>()
+    expectTypeOf<SpeechHandle.InterruptionDisallowed["speechId"]>().toEqualTypeOf<string>()
+    expectTypeOf<SpeechHandle.AlreadyInterrupted["speechId"]>().toEqualTypeOf<string>()
+    expectTypeOf<Pick<SpeechHandle.CircularWait, "speechId" | "tool">>().toEqualTypeOf<{
+      readonly speechId: string
+      readonly tool: string
+    }>()
+    expectTypeOf<AgentOutput.Service>().toEqualTypeOf<{
+      readonly play: (
+        text: Stream.Stream<string>,
+        played: (piece: string) => Effect.Effect<void>
+      ) => Effect.Effect<void>
+    }>()
+    expectTypeOf<Context.Tag.Service<typeof AgentOutput.AgentOutput>>().toEqualTypeOf<AgentOutput.Service>()
+    expectTypeOf(AgentOutput.layerPaced({ charactersPerSecond: 1 })).toEqualTypeOf<Layer.Layer<never>>()
+    expectTypeOf(AgentOutput.layerTerminal).toEqualTypeOf<Layer.Layer<never, never, Terminal.Terminal>>()
+  })
+
+  types("ChatContext and SessionEvent: the items and the events, field by field", () => {
+    type Made = { readonly id: string; readonly createdAt: number }
+    type Metadata = { readonly metadata?: Record<string, unknown> }
+    type Item =
+      | (Made &
+          Metadata &
+          Tagged<
+            "Message",
+            {
+              readonly role: "user" | "assistant" | "system"
+              readonly text: string
+              readonly interrupted: boolean
+            }
+          >)
+      | (Made & Metadata & Tagged<"Reasoning", { readonly text: string }>)
+      | (Made &
+          Metadata &
+          Tagged<"FunctionCall", { readonly callId: string; readonly name: string; readonly arguments: unknown }>)
+      | (Made &
+          Tagged<
+            "FunctionCallOutput",
+            { readonly callId: string; readonly name: string; readonly output: unknown; readonly isError: boolean }
+          >)
+      | (Made & Tagged<"AgentHandoff", { readonly from: string | undefined; readonly to: string }>)
+    expectTypeOf<Item>().toExtend<ChatContext.ChatItem>()
+    expectTypeOf<ChatContext.ChatItem>().toExtend<Item>()
+    expectTypeOf<ChatContext.ToolCall>().toEqualTypeOf<{
+      readonly callId: string
+      readonly name: string
+      readonly arguments: unknown
+    }>()
+    expectTypeOf(ChatContext.toPrompt).toEqualTypeOf<(self: ChatContext.ChatContext) => Prompt.Prompt>()
+    expectTypeOf<Context.Tag.Service<typeof ChatContext.ModelView>>().toEqualTypeOf<
+      (context: ChatContext.ChatContext) => ChatContext.ChatContext
+    >()
+    type Ids = { readonly updateIds: ReadonlyArray<string> }
+    type Event = { readonly at: number } & (
+      | Tagged<"UserStateChanged", { readonly state: "speaking" | "listening" }>
+      | Tagged<"AgentStateChanged", { readonly state: "listening" | "thinking" | "speaking" }>
+      | Tagged<"SpeechCreated", { readonly speechId: string; readonly source: "say" | "reply" | "tool-reply" }>
+      | Tagged<"SpeechEnded", { readonly speechId: string; readonly interrupted: boolean }>
+      | Tagged<"ItemAdded", { readonly item: ChatContext.ChatItem }>
+      | Tagged<"ToolCallStarted", { readonly call: ChatContext.ToolCall }>
+      | Tagged<"ToolCallUpdated", { readonly id: string; readonly callId: string; readonly message: unknown }>
+      | Tagged<"ToolCallProgress", { readonly callId: string; readonly value: unknown }>
+      | Tagged<"ToolCallReleased", { readonly callId: string; readonly by: "update" | "timer" | "model" }>
+      | Tagged<
+          "ToolCallEnded",
+          {
+            readonly id: string
+            readonly callId: string
+            readonly status: "done" | "error" | "cancelled"
+            readonly output: unknown
+          }
+        >
+      | Tagged<"ReplyScheduled", Ids & { readonly replyId: string; readonly speechId?: string }>
+      | Tagged<
+          "ReplyEnded",
+          Ids & {
+            readonly replyId: string
+            readonly speechId?: string
+            readonly status: "completed" | "interrupted" | "skipped" | "failed" | "dropped"
+          }
+        >
+      | Tagged<"UpdateDropped", { readonly id: string; readonly callId: string }>
+      | Tagged<"AgentHandoff", { readonly from: string | undefined; readonly to: string }>
+      | Tagged<"SessionError", { readonly error: { readonly tag: string; readonly message: string } }>
+      | Tagged<"EventsMissed", { readonly count: number }>
+      | Tagged<"SessionClosed", {}>
+    )
+    expectTypeOf<Event>().toExtend<SessionEvent.SessionEvent>()
+    expectTypeOf<SessionEvent.SessionEvent>().toExtend<Event>()
   })
 })

@@ -97,6 +97,8 @@ export const dateAt = (words: ReadonlyArray<string>, at: number): FoundDate | un
 
   // "on the 15th of April", "by Friday": the preposition belongs to the date
   if (["on", "by", "the", "around", "at"].includes(word)) {
+    // in "going on right now" it does not
+    if (word === "on" && ["right", "today", "tonight", "tomorrow"].includes(next ?? "")) return undefined
     const inner = dateAt(words, at + 1)
     if (inner !== undefined) return found(inner.date, inner.length + 1)
     const weekday = weekdayOf(next, true)
