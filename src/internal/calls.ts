@@ -11,6 +11,7 @@ import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
   type Admission,
+  allWoken,
   Background,
   type Call,
   command,
@@ -18,6 +19,7 @@ import {
   type Delivery,
   emit,
   Inline,
+  none,
   type Outcome,
   type Output,
   type Part,
@@ -29,8 +31,7 @@ import {
   startTimer,
   stopTimer,
   type Template,
-  Waiting,
-  wakeAll
+  Waiting
 } from "./state.js"
 import * as Templates from "./templates.js"
 import {
@@ -112,9 +113,9 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     admitted: false,
     output: undefined,
     recorded: false,
-    held: [],
+    held: none,
     updates: 0,
-    waiting: [],
+    waiting: none,
     releaseTimer: undefined
   }
   s.calls.set(callId, c)
@@ -154,8 +155,8 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     lastIsText: false,
     lastTemplate: undefined,
     timeoutTimer: undefined,
-    endWaiters: [],
-    stopWaiters: [],
+    endWaiters: none,
+    stopWaiters: none,
     fiber: undefined
   }
   c.run = run
@@ -228,8 +229,10 @@ const admitNext = (s: State, call: Call): void => {
     const next = step.calls[i] as Call
     if (next.tool !== call.tool || next.run === undefined || !isToBeAdmitted(next)) continue
     if (next.decoded === undefined) return
+    const { decoded } = next
     next.admitted = true
-    admitDecoded(s, next, next.run, next.decoded)
+    next.decoded = undefined
+    admitDecoded(s, next, next.run, decoded)
   }
 }
 
@@ -520,8 +523,8 @@ export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
   leave(s, run)
   for (const call of run.calls) settleWith(s, call, outcome)
   if (decoding) for (const call of run.calls) admitNext(s, call)
-  wakeAll(s, run.endWaiters)
-  wakeAll(s, run.stopWaiters)
+  run.endWaiters = allWoken(s, run.endWaiters)
+  run.stopWaiters = allWoken(s, run.stopWaiters)
   if (s.admissions.size === 0) return
   for (const { current } of Array.from(s.admissions.values())) {
     if (current?.replacing?.delete(run) === true && current.replacing.size === 0) replaced(s, current)
@@ -533,7 +536,7 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
   if (run.phase === "ended" || run.stop !== undefined) return
   run.stop = reason
   if (run.phase === "working") {
-    wakeAll(s, run.stopWaiters)
+    run.stopWaiters = allWoken(s, run.stopWaiters)
     command(s, { _tag: "InterruptRun", run })
     return
   }

@@ -12,6 +12,7 @@ import { toJson } from "./json.js"
 import * as Machine from "./machine.js"
 import { builtOf } from "./scope.js"
 import type { Activity, Call, Filler, FloorRequest, Run, Speech, State, TaskResult } from "./state.js"
+import { without } from "./state.js"
 import type { TaskFinisher } from "./task.js"
 
 /** What a handler's context needs of the session. */
@@ -66,10 +67,9 @@ export class HandlerContext implements TaskFinisher {
     return Effect.async<void>((resume) => {
       if (this.run.stop !== undefined) return resume(Effect.void)
       const waiter = () => resume(Effect.void)
-      this.run.stopWaiters.push(waiter)
+      this.run.stopWaiters = [...this.run.stopWaiters, waiter]
       return Effect.sync(() => {
-        const i = this.run.stopWaiters.indexOf(waiter)
-        if (i >= 0) this.run.stopWaiters.splice(i, 1)
+        this.run.stopWaiters = without(this.run.stopWaiters, waiter)
       })
     })
   }

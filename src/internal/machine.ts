@@ -13,6 +13,7 @@ import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
   type Activity,
+  allWoken,
   type Call,
   command,
   currentAgent,
@@ -36,7 +37,7 @@ import {
   type Timer,
   type ToolChoice,
   wake,
-  wakeAll
+  without
 } from "./state.js"
 
 export { commit, decodedArguments, policyDecided, policyFailed, update } from "./calls.js"
@@ -372,14 +373,13 @@ export const requestHandoff = (s: State, handoff: Handoff): boolean => {
 
 /** Who asked from outside waits no longer; false where it can no longer be stopped. */
 export const withdrawHandoff = (s: State, handoff: Handoff, waiter: () => void): boolean => {
-  const i = s.handoffWaiters.indexOf(waiter)
-  if (i >= 0) {
-    s.handoffWaiters.splice(i, 1)
+  if (s.handoffWaiters.includes(waiter)) {
+    s.handoffWaiters = without(s.handoffWaiters, waiter)
     return true
   }
   if (s.handoff !== handoff) return false
   s.handoff = undefined
-  wakeAll(s, s.handoffWaiters)
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
   return true
 }
 
@@ -427,7 +427,7 @@ const beginHandoff = (s: State, handoff: Handoff): void => {
 /** `onExit` has run: the new agent is the current one. */
 export const enterAgent = (s: State, handoff: Handoff): void => {
   s.switching = undefined
-  wakeAll(s, s.handoffWaiters)
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
   if (s.phase !== "open") {
     command(s, { _tag: "CloseAgent", activity: handoff.to })
     if (handoff.resume !== undefined) {
@@ -510,7 +510,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   if (task?.task === undefined || back === undefined) return
   task.state = "ended"
   s.switching = undefined
-  wakeAll(s, s.handoffWaiters)
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
   for (const speech of Array.from(s.speeches)) {
     if (speech.agent !== task) continue
     if (speech.state === "queued" && speech.step === undefined) {
@@ -594,7 +594,7 @@ export const close = (s: State): void => {
   for (const request of s.floorRequests.splice(0)) wake(s, () => request.resume(false))
   for (const waiter of s.idleWaiters) wake(s, () => waiter.resume(false))
   s.idleWaiters.clear()
-  wakeAll(s, s.handoffWaiters)
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
   endTasks(s, { _tag: "SessionClosed" })
   for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
   Replies.dropPending(s, Array.from(s.pending))
@@ -640,7 +640,6 @@ const giveUp = (s: State): void => {
       message: `${run.tool.name} (${run.calls[0]?.callId}) is given up on: it does not let itself be interrupted.`
     })
     Calls.runEnded(s, run, { _tag: "Interrupted", reason: "drained" })
-    command(s, { _tag: "AbandonRun", run })
   }
 }
 
@@ -712,7 +711,7 @@ export const pump = (s: State): void => {
     if (startReply(s)) continue
     break
   }
-  for (const waiter of Array.from(s.idleWaiters)) {
+  for (const waiter of s.idleWaiters) {
     if (isIdle(s, waiter.caller) || (waiter.leaving && isSilent(s))) {
       s.idleWaiters.delete(waiter)
       wake(s, () => waiter.resume(true))
@@ -723,11 +722,16 @@ export const pump = (s: State): void => {
 }
 
 const setAgentState = (s: State): void => {
-  const state = s.mouth?.spoke === true ? "speaking" : Array.from(s.speeches).some(isActive) ? "thinking" : "listening"
+  const state = s.mouth?.spoke === true ? "speaking" : hasActive(s) ? "thinking" : "listening"
   if (state !== s.agentState) {
     s.agentState = state
     emit(s, { _tag: "AgentStateChanged", state })
   }
+}
+
+const hasActive = (s: State): boolean => {
+  for (const speech of s.speeches) if (isActive(speech)) return true
+  return false
 }
 
 const finishSteps = (s: State): boolean => {

@@ -104,6 +104,13 @@ const userMessage = (text: string, metadata?: Record<string, unknown>): Prompt.U
   content: [textPart(text, metadata)]
 })
 
+const systemMessage = (content: string): Prompt.SystemMessage => ({
+  [Prompt.MessageTypeId]: Prompt.MessageTypeId,
+  role: "system",
+  options: noOptions,
+  content
+})
+
 /** The status stands in the value too, since most providers have no place for it. */
 const wireResult = (result: Result): unknown =>
   result.isError ? { error: quotedIn(result.value) } : result.value === undefined ? null : quotedIn(result.value)
@@ -195,9 +202,7 @@ export const build = (view: View): Prompt.Prompt => {
   settled.flush()
   if (cache !== undefined) cache.items = until
   const messages: Array<Prompt.Message> =
-    view.instructions === undefined || view.instructions === ""
-      ? []
-      : [Prompt.makeMessage("system", { content: view.instructions })]
+    view.instructions === undefined || view.instructions === "" ? [] : [systemMessage(view.instructions)]
   const first = messages.length
   const builder = new Builder(cache === undefined ? messages : messages.concat(settled.messages))
   convert(builder, view, until, items.length)

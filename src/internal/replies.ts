@@ -13,7 +13,8 @@ import {
   type Reply,
   type State,
   Waiting,
-  wake
+  wake,
+  without
 } from "./state.js"
 
 export const openJobs = (jobs: ReadonlyArray<Job>): void => {
@@ -53,11 +54,11 @@ export const target = (s: State, delivery: Delivery): Activity => delivery.call.
 export const accept = (s: State, delivery: Delivery): void => {
   const call = delivery.call
   if (delivery.kind === "update") {
-    call.waiting.push(delivery)
+    call.waiting = [...call.waiting, delivery]
     bound(s, call)
   }
   if (call.recorded) write(s, delivery)
-  else call.held.push(delivery)
+  else call.held = [...call.held, delivery]
 }
 
 const bound = (s: State, call: Call): void => {
@@ -124,8 +125,7 @@ const drop = (s: State, delivery: Delivery): void => {
     const j = s.silent.indexOf(delivery)
     if (j >= 0) s.silent.splice(j, 1)
   } else {
-    const i = delivery.call.held.indexOf(delivery)
-    if (i >= 0) delivery.call.held.splice(i, 1)
+    delivery.call.held = without(delivery.call.held, delivery)
   }
   delivery.state = { _tag: "Ended", how: "dropped" }
   s.callIds.delete(delivery.id)
@@ -134,8 +134,8 @@ const drop = (s: State, delivery: Delivery): void => {
 
 /** It no longer counts as waiting. */
 const forget = (delivery: Delivery): void => {
-  const i = delivery.call.waiting.indexOf(delivery)
-  if (i >= 0) delivery.call.waiting.splice(i, 1)
+  const { call } = delivery
+  if (call.waiting.length > 0) call.waiting = without(call.waiting, delivery)
 }
 
 /** Waiting deliveries that nobody will voice; their items stay in the history (rules D5, D10). */
@@ -230,6 +230,8 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
   s.pending.clear()
   s.urgent = 0
   for (const delivery of waiting.concat(later)) queue(s, delivery)
-  for (const delivery of waiting.toReversed()) if (delivery.kind === "update") delivery.call.waiting.unshift(delivery)
+  for (const delivery of waiting.toReversed()) {
+    if (delivery.kind === "update") delivery.call.waiting = [delivery, ...delivery.call.waiting]
+  }
   for (const delivery of waiting) bound(s, delivery.call)
 }

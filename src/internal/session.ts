@@ -47,7 +47,7 @@ import {
   type SessionScope
 } from "./scope.js"
 import type * as State from "./state.js"
-import { make as makeState } from "./state.js"
+import { make as makeState, without } from "./state.js"
 import { finishTask } from "./task.js"
 import { type BoundTool, RefusedResult, toDecode, unexpected, work } from "./tool.js"
 
@@ -138,15 +138,12 @@ class Shell implements Host {
     }
   }
 
-  private readonly fork: Fork = (effect, { context, fiberRefs }, onExit) => {
-    const fiber = Runtime.runFork(
-      Runtime.make({
-        context,
-        fiberRefs,
-        runtimeFlags: this.runtime.runtimeFlags
-      }),
-      effect as Effect.Effect<any, any>
-    )
+  private start<A, E>(effect: Effect.Effect<A, E, any>, { context, fiberRefs }: Environment): Fiber.RuntimeFiber<A, E> {
+    return Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags: this.runtime.runtimeFlags }), effect)
+  }
+
+  private readonly fork: Fork = (effect, place, onExit) => {
+    const fiber = this.start(effect, place)
     this.fibers.add(fiber)
     fiber.addObserver((exit) => {
       this.fibers.delete(fiber)
@@ -163,10 +160,6 @@ class Shell implements Host {
         return this.startRun(command.run)
       case "InterruptRun":
         return interrupt(command.run.fiber)
-      case "AbandonRun": {
-        this.fibers.delete(command.run.fiber as Fiber.RuntimeFiber<any, any>)
-        return
-      }
       case "AskModel":
         return this.askModel(command.step)
       case "ReadText":
@@ -295,12 +288,15 @@ class Shell implements Host {
     const owner = run.calls[0] as State.Call
     const context = withService(tool.context, RunContext, new HandlerContext(this, run, owner))
     const place = { context, fiberRefs: tool.fiberRefs }
-    run.fiber = this.fork(work(tool.handler, tool.codec, run.params), place, (exit) => {
+    // the machine's `runs` own it: closing waits for them, or gives them up
+    const fiber = this.start(work(tool.handler, tool.codec, run.params), place)
+    run.fiber = fiber
+    fiber.addObserver((exit) => {
       const outcome = this.outcomeOf(run, exit)
       this.transact((s) => Machine.runEnded(s, run, outcome))
     })
     // asked to stop while it started
-    if (run.stop !== undefined) interrupt(run.fiber)
+    if (run.stop !== undefined) interrupt(fiber)
   }
 
   private outcomeOf(run: State.Run, exit: Exit.Exit<State.Outcome, RefusedResult>): State.Outcome {
@@ -531,9 +527,9 @@ class Shell implements Host {
     return Effect.async<void>((resume) => {
       if (speech.state === "ended") return resume(Effect.void)
       const waiter = () => resume(Effect.void)
-      speech.waiters.push(waiter)
+      speech.waiters = [...speech.waiters, waiter]
       return Effect.sync(() => {
-        speech.waiters = speech.waiters.filter((other) => other !== waiter)
+        speech.waiters = without(speech.waiters, waiter)
       })
     })
   }
@@ -713,7 +709,7 @@ const makeService = (shell: Shell): Service => {
                   const attempt = (): void => {
                     // another hand-off is under way: this one comes after it
                     if (transact((s) => Machine.requestHandoff(s, handoff))) return
-                    if (state.phase === "open") state.handoffWaiters.push(attempt)
+                    if (state.phase === "open") state.handoffWaiters = [...state.handoffWaiters, attempt]
                     else resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
                   }
                   attempt()
@@ -762,10 +758,9 @@ const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError
     const stopped = Effect.async<void>((resume) => {
       if (run.phase === "ended") return resume(Effect.void)
       const waiter = () => resume(Effect.void)
-      run.endWaiters.push(waiter)
+      run.endWaiters = [...run.endWaiters, waiter]
       return Effect.sync(() => {
-        const i = run.endWaiters.indexOf(waiter)
-        if (i >= 0) run.endWaiters.splice(i, 1)
+        run.endWaiters = without(run.endWaiters, waiter)
       })
     })
     const millis = shell.state.options.cancellationTimeout

@@ -9,12 +9,14 @@ import { ours } from "./prompt.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,
+  allWoken,
   type CallEntry,
   command,
   type Entry,
   emit,
   type Filler,
   type Job,
+  none,
   type Reply,
   type ResultEntry,
   type Speech,
@@ -22,8 +24,7 @@ import {
   type Step,
   type TextEntry,
   type ToolChoice,
-  wake,
-  wakeAll
+  wake
 } from "./state.js"
 
 export interface NewSpeech {
@@ -64,7 +65,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     step: undefined,
     items: [],
     error: undefined,
-    waiters: []
+    waiters: none
   }
   s.speeches.add(speech)
   Replies.openJobs(speech.jobs)
@@ -250,10 +251,17 @@ export const advance = (s: State, step: Step): void => {
   }
   if (step.streamEnded && !step.played) {
     step.played = true
+    forgetParts(step)
     releaseMouth(s, step.speech)
   }
   wakePlayWaiters(s, step)
   flushOutputs(s, step)
+}
+
+/** They are in the history now. */
+const forgetParts = (step: Step): void => {
+  step.entries.length = 0
+  step.cursor = 0
 }
 
 const wakePlayWaiters = (s: State, step: Step): void => {
@@ -352,7 +360,9 @@ export const flushOutputs = (s: State, step: Step): void => {
     call.recorded = true
     s.unrecorded.delete(call.callId)
     step.nextOutput++
-    for (const delivery of call.held.splice(0)) Replies.write(s, delivery)
+    const { held } = call
+    call.held = none
+    for (const delivery of held) Replies.write(s, delivery)
   }
 }
 
@@ -389,6 +399,7 @@ export const cutStep = (s: State, step: Step): void => {
     }
   }
   step.played = true
+  forgetParts(step)
   releaseMouth(s, step.speech)
   wakePlayWaiters(s, step)
   flushOutputs(s, step)
@@ -417,7 +428,7 @@ export const end = (s: State, speech: Speech): void => {
             : "skipped"
     )
   }
-  wakeAll(s, speech.waiters)
+  speech.waiters = allWoken(s, speech.waiters)
   Replies.closeJobs(s, speech.jobs)
 }
 

@@ -68,11 +68,11 @@ export interface Call {
   /** the output is in the history */
   recorded: boolean
   /** later items, held until the output is in the history */
-  held: Array<Delivery>
+  held: ReadonlyArray<Delivery>
   /** n of the next `<callId>_update_<n>` */
   updates: number
   /** updates that wait for delivery, oldest first (bounded by `maxPendingUpdates`) */
-  waiting: Array<Delivery>
+  waiting: ReadonlyArray<Delivery>
   releaseTimer: Timer | undefined
 }
 
@@ -101,9 +101,9 @@ export interface Run {
   lastTemplate: Template<UpdateArgs> | undefined
   timeoutTimer: Timer | undefined
   /** told once the run has ended */
-  readonly endWaiters: Array<() => void>
+  endWaiters: ReadonlyArray<() => void>
   /** told once cancellation has been asked for */
-  readonly stopWaiters: Array<() => void>
+  stopWaiters: ReadonlyArray<() => void>
   /** the shell's: the fiber */
   fiber: unknown
 }
@@ -207,7 +207,7 @@ export interface Speech {
   step: Step | undefined
   items: Array<ChatItem>
   error: AiError.AiError | undefined
-  waiters: Array<() => void>
+  waiters: ReadonlyArray<() => void>
 }
 
 /** One model step (or one said text): its parts in the order in which they came, played and recorded in that order. */
@@ -396,7 +396,6 @@ export interface Timer {
 export type Command =
   | { readonly _tag: "StartRun"; readonly run: Run }
   | { readonly _tag: "InterruptRun"; readonly run: Run }
-  | { readonly _tag: "AbandonRun"; readonly run: Run }
   | { readonly _tag: "Decode"; readonly call: Call; readonly tool: BoundTool; readonly confirmed: boolean }
   | { readonly _tag: "AskPolicy"; readonly admission: Admission }
   | { readonly _tag: "StopPolicy"; readonly admission: Admission }
@@ -473,7 +472,7 @@ export interface State {
   readonly fillers: Set<Filler>
   handoff: Handoff | undefined
   /** hand-offs from outside that come after the one under way */
-  readonly handoffWaiters: Array<() => void>
+  handoffWaiters: ReadonlyArray<() => void>
   /** since when an agent leaves: its `onExit` runs */
   switching: number | undefined
   readonly idleWaiters: Set<IdleWaiter>
@@ -515,7 +514,7 @@ export const make = (options: Options): State => ({
   floorRequests: [],
   fillers: new Set(),
   handoff: undefined,
-  handoffWaiters: [],
+  handoffWaiters: none,
   switching: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
@@ -537,12 +536,22 @@ export const command = (s: State, c: Command): void => {
   s.commands.push(c)
 }
 
-export const wakeAll = (s: State, waiters: Array<() => void>): void => {
-  for (const resume of waiters.splice(0)) s.commands.push({ _tag: "Wake", resume })
-}
+/** Most calls never have any: an array for each would be a good part of what a call in flight costs. */
+export const none: ReadonlyArray<never> = []
 
 export const wake = (s: State, resume: () => void): void => {
   s.commands.push({ _tag: "Wake", resume })
+}
+
+/** Tells all of them; nobody waits then. */
+export const allWoken = (s: State, waiters: ReadonlyArray<() => void>): ReadonlyArray<never> => {
+  for (const resume of waiters) wake(s, resume)
+  return none
+}
+
+export const without = <A>(all: ReadonlyArray<A>, one: A): ReadonlyArray<A> => {
+  const left = all.filter((other) => other !== one)
+  return left.length === 0 ? none : left
 }
 
 export const currentAgent = (s: State): Activity => s.agents[s.agents.length - 1] as Activity
