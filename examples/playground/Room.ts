@@ -24,6 +24,7 @@ import {
 import { AgentOutput, type AgentSession, type SessionEvent } from "effect-meantime"
 import * as Recording from "../shared/Recording.js"
 import * as RecordingFile from "../shared/RecordingFile.js"
+import * as Saying from "../shared/Saying.js"
 import * as ScaledClock from "../shared/ScaledClock.js"
 import type { Agent } from "./agents.js"
 import { EventLog } from "./EventLog.js"
@@ -108,14 +109,6 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
     const count = yield* Ref.make(0)
     const born = (yield* Effect.clockWith((clock) => clock.currentTimeMillis)).toString(36)
 
-    const output = (hear: (text: string | undefined) => Effect.Effect<unknown>): AgentOutput.Service => ({
-      play: (text, played) =>
-        Effect.zipRight(
-          hear(undefined),
-          Stream.runForEach(text, (piece) => Effect.zipRight(hear(piece), played(piece)))
-        )
-    })
-
     const open = Effect.fnUntraced(function* (name: string) {
       const agent = agents.find((agent) => agent.name === name)
       if (agent === undefined) return yield* new Refused({ message: `There is no agent "${name}".`, status: 404 })
@@ -123,15 +116,14 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
       const inner = yield* Scope.fork(scope, ExecutionStrategy.sequential)
       const clock = agent.rate === 1 ? yield* Effect.clock : yield* ScaledClock.make(agent.rate)
       let conversation: Conversation | undefined
-      const hear = (piece: string | undefined) =>
+      const output = Saying.make((soFar) =>
         Effect.suspend(() => {
-          if (conversation !== undefined) {
-            conversation.saying = piece === undefined ? "" : `${conversation.saying ?? ""}${piece}`
-          }
+          if (conversation !== undefined) conversation.saying = soFar
           return ring
         })
+      )
       const session = yield* agent.open.pipe(
-        Effect.provideService(AgentOutput.AgentOutput, output(hear)),
+        Effect.provideService(AgentOutput.AgentOutput, output),
         Effect.withClock(clock),
         Scope.extend(inner)
       )
