@@ -38,7 +38,7 @@ const WatchPrice = AsyncTool.make("watch_price", {
   success: Schema.String
 })
 const Travel = Toolkit.make(BookFlight, WatchPrice)
-const TravelLive = Travel.toLayer({
+export const TravelLive = Travel.toLayer({
   book_flight: ({ to }) =>
     Effect.gen(function* () {
       yield* RunContext.update(`Searching flights to ${to}.`)
@@ -61,7 +61,7 @@ const TravelLive = Travel.toLayer({
     })
 })
 
-const TravelAgent = Agent.make("travel", { instructions: "You are a travel agent.", tools: [Travel] })
+export const TravelAgent = Agent.make("travel", { instructions: "You are a travel agent.", tools: [Travel] })
 
 // --- the conversation ------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ const Banking = Toolkit.make(Transfer)
 const bank = (what: string, takes: Duration.DurationInput = "1 second") =>
   Effect.zipRight(Effect.sleep(takes), RunContext.progress(what))
 
-const BankingLive = Banking.toLayer({
+export const BankingLive = Banking.toLayer({
   transfer: ({ euros, to }) =>
     Effect.gen(function* () {
       yield* RunContext.update(`Sending ${euros} euros to ${to}.`)
@@ -65,7 +65,7 @@ const BankingLive = Banking.toLayer({
     })
 })
 
-const Teller = Agent.make("bank", { instructions: "You are a bank.", tools: [Banking] })
+export const Teller = Agent.make("bank", { instructions: "You are a bank.", tools: [Banking] })
 
 // --- four conversations ----------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ interface Moved {
   readonly of: number
 }
 const Archive = Toolkit.make(Migrate)
-const ArchiveLive = Archive.toLayer({
+export const ArchiveLive = Archive.toLayer({
   migrate: () =>
     Effect.gen(function* () {
       yield* RunContext.update("Moving 2400 boxes, 100 an hour.")
@@ -39,7 +39,7 @@ const ArchiveLive = Archive.toLayer({
     })
 })
 
-const Archivist = Agent.make("archive", { instructions: "You look after an archive.", tools: [Archive] })
+export const Archivist = Agent.make("archive", { instructions: "You look after an archive.", tools: [Archive] })
 
 // --- the conversation ------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ const Rebook = AsyncTool.make("rebook", {
   allowCancellation: true
 })
 const Bookings = Toolkit.make(Rebook)
-const BookingsLive = Bookings.toLayer({
+export const BookingsLive = Bookings.toLayer({
   rebook: ({ booking }) =>
     Effect.gen(function* () {
       // The first update gives the turn back: from here on the conversation and this fiber go on side by side.
@@ -32,7 +32,7 @@ const BookingsLive = Bookings.toLayer({
 
 // A toolset is a scope of its own. On the session, it belongs to no agent: nobody's leaving ends its calls, although
 // they may be cancelled, and whoever is the agent when one of them reports gives the reply.
-const bookings = AsyncToolset.make("bookings", Bookings)
+export const bookings = AsyncToolset.make("bookings", Bookings)
 
 // --- two agents -----------------------------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ const Escalate = AsyncTool.make("escalate", { description: "Hands the customer t
 const Escalation = Toolkit.make(Escalate)
 const EscalationLive = Escalation.toLayer({ escalate: () => RunContext.handoff(Support) })
 
-const Desk = Agent.make("desk", {
+export const Desk = Agent.make("desk", {
   instructions: "You are a travel desk. Hand complaints to support.",
   tools: [Escalation]
 }).pipe(Agent.provide(EscalationLive))

@@ -1,0 +1,57 @@
+/**
+ * What goes over the wire between the server of the playground and its page. The events are those of the library.
+ */
+import { Schema } from "effect"
+import { SessionEvent } from "effect-meantime/SessionEvent"
+
+export const AgentInfo = Schema.Struct({
+  name: Schema.String,
+  title: Schema.String,
+  about: Schema.String,
+  /** things to say to it */
+  suggestions: Schema.Array(Schema.String)
+})
+export type AgentInfo = typeof AgentInfo.Type
+
+/** The first frame of a stream, and that of each new conversation. */
+export const Hello = Schema.Struct({
+  conversation: Schema.String,
+  agent: Schema.String,
+  agents: Schema.Array(AgentInfo),
+  model: Schema.String,
+  /** the stream goes on where the page had left it; otherwise the conversation comes from its beginning */
+  resumed: Schema.Boolean,
+  /** the time of the conversation, and how fast it passes */
+  now: Schema.Number,
+  rate: Schema.Number,
+  /** the server has a recording to show */
+  recording: Schema.Boolean
+})
+export type Hello = typeof Hello.Type
+
+/** What is true at the moment, and in no event. Only the newest one counts. */
+export const Status = Schema.Struct({
+  now: Schema.Number,
+  /** what is being said, as far as it has been said */
+  saying: Schema.NullOr(Schema.String),
+  /** the calls that may be cancelled */
+  cancellable: Schema.Array(Schema.String)
+})
+export type Status = typeof Status.Type
+
+/** The names of the frames in the stream of server-sent events, and what each one holds. */
+export const frames = {
+  hello: Schema.parseJson(Hello),
+  happened: Schema.parseJson(SessionEvent),
+  status: Schema.parseJson(Status)
+}
+
+export const Say = Schema.Struct({
+  conversation: Schema.String,
+  text: Schema.String.pipe(Schema.filter((text) => text.trim() !== "" && text.length <= 8000))
+})
+export const Cancel = Schema.Struct({ conversation: Schema.String, callId: Schema.String })
+export const Start = Schema.Struct({ agent: Schema.String })
+
+/** What the server answers to a request that it does not carry out. */
+export const Refusal = Schema.Struct({ message: Schema.String })

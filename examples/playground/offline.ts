@@ -1,0 +1,147 @@
+/**
+ * Models for the agents of the examples that answer offline, from a few rules: enough to talk to them without a key.
+ * Each answer is read from the conversation alone, as with any model.
+ */
+import type { LanguageModel } from "@effect/ai"
+import { Duration, type Layer } from "effect"
+import { ScriptedModel } from "effect-meantime/testing"
+import { isNote } from "../demo/Dialogue.js"
+
+export interface Call {
+  readonly callId: string
+  readonly name: string
+  readonly arguments: Readonly<Record<string, unknown>>
+}
+
+/** What is known when the user has said something. */
+export interface Heard {
+  readonly text: string
+  /** what the agent said last */
+  readonly before: string
+  /** the calls in the background that have not ended, the newest last */
+  readonly running: ReadonlyArray<Call>
+  readonly offers: (tool: string) => boolean
+}
+
+export type Answer = string | { readonly text?: string; readonly calls: ReadonlyArray<readonly [string, object]> }
+
+export interface Rules {
+  /** what to say where nobody has said anything */
+  readonly greet: (heard: Heard) => string
+  readonly hear: (heard: Heard) => Answer
+  /** a result in words; by default its text */
+  readonly tell?: (tool: string, result: unknown) => string | undefined
+}
+
+const parent = (id: string): string => id.replace(/_(?:update_\d+|final)$/, "")
+
+interface Result {
+  readonly name: string
+  readonly value: unknown
+  told: boolean
+}
+
+/** The first line of a text is what the tool said; what follows is a note for the model. */
+const words = (value: unknown): string | undefined => {
+  if (typeof value !== "string") return undefined
+  const line = value.split("\n")[0] ?? ""
+  return /still running|nothing to report|works in the background|was cancelled and has stopped/.test(line)
+    ? undefined
+    : line
+}
+
+const read = (request: ScriptedModel.Request, tell: (name: string, value: unknown) => string | undefined) => {
+  const results = new Map<string, Result>()
+  const calls = new Map<string, Call>()
+  const ended = new Set<string>()
+  let before = ""
+  let user: string | undefined
+  for (const message of request.prompt.content) {
+    if (message.role === "system") continue
+    if (message.role === "user") {
+      const text = message.content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n")
+      if (!isNote(text)) user = text
+      continue
+    }
+    for (const part of message.content) {
+      if (part.type === "text" && part.text.trim() !== "") {
+        before = part.text
+        user = undefined
+        for (const result of results.values()) result.told ||= before.includes(tell(result.name, result.value) ?? "")
+      }
+      if (part.type === "tool-call") {
+        user = undefined
+        if (parent(part.id) === part.id) {
+          const args = typeof part.params === "object" && part.params !== null ? part.params : {}
+          calls.set(part.id, { callId: part.id, name: part.name, arguments: args as Record<string, unknown> })
+        }
+      }
+      if (part.type === "tool-result") {
+        user = undefined
+        const id = parent(part.id)
+        results.delete(id)
+        results.set(id, { name: part.name, value: part.result, told: false })
+        const background = typeof part.result === "string" ? /is still running/.test(part.result) : id !== part.id
+        if (part.id.endsWith("_final") || (id === part.id && !background)) ended.add(id)
+      }
+    }
+  }
+  const heard: Heard = {
+    text: user ?? "",
+    before,
+    running: [...calls.values()].filter(({ callId }) => !ended.has(callId)),
+    offers: (tool) => request.tools.some(({ name }) => name === tool)
+  }
+  const news = [...results.values()].flatMap(({ name, told, value }) => {
+    const text = told ? undefined : tell(name, value)
+    return text === undefined || text === "" ? [] : [text]
+  })
+  return { heard, news, spoken: user !== undefined, began: before !== "" || calls.size > 0 }
+}
+
+/** A model that follows the rules. `rate`: how much faster than real time the conversation goes. */
+export const layer = (rules: Rules, rate: number): Layer.Layer<LanguageModel.LanguageModel> => {
+  const tell = rules.tell ?? ((_, value) => words(value))
+  const said = (text: string) =>
+    ScriptedModel.text(text, { pace: Duration.times("35 millis", rate), chunks: text.match(/\S+\s*/g) ?? [] })
+  return ScriptedModel.layer((request) => {
+    const { began, heard, news, spoken } = read(request, tell)
+    const answer: Answer = spoken
+      ? rules.hear(heard)
+      : news.length > 0
+        ? [...new Set(news)].join(" ")
+        : began && !/say|greet|who you are/i.test(ScriptedModel.lastUserText(request))
+          ? ""
+          : rules.greet(heard)
+    const { calls = [], text } = typeof answer === "string" ? { text: answer } : answer
+    const runs = request.toolChoice === "none" ? [] : calls
+    return [
+      ScriptedModel.wait(Duration.times("300 millis", rate)),
+      ...(text === undefined || text === "" ? [] : [said(text)]),
+      ...runs.map(([name, params]) => ScriptedModel.toolCall(name, params))
+    ]
+  })
+}
+
+/** What most agents do with "cancel it": the newest call, or the one whose arguments the user names. */
+export const cancel = (heard: Heard): Answer | undefined => {
+  if (!/\b(cancel|stop|abort|forget|never mind|don't)\b/i.test(heard.text)) return undefined
+  const named = heard.running.filter((call) =>
+    Object.values(call.arguments).some(
+      (value) => typeof value === "string" && heard.text.toLowerCase().includes(value.toLowerCase())
+    )
+  )
+  const found = named.length > 0 ? named : heard.running.slice(-1)
+  if (found.length === 0) return "There is nothing to stop: nothing is running."
+  return { calls: found.map(({ callId }) => ["cancel_task", { call_id: callId }] as const) }
+}
+
+/** "call_1 was cancelled" and the like, in the words of an agent. */
+export const tellCancelled = (tool: string, value: unknown, stopped: string): string | undefined => {
+  if (tool !== "cancel_task") return words(value)
+  const text = typeof value === "string" ? value : JSON.stringify(value)
+  if (/was cancelled/.test(text)) return stopped
+  return /too late|no longer|committed|point of no return/i.test(text)
+    ? "That is too late, I am afraid: it cannot be stopped any more."
+    : "I could not stop it."
+}

@@ -1,0 +1,288 @@
+/**
+ * What is said, with a chip where a call was asked for.
+ */
+import { Fragment, useEffect, useLayoutEffect, useRef, useState } from "react"
+import * as View from "../../shared/View.js"
+import type * as Protocol from "../Protocol.js"
+import { briefArguments, FateIcon, fate, fateText, Icon, nameOf } from "./parts.js"
+
+interface Props {
+  readonly view: View.View
+  readonly saying: string | null
+  readonly agent: Protocol.AgentInfo | undefined
+  readonly now: number
+  readonly cancellable: ReadonlyArray<string>
+  readonly replaying: boolean
+  readonly onSay: (text: string) => Promise<boolean>
+  readonly onCancel: (callId: string) => void
+  readonly onSelect: (callId: string) => void
+}
+
+export const Conversation = (props: Props) => {
+  const { agent, onSelect, replaying, saying, view } = props
+  const calls = new Map(view.calls.map((call) => [call.callId, call]))
+  const scroller = useRef<HTMLDivElement>(null)
+  const atEnd = useRef(true)
+  useLayoutEffect(() => {
+    const element = scroller.current
+    if (element !== null && atEnd.current) element.scrollTop = element.scrollHeight
+  })
+  const begun = view.lines.some((line) => line._tag === "Said" && line.who === "user")
+
+  return (
+    <section className="conversation panel" aria-label="Conversation">
+      <div
+        className="lines"
+        ref={scroller}
+        onScroll={({ currentTarget: { clientHeight, scrollHeight, scrollTop } }) => {
+          atEnd.current = scrollHeight - scrollTop - clientHeight < 40
+        }}
+      >
+        {agent !== undefined && !replaying && (
+          <header className="about">
+            <h2>{agent.title}</h2>
+            <p>{agent.about}</p>
+          </header>
+        )}
+        <div role="log" aria-label="What is said" aria-live="polite">
+          {view.lines.map((line, index) => (
+            <LineOf
+              // biome-ignore lint/suspicious/noArrayIndexKey: lines are only ever added at the end
+              key={index}
+              line={line}
+              previous={view.lines[index - 1]}
+              calls={calls}
+              view={view}
+              title={agent?.title ?? "Agent"}
+              onSelect={onSelect}
+            />
+          ))}
+        </div>
+        {saying !== null && saying.trim() !== "" ? (
+          <p className="said agent saying" aria-hidden="true">
+            {saying}
+          </p>
+        ) : (
+          view.agentState === "thinking" && (
+            <p className="said agent thinking" aria-hidden="true">
+              <i />
+              <i />
+              <i />
+            </p>
+          )
+        )}
+        {!begun && !replaying && agent !== undefined && (
+          <div className="suggestions first">
+            <p>Try</p>
+            {agent.suggestions.map((text) => (
+              <button type="button" key={text} onClick={() => void props.onSay(text)}>
+                {text}
+              </button>
+            ))}
+          </div>
+        )}
+      </div>
+      <Running {...props} />
+      {!replaying && <Composer {...props} begun={begun} />}
+    </section>
+  )
+}
+
+const LineOf = (props: {
+  readonly line: View.Line
+  readonly previous: View.Line | undefined
+  readonly calls: ReadonlyMap<string, View.Call>
+  readonly view: View.View
+  readonly title: string
+  readonly onSelect: (callId: string) => void
+}) => {
+  const { calls, line, onSelect, previous, title, view } = props
+  switch (line._tag) {
+    case "Said": {
+      if (line.who === "user") {
+        return (
+          <p className="said user">
+            <span className="sr">You: </span>
+            {line.text}
+          </p>
+        )
+      }
+      const about = line.replyId === undefined ? [] : repliedTo(view, line.replyId)
+      const goesOn = previous?._tag === "Said" && previous.who !== "user" && about.length === 0
+      return (
+        <Fragment>
+          {!goesOn && (
+            <p className="who">
+              {line.who === "system" ? "system" : (line.agent ?? title)}
+              {about.length > 0 && (
+                <span className="about-calls">
+                  <Icon name="reply" /> about{" "}
+                  {about.map((call, index) => (
+                    <Fragment key={call.callId}>
+                      {index > 0 && ", "}
+                      <button type="button" onClick={() => onSelect(call.callId)}>
+                        {nameOf(call)} <small>{call.callId}</small>
+                      </button>
+                    </Fragment>
+                  ))}
+                </span>
+              )}
+            </p>
+          )}
+          <p className={`said agent${line.interrupted ? " cut" : ""}${about.length > 0 ? " deferred" : ""}`}>
+            {line.text}
+            {line.interrupted && <span className="note"> — interrupted</span>}
+          </p>
+        </Fragment>
+      )
+    }
+    case "Called": {
+      const call = calls.get(line.callId)
+      if (call === undefined) return null
+      const state = fate(call)
+      return (
+        <p className="chip-line">
+          <button type="button" className={`chip ${state}`} onClick={() => onSelect(call.callId)}>
+            <FateIcon of={state} />
+            <b>{nameOf(call)}</b>
+            {briefArguments(call.arguments) !== "" && <span className="args">{briefArguments(call.arguments)}</span>}
+            <span className="sr">, {fateText[state]}; show it in the timeline</span>
+          </button>
+        </p>
+      )
+    }
+    case "HandedOff":
+      return (
+        <p className="event">
+          <Icon name="hand" /> {line.from ?? "the session"} hands over to <b>{line.to}</b>
+        </p>
+      )
+    case "Trouble":
+      return <p className="event bad">{line.message}</p>
+    case "Missed":
+      return <p className="event">{line.count === 1 ? "1 event was missed" : `${line.count} events were missed`}</p>
+    case "Closed":
+      return <p className="event">The session is closed.</p>
+  }
+}
+
+const repliedTo = (view: View.View, replyId: string): ReadonlyArray<View.Call> => {
+  const ids = view.replies.find(({ id }) => id === replyId)?.itemIds ?? []
+  return view.calls.filter((call) => View.itemIds(call).some((id) => ids.includes(id)))
+}
+
+/** What runs now, for those who do not see the timeline. */
+const Running = ({ cancellable, now, onCancel, onSelect, replaying, view }: Props) => {
+  const running = View.running(view)
+  if (running.length === 0 || replaying) return null
+  return (
+    <ul className="at-work" aria-label="Running calls">
+      {running.map((call) => {
+        const part = View.percent(call.progress?.value)
+        return (
+          <li key={call.callId}>
+            <button type="button" className="what" onClick={() => onSelect(call.callId)}>
+              <FateIcon of="running" />
+              <b>{nameOf(call)}</b>
+              <span className="latest">{View.latest(call) ?? briefArguments(call.arguments)}</span>
+              <time>{View.duration(now - call.startedAt)}</time>
+            </button>
+            {cancellable.includes(call.callId) && (
+              <button
+                type="button"
+                className="cancel"
+                aria-label={`Cancel ${nameOf(call)} ${call.callId}`}
+                onClick={() => onCancel(call.callId)}
+              >
+                <Icon name="stop" />
+              </button>
+            )}
+            {part !== undefined && <progress max={100} value={part} aria-label="Progress" />}
+          </li>
+        )
+      })}
+    </ul>
+  )
+}
+
+const Composer = ({ agent, begun, onSay }: Props & { readonly begun: boolean }) => {
+  const [text, setText] = useState("")
+  const [history, setHistory] = useState<ReadonlyArray<string>>([])
+  const [back, setBack] = useState(0)
+  const field = useRef<HTMLTextAreaElement>(null)
+  // another agent, another conversation
+  const name = agent?.name
+  useEffect(() => {
+    if (name !== undefined) setText("")
+  }, [name])
+
+  const send = async (said: string) => {
+    const trimmed = said.trim()
+    if (trimmed === "") return
+    setText("")
+    setBack(0)
+    setHistory((history) => [...history.filter((line) => line !== trimmed), trimmed].slice(-50))
+    if (!(await onSay(trimmed))) setText(trimmed)
+  }
+  const recall = (to: number) => {
+    if (to < 0 || to > history.length) return
+    setBack(to)
+    setText(to === 0 ? "" : (history[history.length - to] ?? ""))
+  }
+
+  return (
+    <div className="composer">
+      {begun && (
+        <fieldset className="suggestions">
+          <legend className="sr">Suggestions</legend>
+          {agent?.suggestions.map((suggestion) => (
+            <button type="button" key={suggestion} onClick={() => void send(suggestion)}>
+              {suggestion}
+            </button>
+          ))}
+        </fieldset>
+      )}
+      <form
+        onSubmit={(event) => {
+          event.preventDefault()
+          void send(text)
+        }}
+      >
+        <label className="sr" htmlFor="message">
+          Message
+        </label>
+        <textarea
+          id="message"
+          ref={field}
+          rows={1}
+          value={text}
+          placeholder={agent === undefined ? "…" : `Say something to the ${agent.title.toLowerCase()}`}
+          maxLength={8000}
+          autoComplete="off"
+          onChange={({ target }) => {
+            setText(target.value)
+            setBack(0)
+          }}
+          onKeyDown={(event) => {
+            if (event.nativeEvent.isComposing) return
+            if (event.key === "Enter" && !event.shiftKey) {
+              event.preventDefault()
+              void send(text)
+            }
+            if (event.key === "ArrowUp" && (text === "" || back > 0)) {
+              event.preventDefault()
+              recall(back + 1)
+            }
+            if (event.key === "ArrowDown" && back > 0) {
+              event.preventDefault()
+              recall(back - 1)
+            }
+          }}
+        />
+        <button type="submit" className="send" aria-label="Send" disabled={text.trim() === ""}>
+          <Icon name="send" />
+        </button>
+      </form>
+    </div>
+  )
+}

@@ -1,0 +1,112 @@
+/**
+ * The conversation on the server, as it is now: one stream of server-sent events, folded. The browser asks again by
+ * itself where the connection is lost, and says which event it had last.
+ */
+import { Either, Schema } from "effect"
+import { useEffect, useSyncExternalStore } from "react"
+import * as View from "../../shared/View.js"
+import * as Protocol from "../Protocol.js"
+
+export interface Live {
+  readonly hello: Protocol.Hello | undefined
+  readonly view: View.View
+  readonly saying: string | null
+  readonly cancellable: ReadonlyArray<string>
+  readonly connected: boolean
+  /** the time of the conversation at a time of this page */
+  readonly clock: { readonly now: number; readonly at: number; readonly rate: number }
+}
+
+let live: Live = {
+  hello: undefined,
+  view: View.empty,
+  saying: null,
+  cancellable: [],
+  connected: false,
+  clock: { now: 0, at: 0, rate: 1 }
+}
+const listeners = new Set<() => void>()
+
+// Whatever came since the last frame is shown at once: after a reload that is the whole conversation.
+let waiting = false
+const change = (next: Partial<Live>): void => {
+  live = { ...live, ...next }
+  if (waiting) return
+  waiting = true
+  setTimeout(() => {
+    waiting = false
+    for (const listener of listeners) listener()
+  }, 16)
+}
+
+const decode = {
+  hello: Schema.decodeUnknownEither(Protocol.frames.hello),
+  happened: Schema.decodeUnknownEither(Protocol.frames.happened),
+  status: Schema.decodeUnknownEither(Protocol.frames.status)
+}
+
+const connect = (): (() => void) => {
+  const source = new EventSource("/api/events")
+  const on = <A>(
+    name: string,
+    decode: (data: unknown) => Either.Either<A, { readonly message: string }>,
+    f: (a: A) => void
+  ) =>
+    source.addEventListener(name, ({ data }: MessageEvent<unknown>) => {
+      const frame = decode(data)
+      if (Either.isRight(frame)) f(frame.right)
+      else console.error(`A ${name} frame cannot be read: ${frame.left.message}`)
+    })
+  const clock = (now: number) => ({ now, at: performance.now(), rate: live.hello?.rate ?? 1 })
+  on("hello", decode.hello, (hello) => {
+    change({
+      hello,
+      connected: true,
+      clock: { now: hello.now, at: performance.now(), rate: hello.rate },
+      ...(hello.resumed ? {} : { view: View.empty, saying: null, cancellable: [] })
+    })
+  })
+  on("happened", decode.happened, (event) => change({ view: View.step(live.view, event) }))
+  on("status", decode.status, ({ cancellable, now, saying }) => change({ cancellable, saying, clock: clock(now) }))
+  source.addEventListener("error", () => change({ connected: false }))
+  return () => source.close()
+}
+
+export const useLive = (): Live => {
+  useEffect(connect, [])
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    () => live
+  )
+}
+
+/** The time of the conversation now. */
+export const timeOf = ({ clock }: Live): number => clock.now + (performance.now() - clock.at) * clock.rate
+
+// --- requests -------------------------------------------------------------------------------------------------------
+
+const decodeRefusal = Schema.decodeUnknownEither(Protocol.Refusal)
+
+/** Resolves to what the server has against it, where it has something. */
+const post = async (path: string, body: unknown): Promise<string | undefined> => {
+  try {
+    const response = await fetch(path, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body)
+    })
+    if (response.ok) return undefined
+    const refusal = decodeRefusal(await response.json())
+    return Either.isRight(refusal) ? refusal.right.message : `The server answered with ${response.status}.`
+  } catch {
+    return "The server does not answer."
+  }
+}
+
+const conversation = () => live.hello?.conversation ?? ""
+export const say = (text: string) => post("/api/say", { conversation: conversation(), text })
+export const cancel = (callId: string) => post("/api/cancel", { conversation: conversation(), callId })
+export const start = (agent: string) => post("/api/start", { agent })
