@@ -18,6 +18,7 @@ import type { Outcome } from "./state.js"
 import {
   codecOf,
   describeIssue,
+  failed,
   invalidArguments,
   optionsOf,
   type RefusedResult,
@@ -97,7 +98,8 @@ export const execute = (
     }
     const timeout = millisOf(optionsOf(tool).timeout)
     const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(call.arguments), {
-      onFailure: (issue) => Effect.succeed(failed(invalidArguments(call.name, describeIssue(issue)))),
+      onFailure: (issue) =>
+        Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),
       onSuccess: (params) => work(call.name, handler.handler, codec, params)
     })
     const limited =
@@ -105,7 +107,7 @@ export const execute = (
         ? run
         : Effect.timeoutTo(run, {
             duration: timeout,
-            onTimeout: () => failed(timedOut(call.name, timeout)),
+            onTimeout: () => failed("timeout", timedOut(call.name, timeout)),
             onSuccess: (outcome) => outcome
           })
     return limited.pipe(
@@ -125,8 +127,6 @@ export const execute = (
       Effect.provide(Context.add(Context.merge(handler.context, context), RunContext, service) as Context.Context<any>)
     )
   })
-
-const failed = (output: string): Outcome => ({ _tag: "Failure", output })
 
 const logDefect = (name: string, cause: Cause.Cause<RefusedResult>): Effect.Effect<void> => {
   const refused = Cause.failureOption(cause)
