@@ -25,7 +25,8 @@ const guide = [
   "handing-over",
   "testing",
   "models",
-  "events"
+  "events",
+  "telemetry"
 ]
 
 const read = (name: string): Page => {
