@@ -16,8 +16,10 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Tracer from "effect/Tracer"
 import type { ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/policy.js"
 
@@ -123,11 +125,12 @@ export const make = <R>(
 ): Layer.Layer<never, never, R> =>
   Layer.effect(
     internal.DuplicatePolicy,
-    Effect.map(
-      Effect.context<R>(),
-      (context): internal.Setting => ({
+    Effect.map(Effect.context<R>(), (built): internal.Setting => {
+      // it decides inside the span of the call
+      const context = Context.omit(Tracer.ParentSpan)(built as Context.Context<any>) as Context.Context<R>
+      return {
         _tag: "Custom",
         policy: { decide: (call, running) => Effect.provide(decide(call, running), context) }
-      })
-    )
+      }
+    })
   ) as Layer.Layer<never, never, R>

@@ -17,11 +17,13 @@ import {
   command,
   type Decoded,
   type Delivery,
+  type Ending,
   emit,
   Inline,
   none,
   type Outcome,
   type Output,
+  observe,
   type Part,
   type Prompts,
   type Run,
@@ -115,31 +117,38 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     recorded: false,
     held: none,
     updates: 0,
+    reported: false,
     waiting: none,
-    releaseTimer: undefined
+    releaseTimer: undefined,
+    span: undefined
   }
   s.calls.set(callId, c)
   s.unrecorded.set(callId, c)
   step.calls.push(c)
   Replies.openJobs(c.jobs)
   emit(s, { _tag: "ToolCallStarted", call })
+  observe(s, { _tag: "CallStarted", call: c })
   if (firstIsRunning) {
-    return refuse(s, c, `Not run: a call with the id "${wanted}" is still running. Use a new id for each call.`)
+    const text = `Not run: a call with the id "${wanted}" is still running. Use a new id for each call.`
+    return refuse(s, c, "call_id_in_use", text)
   }
   if (step.toolChoice === "none") {
-    return refuse(s, c, "Not run: no tools can be called in this reply. Answer in words.")
+    return refuse(s, c, "tools_not_allowed", "Not run: no tools can be called in this reply. Answer in words.")
   }
   if (tool === undefined) {
     const names = Array.from(step.agent.tools.keys())
     return refuse(
       s,
       c,
+      "unknown_tool",
       `There is no tool "${name}". ${names.length === 0 ? "There are no tools." : `The tools are: ${names.join(", ")}.`}`
     )
   }
-  if (!isRecord(part.params)) return refuse(s, c, invalidArguments(tool.name, "they are not a JSON object"))
+  if (!isRecord(part.params)) {
+    return refuse(s, c, "invalid_arguments", invalidArguments(tool.name, "they are not a JSON object"))
+  }
   if (given === undefined) {
-    return refuse(s, c, invalidArguments(tool.name, "they are nested too deeply, or no JSON"))
+    return refuse(s, c, "invalid_arguments", invalidArguments(tool.name, "they are nested too deeply, or no JSON"))
   }
   const run: Run = {
     tool,
@@ -154,6 +163,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     lastUpdate: undefined,
     lastIsText: false,
     lastTemplate: undefined,
+    queuedAt: undefined,
     timeoutTimer: undefined,
     endWaiters: none,
     stopWaiters: none,
@@ -203,8 +213,15 @@ export const providerExecuted = (s: State, step: Step, part: Extract<Part, { typ
 /** A name that no tool has goes back to the model in each later request: providers take letters, digits, `_` and `-`. */
 const cleanName = (name: string): string => name.slice(0, 64).replace(/[^\w-]/g, "_") || "unknown"
 
-const refuse = (s: State, call: Call, message: string): void =>
-  settle(s, call, { status: "error", value: message, isError: true, nothing: false, reply: true })
+const refuse = (s: State, call: Call, errorType: string, message: string): void =>
+  settle(s, call, {
+    status: "error",
+    value: message,
+    isError: true,
+    nothing: false,
+    reply: true,
+    ending: { how: "refused", errorType }
+  })
 
 /** Calls of one tool in one step are admitted in the order in which the model asked (rule P4). */
 export const decodedArguments = (
@@ -241,7 +258,8 @@ const isToBeAdmitted = (call: Call): boolean => !call.admitted && call.run?.phas
 const admitDecoded = (s: State, call: Call, run: Run, decoded: Decoded): void => {
   if (Either.isLeft(decoded.params)) {
     leave(s, run)
-    return refuse(s, call, invalidArguments(run.tool.name, describeIssue(decoded.params.left)))
+    const text = invalidArguments(run.tool.name, describeIssue(decoded.params.left))
+    return refuse(s, call, "invalid_arguments", text)
   }
   run.params = decoded.params.right
   admit(s, run, call, decoded.confirmed)
@@ -346,7 +364,7 @@ export const policyDecided = (s: State, admission: Admission, decided: Verdict):
 export const policyFailed = (s: State, admission: Admission): void => {
   if (admission.run.phase !== "admitting") return
   leave(s, admission.run)
-  refuse(s, admission.call, unexpected(admission.run.tool.name))
+  refuse(s, admission.call, "duplicate_policy_failed", unexpected(admission.run.tool.name))
   nextAdmission(s, admission)
 }
 
@@ -376,6 +394,9 @@ const duplicateText = (s: State, admission: Admission, name: "duplicateReject" |
 
 const verdict = (s: State, admission: Admission, decided: Verdict): void => {
   const { call, run } = admission
+  if (admission.asked.length > 0 || decided._tag !== "Run") {
+    observe(s, { _tag: "CallDecided", admission, verdict: decided._tag })
+  }
   switch (decided._tag) {
     case "Run": {
       start(s, run)
@@ -383,7 +404,14 @@ const verdict = (s: State, admission: Admission, decided: Verdict): void => {
     }
     case "Refuse": {
       leave(s, run)
-      settle(s, call, { status: "done", value: decided.message, isError: false, nothing: false, reply: true })
+      settle(s, call, {
+        status: "done",
+        value: decided.message,
+        isError: false,
+        nothing: false,
+        reply: true,
+        ending: { how: "duplicate", errorType: undefined }
+      })
       return nextAdmission(s, admission)
     }
     case "Join": {
@@ -398,7 +426,7 @@ const verdict = (s: State, admission: Admission, decided: Verdict): void => {
         const reason = other.calls.map(mayBeCancelled).find((text) => text !== undefined)
         if (reason !== undefined) {
           leave(s, run)
-          refuse(s, call, `Not run: the running call cannot be replaced. ${reason}`)
+          refuse(s, call, "not_replaceable", `Not run: the running call cannot be replaced. ${reason}`)
           return nextAdmission(s, admission)
         }
       }
@@ -423,7 +451,7 @@ export const replaceTimedOut = (s: State, admission: Admission): void => {
   if (admission.replacing === undefined) return
   admission.replacing = undefined
   leave(s, admission.run)
-  refuse(s, admission.call, `Not run: the call that it replaces is still stopping. Try again later.`)
+  refuse(s, admission.call, "still_stopping", `Not run: the call that it replaces is still stopping. Try again later.`)
   nextAdmission(s, admission)
 }
 
@@ -445,6 +473,7 @@ const join = (s: State, call: Call, own: Run, other: Run): void => {
   leave(s, own)
   call.run = other
   other.calls.push(call)
+  observe(s, { _tag: "CallJoined", call, run: other })
   if (other.updated) updateCall(s, call, other.lastUpdate, other.lastIsText, other.lastTemplate, "when-idle")
   leaveTurn(s, call)
 }
@@ -459,14 +488,16 @@ const start = (s: State, run: Run): void => {
     if (s.running >= s.options.maxRunning) {
       leave(s, run)
       const message = `Not run: ${s.running} calls are running already, which is the limit. Wait until one has ended.`
-      for (const call of run.calls) refuse(s, call, message)
+      for (const call of run.calls) refuse(s, call, "too_many_running", message)
       return
     }
     s.running++
     for (const call of run.calls) leaveTurn(s, call)
     if (executor.active >= executor.limit) {
       run.phase = "queued"
+      run.queuedAt = s.now
       executor.queue.push(run)
+      observe(s, { _tag: "RunQueued", run })
       return
     }
     executor.active++
@@ -485,6 +516,7 @@ const leaveTurn = (s: State, call: Call): void => {
 
 const begin = (s: State, run: Run): void => {
   run.phase = "working"
+  observe(s, { _tag: "RunStarted", run })
   command(s, { _tag: "StartRun", run })
   if (run.tool.timeout !== undefined) run.timeoutTimer = startTimer(s, { _tag: "Timeout", run }, run.tool.timeout)
 }
@@ -535,6 +567,7 @@ export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
 export const stop = (s: State, run: Run, reason: StopReason): void => {
   if (run.phase === "ended" || run.stop !== undefined) return
   run.stop = reason
+  observe(s, { _tag: "StopAsked", run, reason })
   if (run.phase === "working") {
     run.stopWaiters = allWoken(s, run.stopWaiters)
     command(s, { _tag: "InterruptRun", run })
@@ -562,6 +595,7 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
 /** The point of no return; false where a cancellation came first (rule C1b). */
 export const commit = (s: State, run: Run): boolean => {
   if (run.stop !== undefined || run.phase === "ended") return false
+  if (!run.committed) observe(s, { _tag: "RunCommitted", run })
   run.committed = true
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
   return true
@@ -608,13 +642,17 @@ const updateCall = (
     isText && typeof message === "string"
       ? render(s, promptsOf(call), "update", { toolName: call.call.name, callId: call.callId, message }, template)
       : message
+  const first = !call.reported
+  call.reported = true
   if (call.output === undefined) {
     emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
+    observe(s, { _tag: "CallUpdated", call, id: call.callId, message, mode, first })
     goBackground(s, call, { value, isError: false, reply: mode !== "silent" }, "update")
     return
   }
   const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
   emit(s, { _tag: "ToolCallUpdated", id, callId: call.callId, message })
+  observe(s, { _tag: "CallUpdated", call, id, message, mode, first })
   Replies.accept(s, {
     id,
     call,
@@ -624,9 +662,11 @@ const updateCall = (
     mode,
     act: false,
     seq: ++s.seq,
+    at: s.now,
     state: Waiting,
     cutTried: false,
-    written: false
+    written: false,
+    voiced: false
   })
 }
 
@@ -642,6 +682,7 @@ const goBackground = (s: State, call: Call, output: Output, by: "update" | "time
   call.state = Background
   call.output = output
   emit(s, { _tag: "ToolCallReleased", callId: call.callId, by })
+  observe(s, { _tag: "CallReleased", call, by })
   Speech.flushOutputs(s, call.step)
 }
 
@@ -655,29 +696,49 @@ interface Settlement {
   readonly nothing: boolean
   /** an inline call asks the model to go on */
   readonly reply: boolean
+  readonly ending: Ending
 }
+
+const done: Ending = { how: "done", errorType: undefined }
 
 const settleWith = (s: State, call: Call, outcome: Outcome): void => {
   switch (outcome._tag) {
     case "Success":
-      return settle(s, call, { status: "done", value: outcome.output, isError: false, nothing: false, reply: true })
+      return settle(s, call, {
+        status: "done",
+        value: outcome.output,
+        isError: false,
+        nothing: false,
+        reply: true,
+        ending: done
+      })
     case "Nothing":
       return settle(s, call, {
         status: "done",
         value: ended(s, call, "done"),
         isError: false,
         nothing: true,
-        reply: false
+        reply: false,
+        ending: done
       })
     case "Failure":
-      return settle(s, call, { status: "error", value: outcome.output, isError: true, nothing: false, reply: true })
+      return settle(s, call, {
+        status: "error",
+        value: outcome.output,
+        isError: true,
+        nothing: false,
+        reply: true,
+        ending: outcome
+      })
     case "Interrupted": {
       if (outcome.reason === "timeout") {
         const value = timedOut(call.call.name, call.tool?.timeout ?? 0)
-        return settle(s, call, { status: "error", value, isError: true, nothing: false, reply: true })
+        const ending: Ending = { how: "timeout", errorType: "timeout" }
+        return settle(s, call, { status: "error", value, isError: true, nothing: false, reply: true, ending })
       }
       const value = ended(s, call, outcome.reason)
-      return settle(s, call, { status: "cancelled", value, isError: false, nothing: true, reply: true })
+      const ending: Ending = { how: outcome.reason, errorType: undefined }
+      return settle(s, call, { status: "cancelled", value, isError: false, nothing: true, reply: true, ending })
     }
   }
 }
@@ -690,6 +751,7 @@ const settle = (s: State, call: Call, end: Settlement): void => {
   s.calls.delete(call.callId)
   const id = inline ? call.callId : History.reserveCallId(s, `${call.callId}_final`, "pair")
   emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value })
+  observe(s, { _tag: "CallEnded", call, ending: end.ending, output: end.value })
   if (inline) {
     call.output = { value: end.value, isError: end.isError, reply: end.reply }
     Speech.flushOutputs(s, call.step)
@@ -703,9 +765,11 @@ const settle = (s: State, call: Call, end: Settlement): void => {
       mode: end.nothing ? "silent" : (call.tool?.options.delivery ?? "when-idle"),
       act: call.tool?.options.onResult === "act",
       seq: ++s.seq,
+      at: s.now,
       state: Waiting,
       cutTried: false,
-      written: false
+      written: false,
+      voiced: false
     })
   }
   Replies.closeJobs(s, call.jobs)

@@ -14,6 +14,7 @@ import { builtOf } from "./scope.js"
 import type { Activity, Call, Filler, FloorRequest, Run, Speech, State, TaskResult } from "./state.js"
 import { without } from "./state.js"
 import type { TaskFinisher } from "./task.js"
+import { outsideSpans } from "./telemetry.js"
 
 /** What a handler's context needs of the session. */
 export interface Host {
@@ -108,7 +109,7 @@ export class HandlerContext implements TaskFinisher {
             Effect.tapErrorCause(() => Effect.sync(() => Machine.unclaimHandoff(host.state, owner, when))),
             Effect.catchAllDefect((defect) =>
               Effect.zipRight(
-                Effect.logError(`The agent "${agent.name}" could not be built.`, defect),
+                outsideSpans(Effect.logError(`The agent "${agent.name}" could not be built.`, defect)),
                 Effect.fail(new ToolError({ message: `The agent "${agent.name}" is not available.` }))
               )
             ),

@@ -18,6 +18,7 @@ import type { Outcome } from "./state.js"
 import {
   codecOf,
   describeIssue,
+  failed,
   invalidArguments,
   optionsOf,
   type RefusedResult,
@@ -102,7 +103,8 @@ export const execute = (
     }
     const timeout = millisOf(optionsOf(tool).timeout)
     const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(withoutProto(args)), {
-      onFailure: (issue) => Effect.succeed(failed(invalidArguments(call.name, describeIssue(issue)))),
+      onFailure: (issue) =>
+        Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),
       onSuccess: (params) => work(total(handler.handler), codec, params)
     })
     const limited =
@@ -110,7 +112,7 @@ export const execute = (
         ? run
         : Effect.timeoutTo(run, {
             duration: timeout,
-            onTimeout: () => failed(timedOut(call.name, timeout)),
+            onTimeout: () => failed("timeout", timedOut(call.name, timeout)),
             onSuccess: (outcome) => outcome
           })
     return limited.pipe(
@@ -130,8 +132,6 @@ export const execute = (
       Effect.provide(Context.add(Context.merge(handler.context, context), RunContext, service) as Context.Context<any>)
     )
   })
-
-const failed = (output: string): Outcome => ({ _tag: "Failure", output })
 
 const logDefect = (name: string, cause: Cause.Cause<RefusedResult>): Effect.Effect<void> => {
   const refused = Cause.failureOption(cause)

@@ -25,6 +25,7 @@ import {
   type IdleWaiter,
   type Job,
   type Outcome,
+  observe,
   type Part,
   type Run,
   type Speech as SpeechState,
@@ -136,6 +137,10 @@ export const runningTools = (s: State): ReadonlyArray<RunningTool> => {
 export const part = (s: State, step: Step, p: Part): void => {
   if (step.closed || step.streamEnded) return
   if (!isSound(p)) return modelFailed(s, step, unreadable())
+  if (!step.answered) {
+    step.answered = true
+    observe(s, { _tag: "StepAnswered", step })
+  }
   switch (p.type) {
     case "text-start": {
       // begun twice: the first one is over
@@ -198,6 +203,9 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "error":
       return modelFailed(s, step, asAiError(p.error))
+    case "finish":
+    case "response-metadata":
+      return observe(s, { _tag: "StepDescribed", step, part: p })
     default:
       return
   }
@@ -232,6 +240,7 @@ export const streamEnded = (s: State, step: Step): void => {
 export const modelFailed = (s: State, step: Step, error: AiError.AiError): void => {
   const { speech } = step
   if (step.closed || speech.state === "ended" || speech.step !== step) return
+  observe(s, { _tag: "StepFailed", step, error })
   if (error._tag === "MalformedOutput" && !speech.retried) {
     Speech.cutStep(s, step)
     if (step.calls.length === 0) {
@@ -465,8 +474,13 @@ const begin = (s: State, to: Activity, from: Activity | undefined): void => {
   to.state = "current"
   to.since = to.context === "inherit" ? 0 : s.history.length
   if (from === undefined) return
+  handedOff(s, from, to)
+}
+
+const handedOff = (s: State, from: Activity, to: Activity): void => {
   History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
+  observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
 }
 
 /** The first agent of the session. */
@@ -521,10 +535,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
     Speech.end(s, speech)
   }
   back.state = "current"
-  if (s.phase === "open") {
-    History.add(s, { _tag: "AgentHandoff", from: task.name, to: back.name })
-    emit(s, { _tag: "AgentHandoff", from: task.name, to: back.name })
-  }
+  if (s.phase === "open") handedOff(s, task, back)
   for (const run of Array.from(s.runs)) {
     if (run.owner === task) leaveBehind(s, run)
   }

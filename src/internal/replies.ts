@@ -10,6 +10,7 @@ import {
   type Delivery,
   emit,
   type Job,
+  observe,
   type Reply,
   type State,
   Waiting,
@@ -97,6 +98,7 @@ export const write = (s: State, delivery: Delivery): void => {
   delivery.written = true
   if (delivery.mode === "silent") {
     delivery.state = { _tag: "Ended", how: "silent" }
+    observe(s, { _tag: "DeliveryEnded", delivery, how: "silent" })
     if (delivery.kind === "update") s.silent.push(delivery)
     return
   }
@@ -129,6 +131,7 @@ const drop = (s: State, delivery: Delivery): void => {
   }
   delivery.state = { _tag: "Ended", how: "dropped" }
   s.callIds.delete(delivery.id)
+  observe(s, { _tag: "DeliveryEnded", delivery, how: "dropped" })
   emit(s, { _tag: "UpdateDropped", id: delivery.id, callId: delivery.call.callId })
 }
 
@@ -145,7 +148,9 @@ export const dropPending = (s: State, deliveries: ReadonlyArray<Delivery>): void
     unqueue(s, delivery)
     forget(delivery)
     delivery.state = { _tag: "Ended", how: "dropped" }
+    observe(s, { _tag: "DeliveryEnded", delivery, how: "dropped" })
   }
+  observe(s, { _tag: "ReplyEnded", reply: undefined, status: "dropped" })
   emit(s, {
     _tag: "ReplyEnded",
     replyId: `reply_${++s.replyId}`,
@@ -213,6 +218,7 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
     updateIds: reply.ids,
     status
   })
+  observe(s, { _tag: "ReplyEnded", reply, status })
   const again = status === "interrupted" && s.options.onInterruptedReply === "redeliver" && s.phase === "open"
   const waiting: Array<Delivery> = []
   for (const delivery of reply.items) {
@@ -221,6 +227,7 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
       waiting.push(delivery)
     } else {
       delivery.state = { _tag: "Ended", how: status }
+      observe(s, { _tag: "DeliveryEnded", delivery, how: status })
       closeJobs(s, delivery.call.jobs)
     }
   }

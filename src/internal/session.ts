@@ -47,9 +47,10 @@ import {
   type SessionScope
 } from "./scope.js"
 import type * as State from "./state.js"
-import { make as makeState, without } from "./state.js"
+import { make as makeState, observe, without } from "./state.js"
 import { finishTask } from "./task.js"
-import { type BoundTool, RefusedResult, toDecode, unexpected, work } from "./tool.js"
+import * as Telemetry from "./telemetry.js"
+import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected, work } from "./tool.js"
 
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
@@ -79,6 +80,7 @@ class Shell implements Host {
   readonly hub: Events.Hub
   session!: Service
   scope!: SessionScope
+  telemetry!: Telemetry.Recorder
   private readonly fibers = new Set<Fiber.RuntimeFiber<any, any>>()
   /** these release what an agent had: closing waits for them, and cuts none of them */
   private readonly releasing = new Set<Fiber.RuntimeFiber<void>>()
@@ -118,7 +120,10 @@ class Shell implements Host {
     if (this.draining) return
     this.draining = true
     try {
-      while (s.events.length > 0 || s.commands.length > 0) {
+      while (s.events.length > 0 || s.commands.length > 0 || s.observations.length > 0) {
+        const observations = s.observations
+        s.observations = []
+        for (const observation of observations) this.telemetry.observe(observation)
         const events = s.events
         s.events = []
         for (const event of events) this.hub.publish(event)
@@ -246,7 +251,7 @@ class Shell implements Host {
     )
   }
 
-  private log(level: "warning" | "error", message: string, cause?: unknown): void {
+  log(level: "warning" | "error", message: string, cause?: unknown): void {
     const args = cause === undefined ? [message] : [message, cause]
     this.runFork(level === "warning" ? Effect.logWarning(...args) : Effect.logError(...args))
   }
@@ -266,7 +271,7 @@ class Shell implements Host {
     if (!Number.isFinite(limit)) return Effect.asVoid(effect)
     // interruptible as a whole: in a finalizer `disconnect` alone would wait all the same
     return Effect.flatMap(Effect.timeoutOption(Effect.interruptible(Effect.disconnect(effect)), limit), (done) =>
-      Option.isSome(done) ? Effect.void : otherwise
+      Option.isSome(done) ? Effect.void : Telemetry.outsideSpans(otherwise)
     )
   }
 
@@ -275,7 +280,7 @@ class Shell implements Host {
     return Effect.catchAllCause(Effect.asVoid(effect), (cause) =>
       Cause.isInterruptedOnly(cause) || Option.isSome(Cause.failureOption(cause))
         ? Effect.void
-        : Effect.logError(`${what} failed.`, cause)
+        : Telemetry.outsideSpans(Effect.logError(`${what} failed.`, cause))
     )
   }
 
@@ -287,7 +292,7 @@ class Shell implements Host {
     if (stop !== undefined) return this.transact((s) => Machine.runEnded(s, run, { _tag: "Interrupted", reason: stop }))
     const owner = run.calls[0] as State.Call
     const context = withService(tool.context, RunContext, new HandlerContext(this, run, owner))
-    const place = { context, fiberRefs: tool.fiberRefs }
+    const place = this.telemetry.inCall(owner, { context, fiberRefs: tool.fiberRefs })
     // the machine's `runs` own it: closing waits for them, or gives them up
     const fiber = this.start(work(tool.handler, tool.codec, run.params), place)
     run.fiber = fiber
@@ -319,7 +324,7 @@ class Shell implements Host {
     } else {
       this.log("error", `${name} failed unexpectedly.`, cause)
     }
-    return { _tag: "Failure", output: unexpected(run.tool.name) }
+    return defect(run.tool.name, cause)
   }
 
   private decode(call: State.Call, tool: BoundTool, confirmed: boolean): void {
@@ -340,7 +345,7 @@ class Shell implements Host {
         return
       }
       if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", `${tool.name} failed unexpectedly.`, exit.cause)
-      this.transact((s) => Machine.runEnded(s, run, { _tag: "Failure", output: unexpected(tool.name) }))
+      this.transact((s) => Machine.runEnded(s, run, defect(tool.name, exit.cause)))
     })
   }
 
@@ -349,7 +354,8 @@ class Shell implements Host {
     if (policy._tag !== "Custom" || admission.run.phase !== "admitting") return
     const running = Calls.callsOf(admission.asked)
     const decide = Effect.suspend(() => policy.policy.decide(admission.call.call, running))
-    admission.fiber = this.fork(decide, admission.run.tool, (exit) => {
+    const place = this.telemetry.inCall(admission.call, admission.run.tool)
+    admission.fiber = this.fork(decide, place, (exit) => {
       if (Exit.isSuccess(exit)) return this.transact((s) => Machine.policyDecided(s, admission, exit.value))
       if (!Cause.isInterruptedOnly(exit.cause)) {
         this.log("error", `The duplicate policy of ${admission.run.tool.name} failed.`, exit.cause)
@@ -378,13 +384,14 @@ class Shell implements Host {
             Effect.sync(() => onParts(Chunk.toReadonlyArray(parts)))
           )
     })
-    step.fiber = this.fork(ask, built, (exit) => {
+    step.fiber = this.fork(ask, this.telemetry.inStep(step, built), (exit) => {
+      observe(this.state, { _tag: "StepEnded", step, exit })
       if (Exit.isSuccess(exit)) return this.transact((s) => Machine.streamEnded(s, step))
       const failure = Cause.failureOption(exit.cause)
       if (Option.isSome(failure)) {
         return this.transact((s) => Machine.modelFailed(s, step, Machine.asAiError(failure.value)))
       }
-      if (step.closed) return
+      if (step.closed) return this.drain()
       if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", "The model failed unexpectedly.", exit.cause)
       const error = new AiError.UnknownError({
         module: "effect-meantime",
@@ -405,7 +412,7 @@ class Shell implements Host {
     if (built.cache.removals !== s.historyRemovals) {
       built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }
     }
-    return PromptBuilder.build({
+    const prompt = PromptBuilder.build({
       items: whole ? all : built.view({ items: all.slice() }).items,
       all: whole ? undefined : all,
       cache: whole ? built.cache : undefined,
@@ -415,6 +422,8 @@ class Shell implements Host {
       userBegins: built.userBegins,
       placeholder: (callId) => this.placeholder(callId)
     })
+    this.telemetry.asked(step, prompt)
+    return prompt
   }
 
   /** A call without output in the history: it still runs, or its output is held for an earlier one (rule M1). */
@@ -458,7 +467,8 @@ class Shell implements Host {
     const play = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
     let over = false
     const start = before === undefined ? play : Effect.zipRight(this.stopped(before), play)
-    const fiber = this.fork(start, built, (exit) => {
+    const place = this.telemetry.inTurn(entry.step.speech, built)
+    const fiber = this.fork(start, place, (exit) => {
       // it may have ended before it is known which fiber it was
       over = true
       if (this.player === entry.fiber) this.player = undefined
@@ -620,10 +630,18 @@ class Shell implements Host {
         Effect.sync(() => {
           this.hub.publish({ _tag: "SessionClosed", at: this.now() })
           this.hub.close()
+          this.telemetry.close()
         })
       )
     )
   })
+}
+
+/** A bug of the tool. What kind of error it was is told; all that the model is shown is that there was one. */
+const defect = (tool: string, cause: Cause.Cause<unknown>): State.Outcome => {
+  const error = Cause.squash(cause)
+  const errorType = error instanceof RefusedResult ? "invalid_result" : errorTypeOf(error)
+  return { _tag: "Failure", output: unexpected(tool), how: "defect", errorType, cause }
 }
 
 /** The call of this session whose handler asks, if one does. */
@@ -846,10 +864,22 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     )
     const session = makeService(shell)
     shell.session = session
-    const context = Context.add(outer, AgentSession, session) as AnyContext
+    shell.telemetry = yield* Telemetry.make(shell.now, clock, (cause) =>
+      shell.log("error", "Telemetry failed; the conversation goes on.", cause)
+    )
     const scope = yield* Scope.make()
     let started = false
-    yield* Effect.addFinalizer(() => (started ? shell.close : Scope.close(scope, Exit.void)))
+    yield* Effect.acquireRelease(
+      Effect.sync(() => shell.telemetry.start(options.agent.name)),
+      () =>
+        started
+          ? shell.close
+          : Effect.ensuring(
+              Scope.close(scope, Exit.void),
+              Effect.sync(() => shell.telemetry.close())
+            )
+    )
+    const context = shell.telemetry.inSession(Context.add(outer, AgentSession, session)) as AnyContext
     const place = { context, fiberRefs: runtime.fiberRefs }
     shell.scope = yield* buildSession({
       ...place,

@@ -17,6 +17,7 @@ import {
   type Filler,
   type Job,
   none,
+  observe,
   type Reply,
   type ResultEntry,
   type Speech,
@@ -65,12 +66,14 @@ export const create = (s: State, options: NewSpeech): Speech => {
     step: undefined,
     items: [],
     error: undefined,
-    waiters: none
+    waiters: none,
+    trace: undefined
   }
   s.speeches.add(speech)
   Replies.openJobs(speech.jobs)
   enqueue(s, speech)
   emit(s, { _tag: "SpeechCreated", speechId: speech.id, source: speech.source })
+  observe(s, { _tag: "SpeechCreated", speech })
   return speech
 }
 
@@ -113,7 +116,9 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     reasoning: [],
     handoff: false,
     playWaiters: [],
-    fiber: undefined
+    answered: false,
+    fiber: undefined,
+    trace: undefined
   }
   speech.step = step
   if (speech.source === "say") {
@@ -126,6 +131,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     }
   } else {
     Replies.silentShown(s)
+    observe(s, { _tag: "StepStarted", step })
     command(s, { _tag: "AskModel", step })
   }
 }
@@ -181,12 +187,18 @@ export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
   entry.text += delta
   if (entry.step.agent.instantOutput) {
     entry.played = entry.text
-    entry.step.speech.spoke = true
+    beginToSpeak(s, entry.step.speech)
     return
   }
   entry.unread.push(delta)
   notify(s, entry)
   if (entry.step.entries[entry.step.cursor] === entry) advance(s, entry.step)
+}
+
+/** Its first words are out. */
+const beginToSpeak = (s: State, speech: Speech): void => {
+  if (!speech.spoke) observe(s, { _tag: "SpeechSpoke", speech })
+  speech.spoke = true
 }
 
 const notify = (s: State, entry: TextEntry): void => {
@@ -229,7 +241,7 @@ export const advance = (s: State, step: Step): void => {
           if (!entry.ended) return
         } else if (entry.play === "idle") {
           entry.play = "playing"
-          step.speech.spoke = true
+          beginToSpeak(s, step.speech)
           command(s, { _tag: "Play", entry })
           return
         } else if (entry.play === "playing") {
@@ -260,7 +272,7 @@ export const advance = (s: State, step: Step): void => {
 
 /** They are in the history now. */
 const forgetParts = (step: Step): void => {
-  step.entries.length = 0
+  step.entries = []
   step.cursor = 0
 }
 
@@ -428,6 +440,7 @@ export const end = (s: State, speech: Speech): void => {
             : "skipped"
     )
   }
+  observe(s, { _tag: "SpeechEnded", speech })
   speech.waiters = allWoken(s, speech.waiters)
   Replies.closeJobs(s, speech.jobs)
 }

@@ -5,8 +5,10 @@
 import type * as AiError from "@effect/ai/AiError"
 import type * as Response from "@effect/ai/Response"
 import type * as Either from "effect/Either"
+import type * as Exit from "effect/Exit"
 import type * as ParseResult from "effect/ParseResult"
 import type { ChatItem, ToolCall } from "../ChatContext.js"
+import type { Verdict } from "../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../RunContext.js"
 import type { SessionEvent } from "../SessionEvent.js"
 import type { Prompts, Template, UpdateArgs } from "../ToolPrompts.js"
@@ -35,8 +37,23 @@ export type StopReason = "cancelled" | "replaced" | "drained" | "timeout"
 export type Outcome =
   | { readonly _tag: "Success"; readonly output: unknown }
   | { readonly _tag: "Nothing" }
-  | { readonly _tag: "Failure"; readonly output: unknown }
+  | {
+      readonly _tag: "Failure"
+      readonly output: unknown
+      readonly how: "failed" | "defect"
+      /** what kind of error it was, in one word */
+      readonly errorType: string
+      /** the shell's: the cause of a defect */
+      readonly cause?: unknown
+    }
   | { readonly _tag: "Interrupted"; readonly reason: StopReason }
+
+/** How a call ended, for those who count: more exact than its status. */
+export interface Ending {
+  readonly how: "done" | "duplicate" | "refused" | "failed" | "defect" | "timeout" | Exclude<StopReason, "timeout">
+  readonly errorType: string | undefined
+  readonly cause?: unknown
+}
 
 /** The output of a call, known but perhaps not yet in the history. */
 export interface Output {
@@ -71,9 +88,13 @@ export interface Call {
   held: ReadonlyArray<Delivery>
   /** n of the next `<callId>_update_<n>` */
   updates: number
+  /** it has had an update */
+  reported: boolean
   /** updates that wait for delivery, oldest first (bounded by `maxPendingUpdates`) */
   waiting: ReadonlyArray<Delivery>
   releaseTimer: Timer | undefined
+  /** the shell's: its span */
+  span: unknown
 }
 
 export interface Decoded {
@@ -99,6 +120,8 @@ export interface Run {
   lastIsText: boolean
   /** the template of the last update, for those who join later */
   lastTemplate: Template<UpdateArgs> | undefined
+  /** since when it waits for its executor */
+  queuedAt: number | undefined
   timeoutTimer: Timer | undefined
   /** told once the run has ended */
   endWaiters: ReadonlyArray<() => void>
@@ -160,11 +183,14 @@ export interface Delivery {
   readonly mode: DeliveryMode
   readonly act: boolean
   readonly seq: number
+  readonly at: number
   state: DeliveryState
   /** it has tried to cut the current speech */
   cutTried: boolean
   /** the pair is in the history */
   written: boolean
+  /** a reply to it has begun to speak */
+  voiced: boolean
 }
 
 export interface Reply {
@@ -208,6 +234,8 @@ export interface Speech {
   items: Array<ChatItem>
   error: AiError.AiError | undefined
   waiters: ReadonlyArray<() => void>
+  /** the shell's: its span */
+  trace: unknown
 }
 
 /** One model step (or one said text): its parts in the order in which they came, played and recorded in that order. */
@@ -218,7 +246,8 @@ export interface Step {
   /** what was decided; a provider may be asked for something weaker */
   readonly toolChoice: ToolChoice
   readonly note: string | undefined
-  readonly entries: Array<Entry>
+  /** those that are not in the history yet, and before the step has been played those that are, too */
+  entries: Array<Entry>
   /** the first entry that is not yet in the history */
   cursor: number
   readonly calls: Array<Call>
@@ -240,8 +269,11 @@ export interface Step {
   /** a hand-off was asked for in this step */
   handoff: boolean
   playWaiters: Array<{ readonly before: number; readonly resume: () => void }>
-  /** the shell's: the fiber that reads the model */
+  /** a part of the model's answer has come */
+  answered: boolean
+  /** the shell's: the fiber that reads the model, its span */
   fiber: unknown
+  trace: unknown
 }
 
 export type Entry = TextEntry | ReasoningEntry | CallEntry | ResultEntry
@@ -414,6 +446,49 @@ export type Command =
   | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string; readonly cause?: unknown }
   | { readonly _tag: "Drained" }
 
+/** What telemetry is told: the machine's own objects, in the order in which it happened. */
+export type Observation =
+  | { readonly _tag: "SpeechCreated"; readonly speech: Speech }
+  | { readonly _tag: "SpeechSpoke"; readonly speech: Speech }
+  | { readonly _tag: "SpeechEnded"; readonly speech: Speech }
+  | { readonly _tag: "StepStarted"; readonly step: Step }
+  | { readonly _tag: "StepAnswered"; readonly step: Step }
+  | { readonly _tag: "StepDescribed"; readonly step: Step; readonly part: Described }
+  | { readonly _tag: "StepFailed"; readonly step: Step; readonly error: AiError.AiError }
+  /** from the shell: the fiber that read the model has ended */
+  | { readonly _tag: "StepEnded"; readonly step: Step; readonly exit: Exit.Exit<unknown, unknown> }
+  | { readonly _tag: "CallStarted"; readonly call: Call }
+  | { readonly _tag: "CallDecided"; readonly admission: Admission; readonly verdict: Verdict["_tag"] }
+  | { readonly _tag: "CallJoined"; readonly call: Call; readonly run: Run }
+  | {
+      readonly _tag: "CallUpdated"
+      readonly call: Call
+      readonly id: string
+      readonly message: unknown
+      readonly mode: DeliveryMode
+      readonly first: boolean
+    }
+  | { readonly _tag: "CallReleased"; readonly call: Call; readonly by: "update" | "timer" | "model" }
+  | { readonly _tag: "CallEnded"; readonly call: Call; readonly ending: Ending; readonly output: unknown }
+  | { readonly _tag: "RunQueued"; readonly run: Run }
+  | { readonly _tag: "RunStarted"; readonly run: Run }
+  | { readonly _tag: "RunCommitted"; readonly run: Run }
+  | { readonly _tag: "StopAsked"; readonly run: Run; readonly reason: StopReason }
+  | {
+      readonly _tag: "DeliveryEnded"
+      readonly delivery: Delivery
+      readonly how: Extract<DeliveryState, { readonly _tag: "Ended" }>["how"]
+    }
+  | {
+      readonly _tag: "ReplyEnded"
+      /** none: it was dropped before it was formed */
+      readonly reply: Reply | undefined
+      readonly status: "completed" | "interrupted" | "skipped" | "failed" | "dropped"
+    }
+  | { readonly _tag: "HandedOff"; readonly from: string; readonly to: string }
+
+export type Described = Extract<Part, { readonly type: "finish" | "response-metadata" }>
+
 export interface Options {
   readonly maxToolSteps: number
   readonly maxPendingUpdates: number
@@ -481,6 +556,7 @@ export interface State {
   drainTimer: Timer | undefined
 
   events: Array<SessionEvent>
+  observations: Array<Observation>
   commands: Array<Command>
 }
 
@@ -521,6 +597,7 @@ export const make = (options: Options): State => ({
   agentState: "listening",
   drainTimer: undefined,
   events: [],
+  observations: [],
   commands: []
 })
 
@@ -534,6 +611,10 @@ export const emit = (s: State, event: Unstamped<SessionEvent>): void => {
 
 export const command = (s: State, c: Command): void => {
   s.commands.push(c)
+}
+
+export const observe = (s: State, o: Observation): void => {
+  s.observations.push(o)
 }
 
 /** Most calls never have any: an array for each would be a good part of what a call in flight costs. */

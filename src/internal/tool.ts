@@ -169,13 +169,31 @@ const failure =
   (name: string, codec: Coders) =>
   (error: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
     if (error instanceof StopResponse) return Effect.succeed(stopped)
-    if (error instanceof ToolError) return Effect.succeed({ _tag: "Failure", output: error.message })
+    if (error instanceof ToolError) return Effect.succeed(failed("ToolError", error.message))
     return Effect.matchEffect(codec.encodeFailure(error), {
-      onSuccess: (encoded) => Effect.succeed<Outcome>({ _tag: "Failure", output: toJson(encoded) }),
+      onSuccess: (encoded) => Effect.succeed(failed(errorTypeOf(error), toJson(encoded))),
       // what the failure schema does not know of was not expected
       onFailure: () => Effect.die(error ?? new RefusedResult(name, "failed with nothing"))
     })
   }
+
+/** A failure that was to be expected. */
+export const failed = (errorType: string, output: unknown): Outcome => ({
+  _tag: "Failure",
+  output,
+  how: "failed",
+  errorType
+})
+
+/** What kind of error it is, in one word that says nothing of what it is about: its tag, else its class. */
+export const errorTypeOf = (error: unknown): string => {
+  if (typeof error !== "object" || error === null) return otherError
+  const { _tag, name } = error as { readonly _tag?: unknown; readonly name?: unknown }
+  const type = typeof _tag === "string" ? _tag : error instanceof Error ? name : undefined
+  return typeof type === "string" && /^[\w.$/@-]{1,80}$/.test(type) ? type : otherError
+}
+
+const otherError = "_OTHER"
 
 /** The handler and the encoding of what it ends with. Defects and interruption are left in the exit. */
 export const work = (handler: Handler, codec: Codec, params: unknown): Effect.Effect<Outcome, RefusedResult, any> =>

@@ -8,5 +8,6 @@ export const guide = [
   "handing-over",
   "testing",
   "models",
-  "events"
+  "events",
+  "telemetry"
 ]

@@ -1,0 +1,69 @@
+/**
+ * What a session tells of itself to tracing and metrics. Spans and metrics need nothing from here: a session makes
+ * spans for the tracer that it finds (Effect's own, which nobody can read, aside), and its metrics are `Metric`s of Effect.
+ * This module has the switches.
+ *
+ * ```ts
+ * import { Agent, Telemetry } from "effect-meantime"
+ *
+ * // for a whole session, as a layer: messages, arguments and results are recorded too
+ * const recorded = Telemetry.layer({ recordContent: true })
+ *
+ * // one agent hears what is nobody's business: the more specific scope wins
+ * const Clerk = Agent.make("clerk", { instructions: "You take card numbers." }).pipe(
+ *   Agent.provide(Telemetry.layer({ recordContent: false }))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+/**
+ * What is recorded, and under which names.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * Are the contents of messages, arguments, results, updates and errors recorded in spans? They may be confidential.
+   * Default: no.
+   */
+  readonly recordContent?: boolean | undefined
+  /**
+   * `"session"` (default): the whole conversation is one trace. `"turn"`: each turn is a trace of its own, with a link to
+   * the session's span, for conversations that last longer than a backend keeps a trace open.
+   */
+  readonly trace?: "session" | "turn" | undefined
+  /** `gen_ai.conversation.id`. Default: a random id for each session. */
+  readonly conversationId?: string | undefined
+  /** `gen_ai.provider.name`. Default: by the model's `ProviderName`, where there is one. */
+  readonly provider?: string | undefined
+  /** `gen_ai.request.model`, which a `LanguageModel` does not tell. */
+  readonly model?: string | undefined
+}
+
+/**
+ * The options in force in a scope. `trace` and `conversationId` are the session's.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class Telemetry extends Context.Reference<Telemetry>()("effect-meantime/Telemetry", {
+  defaultValue: (): Options => ({})
+}) {}
+
+/**
+ * Sets the options that it names in the scope that it is provided to; for the others the next broader scope decides.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<never> =>
+  Layer.effect(
+    Telemetry,
+    Effect.map(Telemetry, (outer): Options => ({ ...outer, ...options }))
+  ) as Layer.Layer<never>
