@@ -47,7 +47,8 @@ export class SessionModel extends Context.Tag("effect-meantime/SessionModel")<Se
 
 /**
  * Does the provider's package leave the tools out of a request at tool choice `none`? Then `auto` is sent instead, and
- * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (`anthropic` does).
+ * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (`anthropic` and
+ * `amazon-bedrock` do).
  *
  * @since 0.1.0
  * @category references
@@ -57,8 +58,22 @@ export class DropsToolsAtNone extends Context.Reference<DropsToolsAtNone>()("eff
 }) {}
 
 /**
+ * Does the provider check the parameters of tools in strict mode, where every property has to be required? Then the
+ * model is shown a schema in which null stands for what is left out, and an agent whose tools have no such schema is
+ * not built. Default: known by `Model.ProviderName` (`openai` and `openrouter` do). Set it to false together with
+ * `strict: false` in the configuration of OpenAI's model.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class StrictSchemas extends Context.Reference<StrictSchemas>()("effect-meantime/StrictSchemas", {
+  defaultValue: (): boolean | undefined => undefined
+}) {}
+
+/**
  * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. A call of an unknown tool,
- * on which `@effect/ai` fails the whole step, is passed on as a call, with what came before it in the same chunk.
+ * on which `@effect/ai` fails the whole step, is passed on as a call, with what came before it in the same chunk. A
+ * stream that begins as a provider's does and ends without its end fails: the connection was cut.
  *
  * @since 0.1.0
  * @category constructors
@@ -76,6 +91,7 @@ export const fromLanguageModel = (model: LanguageModel.Service): Service => ({
       : { prompt: request.prompt }
     return (model.streamText(options) as Stream.Stream<Response.StreamPart<any>, AiError.AiError>).pipe(
       Stream.mapChunks(Chunk.map(internal.encodePart)),
+      internal.toItsEnd,
       Stream.catchAll((error) => {
         const parts = internal.recover(error, request.toolkit.tools)
         return parts === undefined ? Stream.fail(error) : Stream.fromIterable(parts)

@@ -39,7 +39,7 @@ import {
   confirmParameter,
   describeIssue,
   invalidArguments,
-  stripAdded,
+  ownArguments,
   timedOut,
   unexpected
 } from "./tool.js"
@@ -166,7 +166,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     }
   }
   const confirmed = tool.added.includes(confirmParameter) && args[confirmParameter] === true
-  const decoded = tool.codec.decode(stripAdded(tool, args))
+  const decoded = tool.codec.decode(ownArguments(tool, args))
   const params = Either.isEither(decoded) ? (decoded as Decoded["params"]) : undefined
   if (params !== undefined && keyIsAtHand(tool, params)) decodedArguments(s, c, confirmed, params)
   else command(s, { _tag: "Decode", call: c, tool, confirmed })
@@ -240,7 +240,7 @@ const argsKey = (run: Run): string => {
     run.argsKey = canonical(
       Either.isEither(encoded) && Either.isRight(encoded)
         ? encoded.right
-        : stripAdded(run.tool, run.calls[0]?.call.arguments as Record<string, unknown>)
+        : ownArguments(run.tool, run.calls[0]?.call.arguments as Record<string, unknown>)
     )
   }
   return run.argsKey
@@ -328,7 +328,9 @@ export const callsOf = (runs: ReadonlyArray<Run>): ReadonlyArray<ToolCall> =>
 
 /** The arguments without the parameters that are ours. */
 export const shownArguments = (call: Call): unknown =>
-  call.tool === undefined ? call.call.arguments : stripAdded(call.tool, call.call.arguments as Record<string, unknown>)
+  call.tool === undefined
+    ? call.call.arguments
+    : ownArguments(call.tool, call.call.arguments as Record<string, unknown>)
 
 const duplicateText = (s: State, admission: Admission, name: "duplicateReject" | "duplicateConfirm"): string => {
   const { call } = admission

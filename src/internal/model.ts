@@ -1,16 +1,45 @@
 /**
  * Details of the seam to `LanguageModel`.
  */
-import type * as AiError from "@effect/ai/AiError"
+import * as AiError from "@effect/ai/AiError"
 import type * as Response from "@effect/ai/Response"
 import * as Chunk from "effect/Chunk"
 import * as ParseResult from "effect/ParseResult"
+import * as Stream from "effect/Stream"
 
 /** Results are passed on as they were encoded; all other parts are what they were on the wire. */
 export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartEncoded =>
   part.type === "tool-result"
     ? ({ ...part, result: (part as any).encodedResult } as Response.StreamPartEncoded)
     : (part as unknown as Response.StreamPartEncoded)
+
+/**
+ * Providers begin with what they say of the response and end with `finish`. Where the one came and the other did not,
+ * somebody between them and us closed the stream in good order.
+ */
+export const toItsEnd = (
+  parts: Stream.Stream<Response.StreamPartEncoded, AiError.AiError>
+): Stream.Stream<Response.StreamPartEncoded, AiError.AiError> =>
+  Stream.suspend(() => {
+    let begun = false
+    let ended = false
+    const look = (part: Response.StreamPartEncoded): Response.StreamPartEncoded => {
+      if (part.type === "response-metadata") begun = true
+      else if (part.type === "finish" || part.type === "error") ended = true
+      return part
+    }
+    return Stream.concat(
+      Stream.mapChunks(parts, Chunk.map(look)),
+      Stream.suspend(() => (begun && !ended ? Stream.fail(cutShort()) : Stream.empty))
+    )
+  })
+
+const cutShort = () =>
+  new AiError.UnknownError({
+    module: "effect-meantime",
+    method: "streamText",
+    description: "The model's stream ended before the answer was complete."
+  })
 
 const isPart = (u: unknown): u is Response.StreamPartEncoded =>
   typeof u === "object" && u !== null && typeof (u as any).type === "string"

@@ -45,7 +45,7 @@ import {
 import type * as State from "./state.js"
 import { make as makeState } from "./state.js"
 import { finishTask } from "./task.js"
-import { type BoundTool, RefusedResult, stripAdded, unexpected, work } from "./tool.js"
+import { type BoundTool, ownArguments, RefusedResult, unexpected, work } from "./tool.js"
 
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
@@ -294,7 +294,7 @@ class Shell implements Host {
   private decode(call: State.Call, tool: BoundTool, confirmed: boolean): void {
     const decode = Effect.gen(function* () {
       const params = yield* Effect.either(
-        tool.codec.decode(stripAdded(tool, call.call.arguments as Record<string, unknown>))
+        tool.codec.decode(ownArguments(tool, call.call.arguments as Record<string, unknown>))
       )
       if (!Calls.needsKey(tool) || Either.isLeft(params)) return { params, key: undefined }
       // what cannot be encoded is compared as it was sent
@@ -333,8 +333,8 @@ class Shell implements Host {
     if (step.closed) return
     const { agent } = step
     const built = builtOf(agent)
-    const { dropsToolsAtNone, model, toolkit } = built
-    const toolChoice = step.toolChoice === "none" && dropsToolsAtNone ? "auto" : step.toolChoice
+    const { model, provider, toolkit } = built
+    const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
     const stream = Effect.suspend(() =>
       Stream.runForEachChunk(model.stream({ prompt: this.prompt(step), toolkit, toolChoice }), (parts) =>
         Effect.sync(() =>
@@ -378,7 +378,7 @@ class Shell implements Host {
       instructions: agent.instructions,
       note: step.note,
       request: true,
-      userBegins: built.userBegins,
+      provider: built.provider,
       placeholder: (callId) => this.placeholder(callId)
     })
   }

@@ -3,6 +3,7 @@
  */
 import type * as AiError from "@effect/ai/AiError"
 import * as History from "./history.js"
+import { withoutItemId } from "./metadata.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,
@@ -106,6 +107,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     openReasoning: new Map(),
     providerCalls: new Map(),
     reasoning: [],
+    reasoningLost: false,
     handoff: false,
     playWaiters: [],
     fiber: undefined
@@ -278,7 +280,7 @@ const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void 
         callId: entry.callId,
         name: entry.name,
         arguments: entry.arguments,
-        ...(entry.metadata === undefined ? {} : { metadata: entry.metadata })
+        ...recorded(step, entry.metadata)
       },
       step.speech
     )
@@ -299,7 +301,7 @@ const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void 
 
 const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
   if (entry.played.trim() === "") {
-    if (interrupted) entry.step.reasoning = []
+    if (interrupted) loseReasoning(entry.step)
     return
   }
   recordReasoning(s, entry.step)
@@ -310,10 +312,22 @@ const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
       role: "assistant",
       text: entry.played,
       interrupted,
-      ...(entry.metadata === undefined ? {} : { metadata: entry.metadata })
+      ...recorded(entry.step, entry.metadata)
     },
     entry.step.speech
   )
+}
+
+/** What the reasoning belongs to was never heard. */
+const loseReasoning = (step: Step): void => {
+  if (step.reasoning.length > 0) step.reasoningLost = true
+  step.reasoning = []
+}
+
+/** Behind reasoning that is not kept, an item of the provider cannot be named: it would miss it. */
+const recorded = (step: Step, metadata: Metadata): { readonly metadata?: Record<string, unknown> } => {
+  const kept = step.reasoningLost ? withoutItemId(metadata) : metadata
+  return kept === undefined ? {} : { metadata: kept }
 }
 
 /** Outputs enter in the order in which the model asked, once all calls of the step are in (rule T2). */
@@ -362,7 +376,7 @@ export const cutStep = (s: State, step: Step): void => {
         notify(s, entry)
         if (entry.play === "playing") command(s, { _tag: "StopPlaying", entry })
         // text behind the one that was cut has never been played
-        if (cut) step.reasoning = []
+        if (cut) loseReasoning(step)
         else recordText(s, entry, true)
         cut = true
         break

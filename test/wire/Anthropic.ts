@@ -184,20 +184,28 @@ const makeDialect = (): Server.Dialect => {
       if (body.thinking.budget_tokens >= body.max_tokens)
         return "`max_tokens` must be greater than `thinking.budget_tokens`."
     }
-    // the last turn of the assistant, where a tool use of it is being answered
-    const last = turns.findLastIndex((turn) => turn.role === "assistant")
-    const turn = turns[last]
-    if (turn === undefined || !turn.blocks.some((block) => block.type === "tool_use")) return undefined
-    const first = turn.blocks[0]
-    if (body.thinking.type === "enabled" && !isThinking(first)) {
-      return `messages.${last}.content.0.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${first.type}\`. When \`thinking\` is enabled, a final \`assistant\` message must start with a thinking block (preceding the lastmost set of \`tool_use\` and \`tool_result\` blocks).`
+    // what came after the last message that is the user's own is one turn of the assistant, with its tool loop
+    const begin = turns.findLastIndex(
+      (turn) => turn.role === "user" && !turn.blocks.some((b) => b.type === "tool_result")
+    )
+    const turn = turns[begin + 1]
+    const first = turn?.blocks[0]
+    if (
+      turn !== undefined &&
+      body.thinking.type === "enabled" &&
+      turn.blocks.some((block) => block.type === "tool_use") &&
+      !isThinking(first)
+    ) {
+      return `messages.${begin + 1}.content.0.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${first.type}\`. When \`thinking\` is enabled, a final \`assistant\` message must start with a thinking block (preceding the lastmost set of \`tool_use\` and \`tool_result\` blocks).`
     }
-    for (const [j, block] of turn.blocks.entries()) {
-      if (block.type !== "tool_use") continue
-      const wanted = before.get(block.id) ?? []
-      const found = turn.blocks.slice(0, j).filter(isThinking)
-      if (!wanted.every((other) => found.some((b) => JSON.stringify(b) === JSON.stringify(other)))) {
-        return `messages.${last}.content.${j}: \`thinking\` or \`redacted_thinking\` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.`
+    for (let i = begin + 1; i < turns.length; i++) {
+      for (const [j, block] of (turns[i]?.blocks ?? []).entries()) {
+        if (block.type !== "tool_use") continue
+        const wanted = before.get(block.id) ?? []
+        const found = turns[i]?.blocks.slice(0, j).filter(isThinking) ?? []
+        if (!wanted.every((other) => found.some((b) => JSON.stringify(b) === JSON.stringify(other)))) {
+          return `messages.${i}.content.${j}: \`thinking\` or \`redacted_thinking\` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.`
+        }
       }
     }
     return undefined
