@@ -3,6 +3,7 @@
  */
 import type * as AiError from "@effect/ai/AiError"
 import * as History from "./history.js"
+import { isRecord } from "./json.js"
 import { withoutItemId } from "./metadata.js"
 import * as Replies from "./replies.js"
 import {
@@ -131,6 +132,10 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
 
 type Metadata = Record<string, unknown> | undefined
 
+/** A later part says nothing of what it leaves out. */
+const defined = (value: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined))
+
 /** Metadata of a part's start, deltas and end, merged provider by provider (rule M2). */
 export const mergeMetadata = (a: Metadata, b: Metadata): Metadata => {
   if (b === undefined || Object.keys(b).length === 0) return a
@@ -139,10 +144,7 @@ export const mergeMetadata = (a: Metadata, b: Metadata): Metadata => {
   for (const [provider, value] of Object.entries(b)) {
     if (value === undefined) continue
     const old = out[provider]
-    out[provider] =
-      typeof old === "object" && old !== null && typeof value === "object" && value !== null
-        ? { ...old, ...value }
-        : value
+    out[provider] = isRecord(old) && isRecord(value) ? { ...old, ...defined(value) } : value
   }
   return out
 }
