@@ -1,11 +1,15 @@
 /**
  * The local servers themselves: they speak as documented, and they refuse what the providers refuse.
  */
+import { LanguageModel, Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Schema, Stream } from "effect"
 import * as Anthropic from "./wire/Anthropic.js"
+import { type Fixture, fixtures } from "./wire/fixtures.js"
 import * as OpenAi from "./wire/OpenAi.js"
+import * as Providers from "./wire/Providers.js"
 import * as Script from "./wire/Script.js"
+import { sse } from "./wire/Server.js"
 
 const post = (url: string, body: unknown, headers: Record<string, string>) =>
   Effect.promise(async () => {
@@ -331,4 +335,85 @@ describe("the local server of Anthropic's Messages API", () => {
       expect((yield* send(server, { messages: [hi] }, {})).status).toBe(401)
     })
   )
+})
+
+describe("the documented streams", () => {
+  const said: Record<string, Script.Answer> = {
+    text: "Hi",
+    "a function call": Script.call("pick"),
+    "a tool use": Script.call("pick"),
+    "reasoning with a summary and encrypted content": Script.reasoning("Hm."),
+    "thinking with a signature": Script.reasoning("Hm."),
+    "an error in the middle of a stream": Script.errorEvent("server_error", "Something went wrong")
+  }
+  const parsed: Record<string, ReadonlyArray<unknown>> = {
+    text: [{ type: "text-delta", delta: "Hi" }],
+    "a function call": [{ type: "tool-call", name: "pick", params: {} }],
+    "a tool use": [{ type: "tool-call", name: "pick", params: {} }],
+    "reasoning with a summary and encrypted content": [
+      { type: "reasoning-delta", delta: "Hm." },
+      { type: "reasoning-end", metadata: { openai: { encryptedContent: "gAAAAABoISQ24OyVRYb" } } }
+    ],
+    "thinking with a signature": [
+      { type: "reasoning-delta", delta: "Hm." },
+      { type: "reasoning-delta", delta: "", metadata: { anthropic: { signature: "EqQBCgIYAhIM1gbcDa9G" } } }
+    ],
+    "an error in the middle of a stream": [{ type: "error" }]
+  }
+  const providerOf = (fixture: Fixture) => (fixture.provider === "openai" ? Providers.openai : Providers.anthropic)
+  const Pick = Tool.make("pick", { success: Schema.String })
+
+  /** What of `wanted` is not there: a path. */
+  const missing = (wanted: unknown, found: unknown, path: string): ReadonlyArray<string> => {
+    if (typeof wanted !== "object" || wanted === null) return typeof wanted === typeof found ? [] : [path]
+    if (typeof found !== "object" || found === null) return [path]
+    return Object.entries(wanted).flatMap(([key, value]) =>
+      key in found ? (value === null ? [] : missing(value, (found as any)[key], `${path}.${key}`)) : [`${path}.${key}`]
+    )
+  }
+
+  for (const fixture of fixtures) {
+    it.scopedLive(`${fixture.provider}, ${fixture.title}: the package takes it`, () =>
+      Effect.gen(function* () {
+        const provider = providerOf(fixture)
+        const server = yield* provider.serve([
+          Script.raw(fixture.events.map((event) => sse(event.type, event)).join(""))
+        ])
+        const parts = yield* LanguageModel.streamText({
+          prompt: "Hi",
+          toolkit: Toolkit.make(Pick),
+          disableToolCallResolution: true
+        }).pipe(
+          Stream.runCollect,
+          Effect.provide(Toolkit.make(Pick).toLayer({ pick: () => Effect.succeed("12A") })),
+          Effect.provide(provider.model(server))
+        )
+        const types = new Set(parsed[fixture.title]?.map((part: any) => part.type))
+        expect(Array.from(parts).filter((part) => types.has(part.type))).toMatchObject(parsed[fixture.title] as any)
+      })
+    )
+
+    it.scopedLive(`${fixture.provider}, ${fixture.title}: the local server speaks so`, () =>
+      Effect.gen(function* () {
+        const provider = providerOf(fixture)
+        const server = yield* provider.serve([said[fixture.title] as Script.Answer])
+        const openai = provider.name === "openai"
+        const { text } = yield* post(
+          openai ? `${server.url}/responses` : `${server.url}/v1/messages`,
+          openai
+            ? { model: "gpt-5-mini", stream: true, input: [ask], include: ["reasoning.encrypted_content"] }
+            : { model: "claude-haiku-4-5", max_tokens: 9, stream: true, messages: [hi], tools },
+          openai ? { authorization: "Bearer sk-test" } : { "x-api-key": "sk", "anthropic-version": "2023-06-01" }
+        )
+        const events = eventsOf(text)
+        for (const event of fixture.events) {
+          const fits = events.filter(({ data, name }) => name === event.type && missing(event, data, "").length === 0)
+          expect(
+            fits.length,
+            `${event.type}: ${missing(event, events.find(({ name }) => name === event.type)?.data, "")}`
+          ).toBeGreaterThan(0)
+        }
+      })
+    )
+  }
 })
