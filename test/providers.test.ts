@@ -3,9 +3,24 @@
  * Time is real, since sockets are; nothing in here waits for a certain time.
  */
 import { LanguageModel, Toolkit } from "@effect/ai"
+import { HttpClient, HttpClientResponse } from "@effect/platform"
+import { NodeHttpClient } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Layer, Schema, type Scope, Stream } from "effect"
+import {
+  Clock,
+  ConfigProvider,
+  Context,
+  Deferred,
+  Effect,
+  Fiber,
+  Layer,
+  Schema,
+  type Scope,
+  Stream,
+  TestClock
+} from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, ChatContext, RunContext } from "effect-meantime"
+import * as Examples from "../examples/providers.js"
 import { retrying } from "../examples/shared/retrying.js"
 import { expectSound, failure, log, said, talk } from "./support/wire.js"
 import * as Providers from "./wire/Providers.js"
@@ -768,3 +783,203 @@ for (const provider of Providers.all) {
     )
   })
 }
+
+// -------------------------------------------------------------------- what docs/providers.md says does not work, as it is
+
+describe("what does not work", () => {
+  it.scopedLive("OpenAI: response.failed without an error event is taken for an answer without words", () =>
+    Effect.gen(function* () {
+      const { openai } = Providers
+      const failed = {
+        type: "response.failed",
+        sequence_number: 2,
+        response: {
+          id: "resp_1",
+          object: "response",
+          created_at: 1,
+          status: "failed",
+          error: { code: "server_error", message: "it is us" },
+          incomplete_details: null,
+          instructions: null,
+          model: "gpt-5-mini",
+          output: [],
+          parallel_tool_calls: true,
+          temperature: 1,
+          tool_choice: "auto",
+          tools: [],
+          top_p: 1,
+          metadata: {}
+        }
+      }
+      const server = yield* openai.serve([[Script.event(failed), Script.cut]])
+      yield* talks(openai, server, (session) =>
+        Effect.gen(function* () {
+          expect(yield* failure(session, "Hi")).toBeUndefined()
+          expect(yield* said(session)).toEqual([])
+        })
+      )
+    })
+  )
+
+  it.scopedLive("Anthropic: an event that the package does not know fails the step, which is asked for once more", () =>
+    Effect.gen(function* () {
+      const { anthropic } = Providers
+      const server = yield* anthropic.serve([[Script.event({ type: "content_block_news" }), "Hello."], "Hello again."])
+      yield* talks(anthropic, server, (session) =>
+        Effect.map(session.run("Hi"), ({ text }) => expect(text).toBe("Hello again."))
+      )
+      expect(server.requests).toHaveLength(2)
+    })
+  )
+
+  it.scopedLive("OpenAI: an event that the package does not know is skipped", () =>
+    Effect.gen(function* () {
+      const { openai } = Providers
+      const server = yield* openai.serve([[Script.event({ type: "keepalive", sequence_number: 2 }), "Hello."]])
+      yield* talks(openai, server, (session) =>
+        Effect.map(session.run("Hi"), ({ text }) => expect(text).toBe("Hello."))
+      )
+      expect(server.requests).toHaveLength(1)
+    })
+  )
+})
+
+// ------------------------------------------------------------------------------------------------- examples/providers.ts
+
+describe("examples/providers.ts", () => {
+  const config = (provider: Providers.Provider, server: { readonly url: string }) =>
+    ConfigProvider.fromMap(
+      new Map([
+        [`${provider.name.toUpperCase()}_API_KEY`, "sk-test"],
+        [`${provider.name.toUpperCase()}_BASE_URL`, server.url]
+      ])
+    )
+  /** Two turns with a tool, through a model of the example. */
+  const converse = (model: Layer.Layer<any, any, any>, client: Layer.Layer<any, any, any>) =>
+    Effect.flatMap(AgentSession.make({ agent: Looker }), (session) =>
+      Effect.zipRight(session.run("Look"), session.run("Thanks"))
+    ).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.merge(LookLive, model.pipe(Layer.provide(client), Layer.provide(NodeHttpClient.layerUndici)))
+      )
+    ) as Effect.Effect<AgentSession.RunResult, any>
+  const script = [
+    [Script.reasoning("Hm."), Script.call("pick", {}, "c1")],
+    [Script.reasoning("Hm."), "Seat 12A."],
+    [Script.reasoning("Hm."), "You are welcome."]
+  ]
+
+  it.scopedLive("Gpt stores nothing and gives its reasoning back encrypted", () =>
+    Effect.gen(function* () {
+      const { openai } = Providers
+      const server = yield* openai.serve(script)
+      yield* Effect.withConfigProvider(converse(Examples.Gpt, Examples.OpenAi), config(openai, server))
+      expectSound(openai, server)
+      expect(server.requests[2]?.body).toMatchObject({ store: false, reasoning: { effort: "low" } })
+      const sent = server.requests[2]?.body.input.filter((item: any) => item.type === "reasoning")
+      expect(sent).toHaveLength(2)
+      for (const item of sent) expect(item.encrypted_content).toMatch(/^gAAAA-complete/)
+    })
+  )
+
+  it.scopedLive("Claude thinks, and gives its thinking back signed", () =>
+    Effect.gen(function* () {
+      const { anthropic } = Providers
+      const server = yield* anthropic.serve(script)
+      yield* Effect.withConfigProvider(converse(Examples.Claude, Examples.Anthropic), config(anthropic, server))
+      expectSound(anthropic, server)
+      const sent = server.requests[2]?.body.messages.flatMap((message: any) => message.content)
+      expect(sent.filter((block: any) => block.type === "thinking")).toHaveLength(2)
+    })
+  )
+
+  it.scopedLive("CachedClaude reads what it has sent before from the cache", () =>
+    Effect.gen(function* () {
+      const { anthropic } = Providers
+      const server = yield* anthropic.serve(script)
+      const read: Array<number> = []
+      const spied = Layer.map(Examples.CachedClaude, (context: Context.Context<any>) => {
+        const model = Context.get(context, LanguageModel.LanguageModel) as LanguageModel.Service
+        const streamText = (options: any) =>
+          (model.streamText(options) as Stream.Stream<any, any, any>).pipe(
+            Stream.tap((part) =>
+              Effect.sync(() => part.type === "finish" && read.push(part.usage.cachedInputTokens ?? 0))
+            )
+          )
+        return Context.add(context, LanguageModel.LanguageModel, { ...model, streamText } as any)
+      })
+      yield* Effect.withConfigProvider(converse(spied, Examples.Anthropic), config(anthropic, server))
+      expectSound(anthropic, server)
+      expect(server.requests[2]?.body.system).toMatchObject([{ cache_control: { type: "ephemeral" } }])
+      expect(read).toEqual([...read].sort((a, b) => a - b))
+      expect(read[2]).toBeGreaterThan(read[1] as number)
+      expect(read[1]).toBeGreaterThan(0)
+    })
+  )
+
+  it.scopedLive("[M6] Named: a model without a name of its own is treated as its provider wants it", () =>
+    Effect.gen(function* () {
+      const { anthropic } = Providers
+      const server = yield* anthropic.serve(script)
+      const session = Effect.flatMap(AgentSession.make({ agent: Looker }), (session) =>
+        Effect.zipRight(session.run("Look"), session.run("Thanks", { toolChoice: "none" }))
+      )
+      yield* session.pipe(
+        Effect.scoped,
+        Effect.provide(Layer.merge(LookLive, Examples.Named)),
+        Effect.provide(Layer.provide(Examples.Anthropic, NodeHttpClient.layerUndici)),
+        Effect.withConfigProvider(config(anthropic, server))
+      )
+      expectSound(anthropic, server)
+    })
+  )
+
+  it.scopedLive("NotStrict takes parameters that strict mode has no schema for", () =>
+    Effect.gen(function* () {
+      const { openai } = Providers
+      const server = yield* openai.serve([Script.call("tag", { tags: { a: "b" } }, "c1"), "Done."])
+      const Tag = Toolkit.make(
+        AsyncTool.make("tag", {
+          parameters: { tags: Schema.Record({ key: Schema.String, value: Schema.String }) },
+          success: Schema.String
+        })
+      )
+      const agent = Agent.make("tagger", { instructions: "You tag.", tools: [Tag] })
+      const { text } = yield* Effect.flatMap(AgentSession.make({ agent }), (session) => session.run("Tag it")).pipe(
+        Effect.scoped,
+        Effect.provide(Tag.toLayer({ tag: ({ tags }) => Effect.succeed(JSON.stringify(tags)) })),
+        Effect.provide(Examples.NotStrict),
+        Effect.provide(Layer.provide(Examples.OpenAi, NodeHttpClient.layerUndici)),
+        Effect.withConfigProvider(config(openai, server))
+      )
+      expect(text).toBe("Done.")
+      expectSound(openai, server)
+      expect(talk(openai, server.requests[1]).at(-1)).toBe('result c1: {"a":"b"}')
+    })
+  )
+
+  it.effect("retrying waits as long as it is asked to, and not too long", () =>
+    Effect.gen(function* () {
+      const asked: Array<number> = []
+      const answers = [
+        new Response("", { status: 429, headers: { "retry-after": "7" } }),
+        new Response("", { status: 503 }),
+        new Response("", { status: 529, headers: { "retry-after": new Date(20_000).toUTCString() } }),
+        new Response("", { status: 429, headers: { "retry-after": "3600" } })
+      ]
+      const client = HttpClient.make((request) =>
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          asked.push(now)
+          return HttpClientResponse.fromWeb(request, answers[asked.length - 1] ?? new Response(""))
+        })
+      )
+      const fiber = yield* Effect.fork(retrying({ times: 9 })(client).get("http://localhost/"))
+      yield* TestClock.adjust("1 hour")
+      const response = yield* Fiber.join(fiber)
+      expect(asked).toEqual([0, 7_000, 8_000, 20_000])
+      // an hour is too long: the turn fails with this, and the user is told now
+      expect(response.status).toBe(429)
+    })
+  )
+})
