@@ -9,6 +9,7 @@ import { Toolkit } from "@effect/ai"
 import { Effect, Layer, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as Model from "./shared/model.js"
 import * as Transcript from "./shared/transcript.js"
 
 // --- the question: a small agent that ends with a typed value --------------------------------------------------------
@@ -65,7 +66,7 @@ export const TravelAgent = Agent.make("travel", { instructions: "You are a trave
 
 // --- the conversation ------------------------------------------------------------------------------------------------
 
-const model = ScriptedModel.layer([
+export const script: ScriptedModel.Script = [
   // the travel agent, in one step
   [ScriptedModel.toolCall("book_flight", { to: "Tokyo" }), ScriptedModel.toolCall("watch_price", { to: "Rome" })],
   "I am on both.",
@@ -76,7 +77,7 @@ const model = ScriptedModel.layer([
   // the travel agent again: first what had to wait, then the booking
   "Thank you. By the way: flights to Rome are 40 euros cheaper than an hour ago.",
   "Your flight to Tokyo is booked. The ticket goes to ada@example.org."
-])
+]
 
 export const program = Effect.gen(function* () {
   const { session } = yield* TestSession.make({ agent: TravelAgent })
@@ -87,6 +88,6 @@ export const program = Effect.gen(function* () {
   yield* TestSession.advance("4 seconds")
   yield* session.send("ada@example.org")
   yield* TestSession.advance("10 seconds")
-}).pipe(Effect.scoped, Effect.provide(Layer.merge(TravelLive, model)))
+}).pipe(Effect.scoped, Effect.provide(Layer.merge(TravelLive, Model.layer(script))))
 
 Transcript.main(import.meta.url, program)

@@ -9,6 +9,7 @@ import { Toolkit } from "@effect/ai"
 import { Console, type Duration, Effect, Exit, Option, Schema } from "effect"
 import { Agent, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as Model from "./shared/model.js"
 import * as Transcript from "./shared/transcript.js"
 
 // --- the tool --------------------------------------------------------------------------------------------------------
@@ -86,6 +87,15 @@ const scenes: ReadonlyArray<{
   }
 ]
 
+const script = (answers: ReadonlyArray<string>): ReadonlyArray<ScriptedModel.Step> => [
+  ScriptedModel.toolCall("transfer", { euros: 200, to: "Grete" }),
+  "The money is on its way.",
+  // the model gets this tool as soon as one of its tools may be cancelled; it waits until the call has stopped
+  ScriptedModel.toolCall("cancel_task", { call_id: "call_1" }),
+  ...answers
+]
+export const scripts = scenes.map(({ answers }) => script(answers))
+
 const converse = ({ after, answers, title }: (typeof scenes)[number]) =>
   Effect.gen(function* () {
     yield* Console.log(`--- "Stop!" ${title}`)
@@ -95,19 +105,7 @@ const converse = ({ after, answers, title }: (typeof scenes)[number]) =>
     yield* TestSession.advance(after)
     yield* session.send("Stop! That is the wrong Grete.")
     yield* TestSession.advance("10 seconds")
-  }).pipe(
-    Effect.scoped,
-    Effect.provide(BankingLive),
-    Effect.provide(
-      ScriptedModel.layer([
-        ScriptedModel.toolCall("transfer", { euros: 200, to: "Grete" }),
-        "The money is on its way.",
-        // the model gets this tool as soon as one of its tools may be cancelled; it waits until the call has stopped
-        ScriptedModel.toolCall("cancel_task", { call_id: "call_1" }),
-        ...answers
-      ])
-    )
-  )
+  }).pipe(Effect.scoped, Effect.provide(BankingLive), Effect.provide(Model.layer(script(answers))))
 
 export const program = Effect.forEach(scenes, converse, { discard: true })
 

@@ -10,6 +10,7 @@ import { Toolkit } from "@effect/ai"
 import { Clock, Console, Duration, Effect, Layer, Schema, TestServices } from "effect"
 import { Agent, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as Model from "./shared/model.js"
 import * as Transcript from "./shared/transcript.js"
 
 // --- the tool --------------------------------------------------------------------------------------------------------
@@ -44,12 +45,12 @@ export const Archivist = Agent.make("archive", { instructions: "You look after a
 // --- the conversation ------------------------------------------------------------------------------------------------
 
 /** Asks for the job once, then says what it was told last about it. */
-const model = ScriptedModel.layer((request) => {
+export const script: ScriptedModel.Script = (request) => {
   const latest = ScriptedModel.toolResults(request).at(-1)?.result as undefined | string | Moved
   if (latest === undefined) return ScriptedModel.toolCall("migrate")
   if (typeof latest !== "string") return `So far ${latest.moved} of ${latest.of} boxes.`
   return latest.startsWith("All") ? latest : "That takes a day. I will keep you posted."
-})
+}
 
 const realTime = TestServices.provideLive(Clock.currentTimeMillis)
 
@@ -65,6 +66,6 @@ export const program = Effect.gen(function* () {
 
   const hours = Duration.toHours((yield* Clock.currentTimeMillis) - started)
   yield* Console.log(`${hours} hours of conversation took ${(yield* realTime) - startedReally} ms.`)
-}).pipe(Effect.scoped, Effect.provide(Layer.merge(ArchiveLive, model)))
+}).pipe(Effect.scoped, Effect.provide(Layer.merge(ArchiveLive, Model.layer(script))))
 
 Transcript.main(import.meta.url, program)

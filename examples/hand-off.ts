@@ -9,6 +9,7 @@ import { Toolkit } from "@effect/ai"
 import { Effect, Layer, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as Model from "./shared/model.js"
 import * as Transcript from "./shared/transcript.js"
 
 // --- the booking tool: half a minute of work ------------------------------------------------------------------------
@@ -54,7 +55,7 @@ export const Desk = Agent.make("desk", {
 
 // --- the conversation -----------------------------------------------------------------------------------------------
 
-const model = ScriptedModel.layer([
+export const script: ScriptedModel.Script = [
   // the desk
   ScriptedModel.toolCall("rebook", { booking: "AB12" }),
   "I am looking for another flight for you.",
@@ -63,7 +64,7 @@ const model = ScriptedModel.layer([
   "This is support. AB12 was charged twice, to a Visa and to an Amex. Which one shall I refund?",
   "Done: the money is back on your Visa in three days.",
   "And your new flight is booked: PX 31, tomorrow at 9:10."
-])
+]
 
 export const program = Effect.gen(function* () {
   const { session } = yield* TestSession.make({ agent: Desk, tools: [bookings] })
@@ -75,6 +76,6 @@ export const program = Effect.gen(function* () {
   yield* session.send("The Visa.")
   // the booking tool is still at work, and support has never heard of it
   yield* TestSession.advance("15 seconds")
-}).pipe(Effect.scoped, Effect.provide(Layer.merge(BookingsLive, model)))
+}).pipe(Effect.scoped, Effect.provide(Layer.merge(BookingsLive, Model.layer(script))))
 
 Transcript.main(import.meta.url, program)

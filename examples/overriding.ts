@@ -10,6 +10,7 @@ import { Toolkit } from "@effect/ai"
 import { Console, type Duration, Effect, Layer, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, AsyncToolset, DuplicatePolicy, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as Model from "./shared/model.js"
 import * as Transcript from "./shared/transcript.js"
 
 // --- one tool under three names ---------------------------------------------------------------------------------------
@@ -62,7 +63,7 @@ const session = AgentSession.layer({ agent: Planner, tools: [OfSession] }).pipe(
 // --- the conversation -------------------------------------------------------------------------------------------------
 
 const all = ["weather", "hotels", "trains"].map((name) => ScriptedModel.toolCall(name))
-const model = ScriptedModel.layer([
+export const script: ScriptedModel.Script = [
   all,
   "I am looking.",
   all, // all of them once more, while they run
@@ -70,7 +71,7 @@ const model = ScriptedModel.layer([
   // One reply covers all that waits, where the scopes agree on its words: here the session's tool gets its own.
   "The weather is found.",
   "Hotels and trains are found."
-])
+]
 
 export const program = Effect.gen(function* () {
   const session = yield* AgentSession.AgentSession
@@ -98,6 +99,6 @@ export const program = Effect.gen(function* () {
   yield* row("update", ...(results[1] ?? []))
   yield* row("called again", ...(results[3]?.slice(3) ?? []))
   yield* row("to report", notes[4], notes[5], notes[5])
-}).pipe(Effect.provide(session), Effect.provide(model), Effect.scoped)
+}).pipe(Effect.provide(session), Effect.provide(Model.layer(script)), Effect.scoped)
 
 Transcript.main(import.meta.url, program)

@@ -10,6 +10,7 @@ import { Toolkit } from "@effect/ai"
 import { Console, Context, type Duration, Effect, Layer, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as Model from "./shared/model.js"
 import * as Transcript from "./shared/transcript.js"
 
 // --- tools ------------------------------------------------------------------------------------------------------------
@@ -63,14 +64,14 @@ const Second: Agent.Agent<never> = Agent.make("second", {
 
 // --- the conversation -------------------------------------------------------------------------------------------------
 
-const model = ScriptedModel.layer([
+export const script: ScriptedModel.Script = [
   ["book", "search", "pay", "watch"].map((name) => ScriptedModel.toolCall(name)),
   "All four are under way.",
   ScriptedModel.toolCall("leave"),
   "The booking is done.",
   "Yes, 180 euros.",
   "It has become cheaper."
-])
+]
 
 export const program = Effect.gen(function* () {
   const { session } = yield* TestSession.make({ agent: First, tools: [bookings] })
@@ -81,6 +82,6 @@ export const program = Effect.gen(function* () {
   yield* TestSession.advance("20 seconds")
   yield* session.send("Has it been paid?")
   yield* TestSession.advance("10 seconds")
-}).pipe(Effect.scoped, Effect.provide(Layer.merge(OfSessionLive, model)))
+}).pipe(Effect.scoped, Effect.provide(Layer.merge(OfSessionLive, Model.layer(script))))
 
 Transcript.main(import.meta.url, program)

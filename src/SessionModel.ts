@@ -67,7 +67,8 @@ export class SessionModel extends Context.Tag("effect-meantime/SessionModel")<Se
 
 /**
  * Does the provider's package leave the tools out of a request at tool choice `none`? Then `auto` is sent instead, and
- * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (`anthropic` does).
+ * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (`anthropic` and
+ * `amazon-bedrock` do).
  *
  * @since 0.1.0
  * @category references
@@ -95,8 +96,22 @@ export const make = (options: Form): Service =>
 export const layer = (options: Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
 
 /**
+ * Does the provider check the parameters of tools in strict mode, where every property has to be required? Then the
+ * model is shown a schema in which null stands for what is left out, and an agent whose tools have no such schema is
+ * not built. Default: known by `Model.ProviderName` (`openai` and `openrouter` do). Set it to false together with
+ * `strict: false` in the configuration of OpenAI's model.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class StrictSchemas extends Context.Reference<StrictSchemas>()("effect-meantime/StrictSchemas", {
+  defaultValue: (): boolean | undefined => undefined
+}) {}
+
+/**
  * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. A call of an unknown tool,
- * on which `@effect/ai` fails the whole step, is passed on as a call, with what came before it in the same chunk.
+ * on which `@effect/ai` fails the whole step, is passed on as a call, with what came before it in the same chunk. A
+ * stream that begins as a provider's does and ends without its end fails: the connection was cut.
  *
  * @since 0.1.0
  * @category constructors
@@ -114,14 +129,15 @@ export const fromLanguageModel = (model: LanguageModel.Service): Service =>
           }
         : { prompt: request.prompt }
       const stream = model.streamText(options) as Stream.Stream<Response.StreamPart<any>, AiError.AiError>
-      return Effect.catchAll(
-        Stream.runForEachChunk(stream, (parts) =>
-          Effect.sync(() => onParts(Chunk.toReadonlyArray(parts).map(internal.encodePart)))
-        ),
-        (error) => {
+      const answer = new internal.Completeness()
+      return Stream.runForEachChunk(stream, (parts) =>
+        Effect.sync(() => onParts(answer.watch(Chunk.toReadonlyArray(parts).map(internal.encodePart))))
+      ).pipe(
+        Effect.zipRight(answer.check),
+        Effect.catchAll((error) => {
           const parts = internal.recover(error, request.toolkit.tools)
           return parts === undefined ? Effect.fail(error) : Effect.sync(() => onParts(parts))
-        }
+        })
       )
     }
   })

@@ -192,6 +192,29 @@ describe("what providers attach", () => {
     )
   )
 
+  it.scoped("[M2] a later part takes nothing away from what an earlier one attached", () =>
+    Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Worker })
+      yield* session.run("Hi")
+      yield* session.run("Again")
+      const [first] = at(yield* prompts, -1).content.filter((message) => message.role === "assistant")
+      expect(first?.content).toMatchObject([
+        { type: "text", text: "Hello.", options: { google: { thoughtSignature: "ts" } } }
+      ])
+    }).pipe(
+      working([
+        [
+          text("Hello.", {
+            metadata: { google: { thoughtSignature: "ts" } },
+            deltaMetadata: { google: { thoughtSignature: undefined } },
+            endMetadata: { google: {} }
+          })
+        ],
+        "Yes?"
+      ])
+    )
+  )
+
   it.scoped("[M2] reasoning without text is kept where the provider attached something to it", () =>
     Effect.gen(function* () {
       const { session } = yield* TestSession.make({ agent: Worker })

@@ -1,6 +1,10 @@
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
+import * as OfflineModel from "../examples/demo/OfflineModel.js"
+import * as Behind from "./wire/Behind.js"
+import * as Providers from "./wire/Providers.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const env = Object.fromEntries(
@@ -109,4 +113,37 @@ describe.concurrent("npm run demo", () => {
     expect(await demo({ args: ["--help"] })).toMatchObject({ code: 0, out: expect.stringContaining("npm run demo") })
     expect(await demo({ args: ["--wat"] })).toMatchObject({ code: 2, err: expect.stringContaining("--wat") })
   })
+
+  for (const provider of Providers.all) {
+    it(`holds the same conversation through ${provider.name}, where the environment points`, { timeout: 120_000 }, () =>
+      Effect.gen(function* () {
+        const server = yield* provider.serve(Behind.model(yield* OfflineModel.make(), provider.decode))
+        const name = provider.name.toUpperCase()
+        const { code, err, out } = yield* Effect.promise(() =>
+          demo({
+            input: "book a flight from Oslo to Tokyo\nhow is the weather in Tokyo?\n",
+            env: { [`${name}_API_KEY`]: "sk-test", [`${name}_BASE_URL`]: server.url }
+          })
+        )
+        expect(err).toBe("")
+        expect(server.violations).toEqual([])
+        expect(code).toBe(0)
+        inOrder(out, [
+          provider.name === "openai" ? /talking through OpenAI/ : /talking through Anthropic/,
+          /agent {2}Hello, I am your travel agent/,
+          /you {4}book a flight from Oslo to Tokyo$/m,
+          /▶ {4}book_flight\(\w+\) origin: Oslo, destination: Tokyo/,
+          /held: seat/,
+          /✓ {4}book_flight\(\w+\) Booked:/,
+          /agent {2}Booked: /,
+          /the session is closed$/m
+        ])
+        expect(out).toMatch(/agent {2}In Tokyo it is .* \(simulated\)\.$/m)
+        // each request carries the tools, in the same bytes
+        const tools = new Set(server.requests.map(({ body }) => JSON.stringify(body.tools)))
+        expect(server.requests.length).toBeGreaterThan(4)
+        expect(tools.size).toBe(1)
+      }).pipe(Effect.scoped, Effect.runPromise)
+    )
+  }
 })

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
-import { Console, Context, Effect, Layer, TestContext } from "effect"
+import { ConfigProvider, Console, Context, Effect, Layer, TestContext } from "effect"
 import * as Meantime from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import * as askHalfWay from "../examples/ask-half-way.js"
@@ -14,6 +14,8 @@ import * as inUse from "../examples/in-use.js"
 import * as overriding from "../examples/overriding.js"
 import * as scopes from "../examples/scopes.js"
 import { guide } from "./support/guide.js"
+import * as Behind from "./wire/Behind.js"
+import * as Providers from "./wire/Providers.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -244,6 +246,16 @@ const examples: Record<string, Example> = {
   }
 }
 
+/** The scripts of each example's model. */
+const scripts: Record<string, ReadonlyArray<ScriptedModel.Script>> = {
+  "hand-off": [handOff.script],
+  "ask-half-way": [askHalfWay.script],
+  "bank-transfer": bankTransfer.scripts,
+  overriding: [overriding.script],
+  scopes: [scopes.script],
+  "day-long-job": [dayLongJob.script]
+}
+
 /** The one thing that differs from run to run. */
 const withoutRealTime = (line: string) => line.replace(/took \d+ ms/, "took N ms")
 
@@ -278,8 +290,56 @@ describe("examples", () => {
     expect(stdout.trimEnd().split("\n")).toEqual(examples["hand-off"]?.lines)
   })
 
+  // the real package of a provider, over HTTP, to a server with the example's script behind it
+  for (const provider of Providers.all) {
+    const environment = (server: { readonly url: string }) => ({
+      [`${provider.name.toUpperCase()}_API_KEY`]: "sk-test",
+      [`${provider.name.toUpperCase()}_BASE_URL`]: server.url
+    })
+    for (const [name, { lines, program }] of Object.entries(examples)) {
+      it.scopedLive(
+        `${name}: the same lines through ${provider.name}`,
+        () =>
+          Effect.gen(function* () {
+            const server = yield* provider.serve(yield* Behind.scripts(scripts[name] ?? [], provider.decode))
+            const config = ConfigProvider.fromMap(new Map(Object.entries(environment(server))))
+            const said = yield* Effect.promise(() =>
+              Effect.runPromise(
+                printed(program).pipe(Effect.withConfigProvider(config), Effect.provide(TestContext.TestContext))
+              )
+            )
+            expect(server.violations).toEqual([])
+            expect(server.requests.length).toBeGreaterThan(0)
+            expect(said).toEqual(lines)
+          }),
+        { timeout: 60_000 }
+      )
+    }
+
+    it.scopedLive(
+      `run with one command through ${provider.name}, where the environment points`,
+      () =>
+        Effect.gen(function* () {
+          const server = yield* provider.serve(yield* Behind.scripts([handOff.script], provider.decode))
+          const clean = Object.entries(process.env).filter(([name]) => !/^(OPENAI|ANTHROPIC)_/.test(name))
+          const { stderr, stdout } = yield* Effect.promise(() =>
+            promisify(execFile)(process.execPath, ["--import", "tsx", "examples/hand-off.ts"], {
+              cwd: root,
+              env: { ...Object.fromEntries(clean), ...environment(server) }
+            })
+          )
+          expect(stderr).toBe("")
+          expect(server.violations).toEqual([])
+          expect(stdout.trimEnd().split("\n")).toEqual(examples["hand-off"]?.lines)
+        }),
+      { timeout: 120_000 }
+    )
+  }
+
   it("are all in this test", () => {
-    const files = readdirSync(`${root}examples`).filter((file) => file.endsWith(".ts") && file !== "in-use.ts")
+    // these two are no programs to run: one wants flights, the other keys
+    const others = ["in-use.ts", "providers.ts"]
+    const files = readdirSync(`${root}examples`).filter((file) => file.endsWith(".ts") && !others.includes(file))
     expect(files.map((file) => file.replace(/\.ts$/, "")).sort()).toEqual(Object.keys(examples).sort())
   })
 })

@@ -836,7 +836,7 @@ describe("errors of a model", () => {
       [
         new Error("no route to https://models.test/?key=secret"),
         "Bearer secret is not valid",
-        { message: "secret", headers: { authorization: "secret" } },
+        { message: "overloaded", headers: { authorization: "secret" } },
         new Error(`overloaded ${megabyte}`)
       ],
       (error) =>

@@ -493,6 +493,41 @@ describe("TestSession", () => {
     })
   )
 
+  it.scoped("[K1] the clock stands still while a model of the outside world answers", () =>
+    Effect.gen(function* () {
+      const Wait = Toolkit.make(AsyncTool.make("wait", { success: Schema.String }))
+      const WaitLive = Wait.toLayer({ wait: () => Effect.as(Effect.sleep("1 minute"), "waited") })
+      // each part comes over a socket, so to say: turns of the event loop go by, which no fiber sees
+      const turns = (left: number): Promise<void> =>
+        left === 0 ? Promise.resolve() : new Promise((resolve) => setImmediate(() => resolve(turns(left - 1))))
+      const slow = Effect.promise(() => turns(50))
+      const model = ScriptedModel.layer([
+        [ScriptedModel.effect(slow), "Let me see.", ScriptedModel.effect(slow), ScriptedModel.toolCall("wait")],
+        [ScriptedModel.effect(slow), "It is done."],
+        [ScriptedModel.effect(slow), "Bye."]
+      ])
+      yield* Effect.gen(function* () {
+        const { session } = yield* TestSession.make({
+          agent: Agent.make("a", { instructions: "x", tools: [Wait] })
+        })
+        const events = yield* TestSession.collect(session)
+        yield* session.send("Go")
+        yield* TestSession.advance("10 minutes")
+        const at = (yield* events.filter("ItemAdded")).map((event) => [event.item._tag, event.at])
+        // as if the model took no time: the answer to the result comes at the minute at which that was there
+        expect(at).toEqual([
+          ["Message", 0],
+          ["Message", 0],
+          ["FunctionCall", 0],
+          ["FunctionCallOutput", 60_000],
+          ["Message", 60_000]
+        ])
+        expect((yield* TestSession.drive(session.run("Bye"))).text).toBe("Bye.")
+        expect(yield* Clock.currentTimeMillis).toBe(600_000)
+      }).pipe(Effect.provide(Layer.merge(WaitLive, TestSession.outside(model))), Effect.scoped)
+    })
+  )
+
   it.effect("settles long chains of fibers and promises without moving the clock", () =>
     Effect.gen(function* () {
       let done = 0

@@ -1,8 +1,10 @@
 /**
- * Which language model the demo talks through: a provider's, where there is a key for it, or the embedded one.
+ * Which language model the demo and the examples talk through: a provider's, where there is a key for it. The base URLs
+ * are for gateways, and for servers that stand in for a provider.
  */
 import type { LanguageModel } from "@effect/ai"
 import { Config, Duration, Effect, Layer, Option, Redacted } from "effect"
+import { retrying } from "../shared/retrying.js"
 import * as OfflineModel from "./OfflineModel.js"
 
 const given = (name: string) =>
@@ -43,7 +45,7 @@ const openai = (key: string, model: string, url: string | undefined) =>
         import("@effect/platform-node/NodeHttpClient")
       ])
       return OpenAiLanguageModel.model(model).pipe(
-        Layer.provide(OpenAiClient.layer({ apiKey: Redacted.make(key), apiUrl: url })),
+        Layer.provide(OpenAiClient.layer({ apiKey: Redacted.make(key), apiUrl: url, transformClient: retrying() })),
         Layer.provide(NodeHttpClient.layerUndici)
       )
     })
@@ -58,13 +60,14 @@ const anthropic = (key: string, model: string, url: string | undefined) =>
         import("@effect/platform-node/NodeHttpClient")
       ])
       return AnthropicLanguageModel.model(model).pipe(
-        Layer.provide(AnthropicClient.layer({ apiKey: Redacted.make(key), apiUrl: url })),
+        Layer.provide(AnthropicClient.layer({ apiKey: Redacted.make(key), apiUrl: url, transformClient: retrying() })),
         Layer.provide(NodeHttpClient.layerUndici)
       )
     })
   )
 
-export const choose = (settings: Settings): Provider => {
+/** The provider for which there is a key. */
+export const real = (settings: Settings): Provider | undefined => {
   if (settings.openai.key !== undefined) {
     const model = settings.openai.model ?? "gpt-5-mini"
     return { name: `OpenAI (${model})`, layer: openai(settings.openai.key, model, settings.openai.url) }
@@ -73,6 +76,12 @@ export const choose = (settings: Settings): Provider => {
     const model = settings.anthropic.model ?? "claude-haiku-4-5"
     return { name: `Anthropic (${model})`, layer: anthropic(settings.anthropic.key, model, settings.anthropic.url) }
   }
+  return undefined
+}
+
+export const choose = (settings: Settings): Provider => {
+  const provider = real(settings)
+  if (provider !== undefined) return provider
   const pace = 1 / settings.speed
   return {
     name: "the embedded offline model (set OPENAI_API_KEY or ANTHROPIC_API_KEY for another)",

@@ -42,7 +42,7 @@ import {
   confirmParameter,
   describeIssue,
   invalidArguments,
-  stripAdded,
+  ownArguments,
   timedOut,
   toDecode,
   unexpected
@@ -273,7 +273,7 @@ const argsKey = (run: Run): string => {
     // what cannot be encoded as JSON is compared as it was sent
     run.argsKey =
       (Either.isEither(encoded) && Either.isRight(encoded) ? canonical(encoded.right) : undefined) ??
-      canonical(stripAdded(run.tool, run.calls[0]?.call.arguments as Record<string, unknown>)) ??
+      canonical(ownArguments(run.tool, run.calls[0]?.call.arguments as Record<string, unknown>)) ??
       ""
   }
   return run.argsKey
@@ -373,7 +373,9 @@ export const callsOf = (runs: ReadonlyArray<Run>): ReadonlyArray<ToolCall> =>
 
 /** The arguments without the parameters that are ours. */
 export const shownArguments = (call: Call): unknown =>
-  call.tool === undefined ? call.call.arguments : stripAdded(call.tool, call.call.arguments as Record<string, unknown>)
+  call.tool === undefined
+    ? call.call.arguments
+    : ownArguments(call.tool, call.call.arguments as Record<string, unknown>)
 
 const duplicateText = (s: State, admission: Admission, name: "duplicateReject" | "duplicateConfirm"): string => {
   const { call } = admission

@@ -3,6 +3,7 @@
  * to publish and commands to carry out. After each input the shell calls `pump`, which does what has become possible.
  */
 import * as AiError from "@effect/ai/AiError"
+import * as Predicate from "effect/Predicate"
 import type { RunningTool } from "../AgentSession.js"
 import type { ChatItem } from "../ChatContext.js"
 import * as Calls from "./calls.js"
@@ -225,7 +226,11 @@ export const asAiError = (error: unknown): AiError.AiError =>
         module: "effect-meantime",
         method: "streamText",
         description:
-          error instanceof Error ? error.message : typeof error === "string" ? error : "The model's stream failed.",
+          typeof error === "string"
+            ? error
+            : Predicate.hasProperty(error, "message") && typeof error.message === "string"
+              ? error.message
+              : "The model's stream failed.",
         cause: error
       })
 

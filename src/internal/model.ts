@@ -1,7 +1,7 @@
 /**
  * Details of the seam to a model.
  */
-import type * as AiError from "@effect/ai/AiError"
+import * as AiError from "@effect/ai/AiError"
 import type * as Response from "@effect/ai/Response"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -28,6 +28,34 @@ export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartE
   part.type === "tool-result"
     ? ({ ...part, result: (part as any).encodedResult } as Response.StreamPartEncoded)
     : (part as unknown as Response.StreamPartEncoded)
+
+/**
+ * Providers begin with what they say of the response and end with `finish`. Where the one came and the other did not,
+ * somebody between them and us closed the stream in good order.
+ */
+export class Completeness {
+  private begun = false
+  private ended = false
+
+  watch(parts: ReadonlyArray<Response.StreamPartEncoded>): ReadonlyArray<Response.StreamPartEncoded> {
+    for (const part of parts) {
+      if (part.type === "response-metadata") this.begun = true
+      else if (part.type === "finish" || part.type === "error") this.ended = true
+    }
+    return parts
+  }
+
+  readonly check: Effect.Effect<void, AiError.AiError> = Effect.suspend(() =>
+    this.begun && !this.ended ? Effect.fail(cutShort()) : Effect.void
+  )
+}
+
+const cutShort = () =>
+  new AiError.UnknownError({
+    module: "effect-meantime",
+    method: "streamText",
+    description: "The model's stream ended before the answer was complete."
+  })
 
 const isPart = (u: unknown): u is Response.StreamPartEncoded =>
   typeof u === "object" && u !== null && typeof (u as any).type === "string"

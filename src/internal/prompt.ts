@@ -3,7 +3,11 @@
  * parts' options (M2), reasoning goes with the part it came with, and what is not the user's is framed (M5).
  */
 import * as Prompt from "@effect/ai/Prompt"
+import * as Hash from "effect/Hash"
 import type { ChatContext, ChatItem } from "../ChatContext.js"
+import { isRecord } from "./json.js"
+import { hasItemId, withoutItemId } from "./metadata.js"
+import type { Provider } from "./providers.js"
 
 export const viewAll = (context: ChatContext): ChatContext => context
 
@@ -16,8 +20,8 @@ export interface View {
   readonly placeholder?: ((callId: string) => Result | undefined) | undefined
   /** what this reply adds; the last message */
   readonly note?: string | undefined
-  /** the provider refuses a conversation that the assistant begins */
-  readonly userBegins?: boolean
+  /** what the provider wants */
+  readonly provider?: Provider
   /** a note is needed where the conversation would end with the assistant */
   readonly request?: boolean
   /** remembers the messages of what can no longer change */
@@ -31,10 +35,12 @@ export interface View {
 export interface Cache {
   /** how many items the messages are made of */
   items: number
+  /** the model signs its calls */
+  signed: boolean
   readonly messages: Array<Prompt.Message>
 }
 
-export const makeCache = (): Cache => ({ items: 0, messages: [] })
+export const makeCache = (): Cache => ({ items: 0, signed: false, messages: [] })
 
 type Call = Extract<ChatItem, { _tag: "FunctionCall" }>
 export type Result = { readonly value: unknown; readonly isError: boolean }
@@ -111,9 +117,34 @@ const systemMessage = (content: string): Prompt.SystemMessage => ({
   content
 })
 
-/** The status stands in the value too, since most providers have no place for it. */
-const wireResult = (result: Result): unknown =>
-  result.isError ? { error: quotedIn(result.value) } : result.value === undefined ? null : quotedIn(result.value)
+/** The status stands in the value too, since most providers have no place for it; some take nothing but objects. */
+const wireResult = (result: Result, provider: Provider | undefined): unknown => {
+  const value = result.value === undefined ? null : quotedIn(result.value)
+  if (result.isError) return { error: value }
+  return provider?.objectResults === true && !isRecord(value) ? { output: value } : value
+}
+
+/** The id of a call as every provider takes it: at most 64 characters, of the plain ones. */
+const wireId = (id: string): string =>
+  /^[a-zA-Z0-9_-]{1,64}$/.test(id)
+    ? id
+    : `${id.replace(/[^a-zA-Z0-9_-]/g, "_").slice(0, 52)}_${(Hash.string(id) >>> 0).toString(36)}`
+
+/** Stands for the signature of a call that the signing model did not make: see Google's page on thought signatures. */
+const unsigned = "skip_thought_signature_validator"
+
+const isSigned = (options: any): boolean => typeof options?.google?.thoughtSignature === "string"
+
+type Thought = Extract<ChatItem, { _tag: "Reasoning" }>
+
+const reasoningPart = (item: Thought): Prompt.ReasoningPart => ({
+  [Prompt.PartTypeId]: Prompt.PartTypeId,
+  type: "reasoning",
+  options: optionsOf(item.metadata),
+  text: item.text
+})
+
+type Made = Extract<ChatItem, { _tag: "Message" | "FunctionCall" }>
 
 /** Puts items together into messages. */
 class Builder {
@@ -121,9 +152,18 @@ class Builder {
   tool: Array<Prompt.ToolMessagePart> = []
   /** an output has been seen since the last call: another call belongs to a later step */
   answered = false
-  reasoning: Array<Extract<ChatItem, { _tag: "Reasoning" }>> = []
+  reasoning: Array<Thought> = []
+  /** reasoning that has been sent */
+  private readonly sent = new Set<ChatItem>()
+  signed: boolean
 
-  constructor(readonly messages: Array<Prompt.Message>) {}
+  constructor(
+    readonly messages: Array<Prompt.Message>,
+    readonly provider: Provider | undefined,
+    signed: boolean
+  ) {
+    this.signed = signed
+  }
 
   flush(): void {
     if (this.assistant.length > 0) {
@@ -155,25 +195,59 @@ class Builder {
   pushReasoning(next: ChatItem, all: ReadonlyArray<ChatItem> | undefined): void {
     for (const item of this.reasoning) {
       if (all !== undefined && follower(all, item) !== next) continue
-      this.assistant.push({
-        [Prompt.PartTypeId]: Prompt.PartTypeId,
-        type: "reasoning",
-        options: optionsOf(item.metadata),
-        text: item.text
-      })
+      this.sent.add(item)
+      this.assistant.push(reasoningPart(item))
     }
     this.reasoning = []
   }
 
-  call(item: Call, result: Result): void {
+  /**
+   * A pair made by us that begins a turn. Some providers want the turn of a thinking model to begin with thinking: it
+   * begins with what came with the call, to which the pair belongs.
+   */
+  think(pair: Call, items: ReadonlyArray<ChatItem>): void {
+    if (this.provider?.thinkingFirst !== true || this.assistant.length > 0 || this.reasoning.length > 0) return
+    const last = this.messages[this.messages.length - 1]
+    if (last !== undefined && last.role !== "user") return
+    const of = /^(.+)_(?:update_\d+|final)$/.exec(pair.callId)?.[1]
+    if (of === undefined) return
+    let i = items.findLastIndex((item) => item._tag === "FunctionCall" && item.callId === of)
+    while (i >= 0 && items[i]?._tag !== "Reasoning") i--
+    const thoughts: Array<Thought> = []
+    for (let item = items[i]; item?._tag === "Reasoning"; item = items[--i]) thoughts.unshift(item)
+    for (const thought of thoughts) this.assistant.push(reasoningPart(thought))
+  }
+
+  /** The options of an item; where reasoning that came before it is not sent, it is sent without the item's id. */
+  options(item: Made, i: number, items: ReadonlyArray<ChatItem>): any {
+    const alone = hasItemId(item.metadata) && reasoningBefore(items, item, i).some((other) => !this.sent.has(other))
+    return optionsOf(alone ? withoutItemId(item.metadata) : item.metadata)
+  }
+
+  text(item: Extract<ChatItem, { _tag: "Message" }>, i: number, items: ReadonlyArray<ChatItem>): void {
+    this.assistant.push({
+      [Prompt.PartTypeId]: Prompt.PartTypeId,
+      type: "text",
+      options: this.options(item, i, items),
+      text: item.text
+    })
+  }
+
+  call(item: Call, result: Result, i: number, items: ReadonlyArray<ChatItem>): void {
     const mine = oursOf(item.metadata)
     const providerExecuted = mine?.providerExecuted === true
     const name: string = mine?.providerName ?? item.name
+    let options = this.options(item, i, items)
+    this.signed ||= isSigned(options)
+    if (this.provider?.signedCalls === true && this.signed && !isSigned(options) && this.tool.length === 0) {
+      options = { ...options, google: { ...options.google, thoughtSignature: unsigned } }
+    }
+    const id = providerExecuted ? item.callId : wireId(item.callId)
     this.assistant.push({
       [Prompt.PartTypeId]: Prompt.PartTypeId,
       type: "tool-call",
-      options: optionsOf(item.metadata),
-      id: item.callId,
+      options,
+      id,
       name,
       params: item.arguments,
       providerExecuted
@@ -182,10 +256,10 @@ class Builder {
       [Prompt.PartTypeId]: Prompt.PartTypeId,
       type: "tool-result",
       options: noOptions,
-      id: item.callId,
+      id,
       name,
       isFailure: result.isError,
-      result: providerExecuted ? result.value : wireResult(result),
+      result: providerExecuted ? result.value : wireResult(result, this.provider),
       providerExecuted
     }
     if (providerExecuted) this.assistant.push(part)
@@ -194,20 +268,27 @@ class Builder {
 }
 
 export const build = (view: View): Prompt.Prompt => {
-  const { cache, items } = view
+  const { cache, items, provider } = view
   const start = cache?.items ?? 0
-  const settled = new Builder(cache?.messages ?? [])
+  const settled = new Builder(cache?.messages ?? [], provider, cache?.signed ?? false)
   const until = cache === undefined ? 0 : settledUntil(items, start)
   convert(settled, view, start, until)
   settled.flush()
-  if (cache !== undefined) cache.items = until
+  if (cache !== undefined) {
+    cache.items = until
+    cache.signed = settled.signed
+  }
   const messages: Array<Prompt.Message> =
     view.instructions === undefined || view.instructions === "" ? [] : [systemMessage(view.instructions)]
   const first = messages.length
-  const builder = new Builder(cache === undefined ? messages : messages.concat(settled.messages))
+  const builder = new Builder(
+    cache === undefined ? messages : messages.concat(settled.messages),
+    provider,
+    settled.signed
+  )
   convert(builder, view, until, items.length)
   builder.flush()
-  if (view.userBegins === true && builder.messages[first]?.role === "assistant") {
+  if (provider?.userBegins === true && builder.messages[first]?.role === "assistant") {
     builder.messages.splice(first, 0, userMessage(frame(beginNote)))
   }
   if (view.note !== undefined) builder.user(frame(view.note))
@@ -257,7 +338,7 @@ const convert = (builder: Builder, view: View, from: number, to: number): void =
         }
         if (builder.tool.length > 0) builder.flush()
         builder.pushReasoning(item, all)
-        builder.assistant.push(textPart(item.text, item.metadata))
+        builder.text(item, i, all ?? items)
         break
       }
       case "Reasoning": {
@@ -279,12 +360,13 @@ const convert = (builder: Builder, view: View, from: number, to: number): void =
         const next = items[i + 1]
         const pair = next?._tag === "FunctionCallOutput" && next.callId === item.callId
         if (builder.tool.length > 0 && (builder.answered || pair)) builder.flush()
+        if (pair) builder.think(item, all ?? items)
         builder.pushReasoning(item, all)
-        builder.call(item, result ?? unknownOutcome)
+        builder.call(item, result ?? unknownOutcome, i, all ?? items)
         break
       }
       case "FunctionCallOutput": {
-        builder.answered ||= builder.tool.some((part) => part.id === item.callId)
+        builder.answered ||= builder.tool.some((part) => part.id === wireId(item.callId))
         builder.reasoning = []
         break
       }
@@ -299,6 +381,18 @@ const convert = (builder: Builder, view: View, from: number, to: number): void =
 const outputIn = (all: ReadonlyArray<ChatItem> | undefined, callId: string): Result | undefined => {
   const item = all?.findLast((other) => other._tag === "FunctionCallOutput" && other.callId === callId)
   return item?._tag === "FunctionCallOutput" ? { value: item.output, isError: item.isError } : undefined
+}
+
+/** The reasoning that came before an item in its step. */
+const reasoningBefore = (items: ReadonlyArray<ChatItem>, item: Made, at: number): ReadonlyArray<ChatItem> => {
+  const out: Array<ChatItem> = []
+  const index = items[at] === item ? at : items.findLastIndex((other) => other.id === item.id)
+  for (let i = index - 1; i >= 0; i--) {
+    const other = items[i] as ChatItem
+    if (other._tag === "Reasoning") out.push(other)
+    else if (other._tag !== "FunctionCall" && !(other._tag === "Message" && other.role === "assistant")) break
+  }
+  return out
 }
 
 /** The item that some reasoning came with: the next one that is not reasoning. */

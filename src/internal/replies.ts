@@ -3,6 +3,7 @@
  */
 import type { ChatItem } from "../ChatContext.js"
 import * as History from "./history.js"
+import { withoutItemId } from "./metadata.js"
 import {
   type Activity,
   type Call,
@@ -33,21 +34,6 @@ export const closeJobs = (s: State, jobs: ReadonlyArray<Job>): void => {
   }
 }
 
-/** Metadata for a pair made by us: all but what names an item of the provider (rule M2). */
-const pairMetadata = (metadata: Record<string, unknown> | undefined): Record<string, unknown> | undefined => {
-  if (metadata === undefined) return undefined
-  const out: Record<string, unknown> = {}
-  for (const [provider, value] of Object.entries(metadata)) {
-    if (typeof value !== "object" || value === null) {
-      out[provider] = value
-      continue
-    }
-    const { itemId: _, ...rest } = value as Record<string, unknown>
-    if (Object.keys(rest).length > 0) out[provider] = rest
-  }
-  return Object.keys(out).length > 0 ? out : undefined
-}
-
 /** Who voices a delivery: the owner of its call, or whoever is current for what belongs to the session (rule D7). */
 export const target = (s: State, delivery: Delivery): Activity => delivery.call.owner ?? currentAgent(s)
 
@@ -69,7 +55,8 @@ const bound = (s: State, call: Call): void => {
 /** Writes the pair and queues it for a reply. */
 export const write = (s: State, delivery: Delivery): void => {
   const { call } = delivery
-  const metadata = pairMetadata(call.metadata)
+  // a pair made by us carries its call's metadata (rule M2)
+  const metadata = withoutItemId(call.metadata)
   const speech = call.step.speech
   History.add(
     s,

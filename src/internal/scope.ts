@@ -3,7 +3,6 @@
  * tools bound to the handlers, prompts and policies of that context (rules S1, S3, L, P5).
  */
 import * as LanguageModel from "@effect/ai/LanguageModel"
-import { ProviderName } from "@effect/ai/Model"
 import * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
 import * as Context from "effect/Context"
@@ -22,10 +21,17 @@ import { ToolNameConflict } from "../AgentSession.js"
 import { type Options, ToolOptionsError } from "../AsyncTool.js"
 import type { Entry, Definition as ToolsetDefinition } from "../AsyncToolset.js"
 import { type ChatContext, ModelView } from "../ChatContext.js"
-import { DropsToolsAtNone, fromLanguageModel, type Service as Model, SessionModel } from "../SessionModel.js"
+import {
+  DropsToolsAtNone,
+  fromLanguageModel,
+  type Service as Model,
+  SessionModel,
+  StrictSchemas
+} from "../SessionModel.js"
 import { cancelTaskName, getRunningTasksName } from "./calls.js"
 import { bind, DuplicatePolicy } from "./policy.js"
 import { type Cache, makeCache } from "./prompt.js"
+import { type Provider, providerOf, toolProblem } from "./providers.js"
 import type { Activity, Executor, Task } from "./state.js"
 import * as Templates from "./templates.js"
 import {
@@ -35,6 +41,7 @@ import {
   confirmParameter,
   optionsOf,
   ownParameters,
+  strictWireOf,
   total,
   wireOf
 } from "./tool.js"
@@ -278,8 +285,7 @@ export interface Built extends Environment {
   readonly definition: AgentDefinition
   readonly scope: Scope.CloseableScope
   readonly model: Model
-  readonly dropsToolsAtNone: boolean
-  readonly userBegins: boolean
+  readonly provider: Provider
   readonly output: Output
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
@@ -289,21 +295,43 @@ export interface Built extends Environment {
 
 export const builtOf = (activity: Activity): Built => activity.built as Built
 
-/** Providers whose package leaves the tools out at tool choice `none`. */
-const dropping = new Set(["anthropic"])
-
-/** Providers that want the first message to be the user's. */
-const userFirst = new Set(["anthropic"])
-
-const isProvider = (context: AnyContext, names: Set<string>): boolean => {
-  const provider = Context.getOption(context, ProviderName)
-  return Option.isSome(provider) && names.has(provider.value)
+/** What is known of the provider, and what the user says of it. */
+const providerIn = (context: AnyContext): Provider => {
+  const provider = providerOf(context)
+  return {
+    ...provider,
+    dropsToolsAtNone: Context.get(context, DropsToolsAtNone) ?? provider.dropsToolsAtNone,
+    strict: Context.get(context, StrictSchemas) ?? provider.strict
+  }
 }
 
-const dropsToolsAtNone = (context: AnyContext): boolean => {
-  const known = Context.get(context, DropsToolsAtNone)
-  return known ?? isProvider(context, dropping)
-}
+/** The tools as the agent's provider takes them; what it would refuse with every request is refused now. */
+const wireTools = (
+  tools: ReadonlyMap<string, BoundTool>,
+  provider: Provider
+): Effect.Effect<Record<string, Tool.Any>> =>
+  Effect.gen(function* () {
+    const wire: Record<string, Tool.Any> = {}
+    for (const [name, tool] of tools) {
+      if (tool.kind !== "provider" && !Tool.isProviderDefined(tool.tool)) {
+        const problem = toolProblem(provider, name, Tool.getJsonSchema(tool.wire as any) as Record<string, any>)
+        if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: name, problem }))
+      }
+      const sent = provider.strict ? strictWireOf(tool) : tool.wire
+      if (typeof sent === "string") {
+        return yield* Effect.die(
+          new ToolOptionsError({
+            tool: name,
+            problem:
+              `the model's provider checks parameters in strict mode, and ${sent}. Describe them more closely, or turn ` +
+              "strict mode off, in the model's configuration and with SessionModel.StrictSchemas."
+          })
+        )
+      }
+      wire[name] = sent
+    }
+    return wire
+  })
 
 const modelOf = (context: AnyContext): Effect.Effect<Model> => {
   const own = Context.getOption(context, SessionModel)
@@ -373,15 +401,14 @@ export const buildAgent = (options: {
         for (const tool of own) tools.set(tool.name, tool)
         const cancellable = Array.from(tools.values()).some((tool) => tool.options.allowCancellation === true)
         if (cancellable) for (const tool of session.companions) tools.set(tool.name, tool)
-        const wire: Record<string, Tool.Any> = {}
-        for (const [name, tool] of tools) wire[name] = tool.wire
+        const provider = providerIn(context)
+        const wire = yield* wireTools(tools, provider)
         Object.assign(built, {
           definition,
           ...place,
           scope,
           model: yield* modelOf(context),
-          dropsToolsAtNone: dropsToolsAtNone(context),
-          userBegins: isProvider(context, userFirst),
+          provider,
           output,
           view: Context.get(context, ModelView),
           toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },

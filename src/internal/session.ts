@@ -370,8 +370,8 @@ class Shell implements Host {
     if (step.closed) return
     const { agent } = step
     const built = builtOf(agent)
-    const { dropsToolsAtNone, model, toolkit } = built
-    const toolChoice = step.toolChoice === "none" && dropsToolsAtNone ? "auto" : step.toolChoice
+    const { model, provider, toolkit } = built
+    const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
     const onParts = (parts: ReadonlyArray<State.Part>): void =>
       this.transact((s) => {
         for (const part of parts) Machine.part(s, step, part)
@@ -419,7 +419,7 @@ class Shell implements Host {
       instructions: agent.instructions,
       note: step.note,
       request: true,
-      userBegins: built.userBegins,
+      provider: built.provider,
       placeholder: (callId) => this.placeholder(callId)
     })
     this.telemetry.asked(step, prompt)

@@ -4,6 +4,7 @@
 import type * as AiError from "@effect/ai/AiError"
 import * as History from "./history.js"
 import { isRecord } from "./json.js"
+import { withoutItemId } from "./metadata.js"
 import { describeError } from "./model.js"
 import { ours } from "./prompt.js"
 import * as Replies from "./replies.js"
@@ -114,6 +115,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     openReasoning: new Map(),
     providerCalls: new Map(),
     reasoning: [],
+    reasoningLost: false,
     handoff: false,
     playWaiters: [],
     answered: false,
@@ -145,6 +147,9 @@ const ofProvider = (metadata: Record<string, unknown>): Record<string, unknown> 
   Object.hasOwn(metadata, ours) || Object.hasOwn(metadata, "__proto__")
     ? Object.fromEntries(Object.entries(metadata).filter(([key]) => key !== ours && key !== "__proto__"))
     : metadata
+/** A later part says nothing of what it leaves out. */
+const defined = (value: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined))
 
 /** Metadata of a part's start, deltas and end, merged provider by provider (rule M2). */
 export const mergeMetadata = (a: Metadata, given: Metadata): Metadata => {
@@ -156,10 +161,7 @@ export const mergeMetadata = (a: Metadata, given: Metadata): Metadata => {
   for (const [provider, value] of Object.entries(b)) {
     if (value === undefined) continue
     const old = out[provider]
-    out[provider] =
-      typeof old === "object" && old !== null && typeof value === "object" && value !== null
-        ? { ...old, ...value }
-        : value
+    out[provider] = isRecord(old) && isRecord(value) ? { ...old, ...defined(value) } : value
   }
   return out
 }
@@ -310,7 +312,7 @@ const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void 
         callId: entry.callId,
         name: entry.name,
         arguments: entry.arguments,
-        ...(entry.metadata === undefined ? {} : { metadata: entry.metadata })
+        ...recorded(step, entry.metadata)
       },
       step.speech
     )
@@ -331,7 +333,7 @@ const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void 
 
 const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
   if (entry.played.trim() === "") {
-    if (interrupted) entry.step.reasoning = []
+    if (interrupted) loseReasoning(entry.step)
     return
   }
   recordReasoning(s, entry.step)
@@ -342,10 +344,22 @@ const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
       role: "assistant",
       text: entry.played,
       interrupted,
-      ...(entry.metadata === undefined ? {} : { metadata: entry.metadata })
+      ...recorded(entry.step, entry.metadata)
     },
     entry.step.speech
   )
+}
+
+/** What the reasoning belongs to was never heard. */
+const loseReasoning = (step: Step): void => {
+  if (step.reasoning.length > 0) step.reasoningLost = true
+  step.reasoning = []
+}
+
+/** Behind reasoning that is not kept, an item of the provider cannot be named: it would miss it. */
+const recorded = (step: Step, metadata: Metadata): { readonly metadata?: Record<string, unknown> } => {
+  const kept = step.reasoningLost ? withoutItemId(metadata) : metadata
+  return kept === undefined ? {} : { metadata: kept }
 }
 
 /** Outputs enter in the order in which the model asked, once all calls of the step are in (rule T2). */
@@ -397,7 +411,7 @@ export const cutStep = (s: State, step: Step): void => {
         notify(s, entry)
         if (entry.play === "playing") command(s, { _tag: "StopPlaying", entry })
         // text behind the one that was cut has never been played
-        if (cut) step.reasoning = []
+        if (cut) loseReasoning(step)
         else recordText(s, entry, true)
         cut = true
         break

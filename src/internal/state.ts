@@ -266,6 +266,8 @@ export interface Step {
   readonly providerCalls: Map<string, string>
   /** reasoning that waits for the part it came with */
   reasoning: Array<ReasoningEntry>
+  /** some was dropped, with the part it came with */
+  reasoningLost: boolean
   /** a hand-off was asked for in this step */
   handoff: boolean
   playWaiters: Array<{ readonly before: number; readonly resume: () => void }>

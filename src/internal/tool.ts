@@ -6,6 +6,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as FiberRefs from "effect/FiberRefs"
+import { identity } from "effect/Function"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type { Mode, Options } from "../AsyncTool.js"
@@ -13,6 +14,7 @@ import { Annotations, StopResponse, ToolError } from "../AsyncTool.js"
 import type { DuplicateScope, Policy } from "../DuplicatePolicy.js"
 import type { Prompts } from "../ToolPrompts.js"
 import { isRecord, toJson, withoutProto } from "./json.js"
+import { strict, withoutNulls } from "./schemas.js"
 import type { Executor, Outcome } from "./state.js"
 
 export const confirmParameter = "confirm_duplicate"
@@ -56,6 +58,8 @@ interface Coders {
 }
 
 export interface Codec extends Coders {
+  /** leaves out null for a parameter that is optional, as strict modes and many models send it */
+  readonly prepare: (args: Record<string, unknown>) => Record<string, unknown>
   /** what the end of a handler is to the conversation */
   readonly outcome: {
     readonly onSuccess: (value: unknown) => Effect.Effect<Outcome, RefusedResult, any>
@@ -91,7 +95,11 @@ export const codecOf = (tool: Tool.Any): Codec => {
       encodeSuccess: total(ParseResult.encodeUnknown(tool.successSchema as any) as Coder),
       encodeFailure: total(ParseResult.encodeUnknown(tool.failureSchema as any) as Coder)
     }
-    codec = { ...coders, outcome: { onFailure: failure(tool.name, coders), onSuccess: success(tool.name, coders) } }
+    codec = {
+      ...coders,
+      prepare: Tool.isProviderDefined(tool) ? identity : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
+      outcome: { onFailure: failure(tool.name, coders), onSuccess: success(tool.name, coders) }
+    }
     codecs.set(tool, codec)
   }
   return codec
@@ -130,17 +138,17 @@ export const unexpected = (name: string): string => `${name} failed because of a
 export const timedOut = (name: string, millis: number): string =>
   `${name} was stopped: it took longer than its time limit of ${millis / 1000} seconds.`
 
-/** Arguments without the parameters that are ours. */
-export const stripAdded = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> => {
-  if (tool.added.length === 0) return args
+/** The tool's own arguments: without the parameters that are ours, and without null for what is left out. */
+export const ownArguments = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> => {
+  if (tool.added.length === 0) return tool.codec.prepare(args)
   const out: Record<string, unknown> = { ...args }
   for (const name of tool.added) delete out[name]
-  return out
+  return tool.codec.prepare(out)
 }
 
 /** What the schema is given to decode. */
 export const toDecode = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> =>
-  stripAdded(tool, withoutProto(args))
+  ownArguments(tool, withoutProto(args))
 
 // ---------------------------------------------------------------------------------------------------------- the work
 
@@ -217,9 +225,11 @@ export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Reco
   const schema: Record<string, any> =
     own.type === "object"
       ? own
-      : Object.keys((tool.parametersSchema as any).fields ?? {}).length === 0
+      : isRecord((tool.parametersSchema as any).fields) || own.$id === "/schemas/void"
         ? { type: "object", properties: {}, required: [], additionalProperties: false }
-        : own
+        : own.$id === "/schemas/unknown" || own.$id === "/schemas/any" || own.$id === "/schemas/object"
+          ? { type: "object", properties: {}, additionalProperties: true }
+          : own
   if (added.length === 0) return schema
   const extra = Object.fromEntries(added.map((name) => [name, nullableBoolean(descriptions[name] as string)]))
   return {
@@ -228,6 +238,10 @@ export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Reco
     required: [...(schema.required ?? []), ...added]
   }
 }
+
+/** The tool with parameters that are shown as this schema and take anything. */
+const withJsonSchema = (tool: Tool.Tool<any, any>, jsonSchema: Record<string, any>): Tool.Tool<any, any> =>
+  tool.setParameters(Schema.Unknown.annotations({ jsonSchema }) as any) as any
 
 /**
  * What is sent to the model: the tool with its JSON Schema unchanged but a schema that takes anything, so that bad
@@ -240,11 +254,32 @@ export const wireOf = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any =
       : tool
   }
   const description = Tool.getDescription(tool as any)
-  return Tool.make(tool.name, description === undefined ? {} : { description })
-    .setParameters(Schema.Unknown.annotations({ jsonSchema: jsonSchemaOf(tool, added) }) as any)
+  return withJsonSchema(
+    Tool.make(tool.name, description === undefined ? {} : { description }),
+    jsonSchemaOf(tool, added)
+  )
     .setSuccess(Schema.Unknown)
     .setFailure(Schema.Unknown)
     .annotateContext(tool.annotations)
+}
+
+const strictWires = new WeakMap<BoundTool, Tool.Any | string>()
+
+/** The same for a provider's strict mode; a string says why that cannot be. */
+export const strictWireOf = (bound: BoundTool): Tool.Any | string => {
+  if (bound.kind === "provider" || Tool.isProviderDefined(bound.tool)) return bound.wire
+  const cached = strictWires.get(bound)
+  if (cached !== undefined) return cached
+  const own = Tool.getJsonSchema(bound.wire as any) as Record<string, any>
+  const schema = strict(own)
+  const wire =
+    typeof schema === "string"
+      ? schema
+      : schema === own
+        ? bound.wire
+        : withJsonSchema(bound.wire as Tool.Tool<any, any>, schema)
+  strictWires.set(bound, wire)
+  return wire
 }
 
 export const optionsOf = (tool: Tool.Any): Options =>

@@ -21,12 +21,14 @@
  *
  * @since 0.1.0
  */
-import type * as LanguageModel from "@effect/ai/LanguageModel"
+import * as LanguageModel from "@effect/ai/LanguageModel"
 import type * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Scheduler from "effect/Scheduler"
@@ -91,6 +93,19 @@ const immediate = Effect.withScheduler(
 
 const round = Effect.zipRight(immediate, timer)
 
+/** How many models of the outside world are answering, for each clock that has some. */
+const answering = new WeakMap<Clock.Clock, { count: number }>()
+
+/** Waits while a model of the outside world answers, and until what it said has had its effect. */
+const quiet: Effect.Effect<void> = Effect.clockWith((clock) => {
+  const outside = answering.get(clock)
+  if (outside === undefined) return Effect.void
+  const wait: Effect.Effect<void> = Effect.suspend(() =>
+    outside.count === 0 ? Effect.void : Effect.zipRight(round, wait)
+  )
+  return Effect.zipRight(wait, round).pipe(Effect.repeat({ until: () => outside.count === 0 }))
+})
+
 /**
  * Lets every fiber run until each of them waits for something: the clock, a queue, a promise. The clock stands still.
  *
@@ -98,7 +113,7 @@ const round = Effect.zipRight(immediate, timer)
  * @category time
  */
 export const settle: Effect.Effect<void> = Effect.clockWith((clock) =>
-  isVirtualClock(clock) ? clock.settle : Effect.zipRight(round, immediate)
+  Effect.zipRight(isVirtualClock(clock) ? clock.settle : Effect.zipRight(round, immediate), quiet)
 )
 
 /**
@@ -109,8 +124,78 @@ export const settle: Effect.Effect<void> = Effect.clockWith((clock) =>
  */
 export const advance = (duration: Duration.DurationInput): Effect.Effect<void> =>
   Effect.clockWith((clock) =>
-    isVirtualClock(clock) ? clock.advance(duration) : Effect.zipRight(TestClock.adjust(duration), round)
+    answering.has(clock) && isTestClock(clock)
+      ? stepTo(clock, duration)
+      : isVirtualClock(clock)
+        ? clock.advance(duration)
+        : Effect.zipRight(TestClock.adjust(duration), round)
   )
+
+/** From one sleep that is due to the next, so that each answer comes at the time at which it was asked for. */
+const stepTo = Effect.fnUntraced(function* (clock: TestClock.TestClock, duration: Duration.DurationInput) {
+  yield* settle
+  const end = clock.unsafeCurrentTimeMillis() + Duration.toMillis(duration)
+  while (true) {
+    const due = Math.min(...(yield* clock.sleeps))
+    yield* clock.setTime(Math.min(due, end))
+    yield* settle
+    if (due > end) return
+  }
+})
+
+/**
+ * A model that is reached over a network, in a test in virtual time: the `TestClock` stands still while it answers.
+ * So a conversation with a real provider takes the time that its tools take, and is the same each time. The model
+ * itself must not wait for the clock: a client that asks again after a while would wait for ever.
+ *
+ * ```ts
+ * import { OpenAiClient, OpenAiLanguageModel } from "@effect/ai-openai"
+ * import { NodeHttpClient } from "@effect/platform-node"
+ * import { Config, Layer } from "effect"
+ * import { TestSession } from "effect-meantime/testing"
+ *
+ * const Real = OpenAiLanguageModel.model("gpt-5-mini").pipe(
+ *   Layer.provide(OpenAiClient.layerConfig({ apiKey: Config.redacted("OPENAI_API_KEY") })),
+ *   Layer.provide(NodeHttpClient.layerUndici),
+ *   TestSession.outside
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category time
+ */
+export const outside = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
+  Layer.flatMap(layer, (context) =>
+    Layer.effectContext(
+      Effect.clockWith((clock) => {
+        const outside = answering.get(clock) ?? { count: 0 }
+        answering.set(clock, outside)
+        const model = Context.getOption(context as Context.Context<any>, LanguageModel.LanguageModel)
+        return Effect.succeed(
+          Option.isNone(model)
+            ? context
+            : (Context.add(context, LanguageModel.LanguageModel, counted(model.value, outside)) as Context.Context<any>)
+        )
+      })
+    )
+  )
+
+const counted = (model: LanguageModel.Service, outside: { count: number }): LanguageModel.Service => {
+  const answers = Effect.acquireRelease(
+    Effect.sync(() => {
+      outside.count++
+    }),
+    () =>
+      Effect.sync(() => {
+        outside.count--
+      })
+  )
+  return {
+    generateText: (options: any) => Effect.scoped(Effect.zipRight(answers, model.generateText(options))),
+    generateObject: (options: any) => Effect.scoped(Effect.zipRight(answers, model.generateObject(options))),
+    streamText: (options: any) => Stream.unwrapScoped(Effect.as(answers, model.streamText(options)))
+  } as LanguageModel.Service
+}
 
 /**
  * Runs an effect to its end, for instance `session.waitForIdle`, while the clock goes from one sleep that is due to the
@@ -160,6 +245,7 @@ const moveUntilDone = Effect.fnUntraced(function* <A, E>(clock: TestClock.TestCl
         return yield* Effect.dieMessage(`TestSession: gave up after the clock was moved ${maxJumps} times`)
       }
       waited = 0
+      yield* quiet
     } else {
       if (++waited > patience) {
         return yield* Effect.dieMessage(
