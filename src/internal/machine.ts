@@ -448,7 +448,7 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
   const from = currentAgent(s)
   const to = handoff.to
   s.agents[s.agents.length - 1] = to
-  from.state = "ended"
+  end(s, from)
   begin(s, to, from)
   const asked = handoff.call?.run
   if (asked !== undefined) toSession(asked)
@@ -481,6 +481,12 @@ const handedOff = (s: State, from: Activity, to: Activity): void => {
   History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
+}
+
+/** What it began as it entered ends with it; its scope stays until the last of its calls has ended (rule S2b). */
+const end = (s: State, agent: Activity): void => {
+  agent.state = "ended"
+  command(s, { _tag: "StopEntering", activity: agent })
 }
 
 /** The first agent of the session. */
@@ -522,7 +528,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   const task = s.agents.pop()
   const back = s.agents[s.agents.length - 1]
   if (task?.task === undefined || back === undefined) return
-  task.state = "ended"
+  end(s, task)
   s.switching = undefined
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
   for (const speech of Array.from(s.speeches)) {

@@ -442,6 +442,7 @@ export type Command =
   | { readonly _tag: "Wake"; readonly resume: () => void }
   | { readonly _tag: "LeaveAgent"; readonly handoff: Handoff | undefined; readonly from: Activity }
   | { readonly _tag: "EnterAgent"; readonly activity: Activity }
+  | { readonly _tag: "StopEntering"; readonly activity: Activity }
   | { readonly _tag: "CloseAgent"; readonly activity: Activity }
   | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string; readonly cause?: unknown }
   | { readonly _tag: "Drained" }
