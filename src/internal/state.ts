@@ -230,6 +230,8 @@ export interface Speech {
   /** calls were made where none were allowed, and got one more step */
   refused: boolean
   spoke: boolean
+  /** a first update that interrupts let it go on (rule U7) */
+  urgent: boolean
   step: Step | undefined
   items: Array<ChatItem>
   error: AiError.AiError | undefined
