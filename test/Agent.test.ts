@@ -1248,7 +1248,7 @@ describe("a task", () => {
         ["front", "back"]
       ])
       expect((yield* test.said).at(-1)).toBe("Support here.")
-    }).pipe(script([[call("book"), call("leave")], call("complete", { email: "a@b.c" }), "Support here."]))
+    }).pipe(script([[call("leave"), call("book")], call("complete", { email: "a@b.c" }), "Support here."]))
   )
 
   it.scoped("[S7] a session-wide result waits for the end of the task, and is voiced once", () =>
