@@ -1233,6 +1233,24 @@ describe("a task", () => {
       }).pipe(script([[call("slow"), call("book")], "The address, please.", complete("a@b.c"), "Booked."]))
   )
 
+  it.scoped("[S7, S4] a hand-off by another call of the paused turn waits for the end of the task", () =>
+    Effect.gen(function* () {
+      const book = Effect.map(RunContext.foreground(runTask(task("own"))), ({ email }) => `sent to ${email}`)
+      const leave = Effect.zipRight(Effect.sleep("1 second"), Effect.as(handoff, "going"))
+      const test = yield* talk({ agent: agent("front", { works: { book, leave } }) })
+      yield* test.say("Book it and get me support")
+      yield* TestSession.advance("2 seconds")
+      expect(yield* test.agentName).toBe("own")
+      yield* test.say("a@b.c")
+      expect(yield* test.handoffs).toEqual([
+        ["front", "own"],
+        ["own", "front"],
+        ["front", "back"]
+      ])
+      expect((yield* test.said).at(-1)).toBe("Support here.")
+    }).pipe(script([[call("leave"), call("book")], call("complete", { email: "a@b.c" }), "Support here."]))
+  )
+
   it.scoped("[S7] a session-wide result waits for the end of the task, and is voiced once", () =>
     Effect.gen(function* () {
       const set = toolset("set", {

@@ -904,6 +904,67 @@ describe("delivery", () => {
     })
   )
 
+  it.scoped("[U7, U1] a first update that interrupts does the same: its turn goes on at once", () =>
+    Effect.gen(function* () {
+      const first = (options: RunContext.UpdateOptions) => ({
+        a: Effect.gen(function* () {
+          yield* seconds(2)
+          yield* update("fire", options)
+          yield* seconds(600)
+          return "late"
+        })
+      })
+      const t = yield* talkJobs(first({ delivery: "interrupt" }), [job("a"), "Fire!"], { layers: paced })
+      yield* t.send("Go")
+      yield* t.session.say(longWords)
+      yield* t.session.say("Later.", { priority: 1 })
+      yield* TestSession.advance("3 seconds")
+      expect(yield* TestSession.said(t.session)).toEqual(["023456789 123456789 ", "Fire!"])
+      yield* TestSession.advance("2 seconds")
+      expect((yield* TestSession.said(t.session)).at(-1)).toBe("Later.")
+      expect(yield* t.events.filter("SpeechEnded")).toMatchObject([
+        { interrupted: true },
+        { interrupted: false },
+        { interrupted: false }
+      ])
+
+      const calm = yield* talkJobs(first({}), [job("a"), "Fire!"], { layers: paced })
+      yield* calm.send("Go")
+      yield* calm.session.say(longWords)
+      yield* TestSession.advance("9 seconds")
+      expect(yield* TestSession.said(calm.session)).toEqual([])
+      yield* TestSession.advance("3 seconds")
+      expect(yield* TestSession.said(calm.session)).toEqual([longWords, "Fire!"])
+    })
+  )
+
+  it.scoped("[U7, U1] a first update that interrupts breaks neither a user's turn nor a held floor", () =>
+    Effect.gen(function* () {
+      const t = yield* talkJobs(
+        {
+          a: Effect.gen(function* () {
+            yield* seconds(2)
+            yield* update("fire", { delivery: "interrupt" })
+            yield* seconds(600)
+            return "late"
+          })
+        },
+        [job("a"), "Fire!"],
+        { layers: paced }
+      )
+      yield* t.send("Go")
+      yield* t.session.say(longWords)
+      yield* Effect.scoped(Effect.zipRight(t.session.claimUserTurn, TestSession.advance("5 seconds")))
+      yield* TestSession.settle
+      // the user has ended: now it may
+      expect(
+        (yield* t.session.history).items.filter((item) => item._tag === "Message" && item.interrupted)
+      ).toHaveLength(1)
+      yield* TestSession.advance("1 second")
+      expect((yield* TestSession.said(t.session)).at(-1)).toBe("Fire!")
+    })
+  )
+
   it.scoped("[U7] interrupt waits for a speech that disallows interruptions", () =>
     Effect.gen(function* () {
       const t = yield* talkJobs(reporting({ delivery: "interrupt" }), [job("a"), longWords, "One."], { layers: paced })

@@ -649,6 +649,7 @@ const updateCall = (
   if (call.output === undefined) {
     emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
     observe(s, { _tag: "CallUpdated", call, id: call.callId, message, mode, first })
+    if (mode === "interrupt") call.step.speech.urgent = true
     goBackground(s, call, { value, isError: false, reply: mode !== "silent" }, "update")
     return
   }

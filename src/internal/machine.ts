@@ -400,6 +400,8 @@ export const withdrawHandoff = (s: State, handoff: Handoff, waiter: () => void):
 const handoffIsDue = (s: State, handoff: Handoff): boolean => {
   const { call } = handoff
   if (s.mouth !== undefined) return false
+  // the turn that asked is paused by a task
+  if (handoff.when === "inline" && call?.step.agent.state === "paused") return false
   if (handoff.when === "now" || call === undefined) return s.queue.every((speech) => speech.source !== "say")
   if (handoff.when === "idle") return isIdle(s, undefined)
   return call.output !== undefined && call.step.played && (call.recorded || releaseOthers(s, call))
@@ -453,7 +455,7 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
   const from = currentAgent(s)
   const to = handoff.to
   s.agents[s.agents.length - 1] = to
-  from.state = "ended"
+  end(s, from)
   begin(s, to, from)
   const asked = handoff.call?.run
   if (asked !== undefined) toSession(asked)
@@ -486,6 +488,12 @@ const handedOff = (s: State, from: Activity, to: Activity): void => {
   History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
+}
+
+/** What it began as it entered ends with it; its scope stays until the last of its calls has ended (rule S2b). */
+const end = (s: State, agent: Activity): void => {
+  agent.state = "ended"
+  command(s, { _tag: "StopEntering", activity: agent })
 }
 
 /** The first agent of the session. */
@@ -527,7 +535,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   const task = s.agents.pop()
   const back = s.agents[s.agents.length - 1]
   if (task?.task === undefined || back === undefined) return
-  task.state = "ended"
+  end(s, task)
   s.switching = undefined
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
   for (const speech of Array.from(s.speeches)) {
@@ -721,6 +729,7 @@ export const pump = (s: State): void => {
     if (finishSteps(s)) continue
     if (endFinishedTask(s)) continue
     if (startHandoff(s)) continue
+    if (startUrgentTurn(s)) continue
     if (startUrgentReply(s)) continue
     if (giveMouth(s)) continue
     if (grantFloor(s)) continue
@@ -823,6 +832,23 @@ const endFinishedTask = (s: State): boolean => {
 export const exitTask = (s: State, task: Activity): void => {
   if (s.phase !== "open" || currentAgent(s) !== task) return
   endTask(s, { _tag: "Declined", reason: "the task has ended" })
+}
+
+/** The same for a turn that a first update let go on: it comes next. */
+const startUrgentTurn = (s: State): boolean => {
+  if (s.queue.length === 0 || s.userClaims > 0) return false
+  const i = s.queue.findIndex((speech) => speech.urgent && isActive(speech) && mayGoOn(s, speech))
+  const turn = s.queue[i]
+  if (turn === undefined) return false
+  // the floor may be held by one of the turn's own calls
+  if (s.floors.some((floor) => !turn.step?.calls.some((call) => call.run === floor.call.run))) return false
+  turn.urgent = false
+  s.queue.splice(i, 1)
+  s.queue.unshift(turn)
+  const speaking = s.mouth
+  if (speaking === undefined || !speaking.allowInterruptions || isAboutToAnswer(speaking)) return false
+  interrupt(s, speaking)
+  return true
 }
 
 /** An update that interrupts: it breaks neither a user's turn nor a held floor (rule U7). */

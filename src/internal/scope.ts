@@ -289,6 +289,8 @@ export interface Built extends Environment {
   readonly output: Output
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
+  /** the fiber of onEnter */
+  entering: unknown
   /** the messages of the conversation so far, as long as nothing was taken out of it */
   cache: Cache & { readonly removals: number }
 }
@@ -412,6 +414,7 @@ export const buildAgent = (options: {
           output,
           view: Context.get(context, ModelView),
           toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },
+          entering: undefined,
           cache: { ...makeCache(), removals: 0 }
         } satisfies Built as Built)
         activity.hasCompanions = cancellable

@@ -219,6 +219,7 @@ class Shell implements Host {
         const { onEnter } = built.definition.options
         if (onEnter === undefined) return
         const fiber = this.fork(this.quietly(onEnter, `onEnter of ${activity.name}`), built)
+        built.entering = fiber
         const stop = this.noLonger(
           Fiber.interrupt(fiber),
           Effect.logWarning(`onEnter of ${activity.name} does not stop.`)
@@ -226,6 +227,8 @@ class Shell implements Host {
         this.runFork(Scope.addFinalizer(built.scope, stop))
         return
       }
+      case "StopEntering":
+        return interrupt(builtOf(command.activity).entering)
       case "CloseAgent": {
         const fiber = this.runFork(this.releaseAgent(builtOf(command.activity).scope))
         this.releasing.add(fiber)

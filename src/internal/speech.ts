@@ -64,6 +64,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     retried: false,
     refused: false,
     spoke: false,
+    urgent: false,
     step: undefined,
     items: [],
     error: undefined,

@@ -230,6 +230,8 @@ export interface Speech {
   /** calls were made where none were allowed, and got one more step */
   refused: boolean
   spoke: boolean
+  /** a first update that interrupts let it go on (rule U7) */
+  urgent: boolean
   step: Step | undefined
   items: Array<ChatItem>
   error: AiError.AiError | undefined
@@ -444,6 +446,7 @@ export type Command =
   | { readonly _tag: "Wake"; readonly resume: () => void }
   | { readonly _tag: "LeaveAgent"; readonly handoff: Handoff | undefined; readonly from: Activity }
   | { readonly _tag: "EnterAgent"; readonly activity: Activity }
+  | { readonly _tag: "StopEntering"; readonly activity: Activity }
   | { readonly _tag: "CloseAgent"; readonly activity: Activity }
   | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string; readonly cause?: unknown }
   | { readonly _tag: "Drained" }
