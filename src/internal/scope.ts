@@ -290,10 +290,19 @@ export interface Built extends Environment {
 export const builtOf = (activity: Activity): Built => activity.built as Built
 
 /** Providers whose package leaves the tools out at tool choice `none`. */
-const dropping = new Set(["anthropic"])
+const dropping = new Set(["anthropic", "amazon-bedrock", "google.generative-ai.interactions"])
 
 /** Providers that want the first message to be the user's. */
-const userFirst = new Set(["anthropic"])
+const userFirst = new Set([
+  "anthropic",
+  // as packages of the AI SDK name themselves
+  "anthropic.messages",
+  "vertex.anthropic.messages",
+  "bedrock.anthropic.messages",
+  "amazon-bedrock",
+  "google.generative-ai",
+  "google.vertex.chat"
+])
 
 const isProvider = (context: AnyContext, names: Set<string>): boolean => {
   const provider = Context.getOption(context, ProviderName)
