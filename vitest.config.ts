@@ -8,6 +8,7 @@ export default defineConfig({
     // most specific first: the first match wins
     alias: [
       { find: /^effect-meantime\/testing$/, replacement: `${src}testing/index.ts` },
+      { find: /^effect-meantime\/ai-sdk$/, replacement: `${src}ai-sdk/index.ts` },
       { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
       { find: /^effect-meantime$/, replacement: `${src}index.ts` }
     ]

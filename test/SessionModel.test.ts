@@ -1136,6 +1136,30 @@ describe("a SessionModel in place of a LanguageModel", () => {
   })
 })
 
+describe("which of the two an agent asks", () => {
+  it.scoped("[L2] a LanguageModel that is provided to an agent takes the place of the session's SessionModel", () => {
+    const model = directModel(() => textParts("Direct."))
+    const inner = Layer.effect(
+      LanguageModel.LanguageModel,
+      LanguageModel.make({
+        generateText: () => Effect.dieMessage("not streamed"),
+        streamText: () => Stream.fromIterable(textParts("Inner."))
+      })
+    )
+    return Effect.gen(function* () {
+      const Inner = Agent.make("inner", { instructions: "I." }).pipe(Agent.provide(inner))
+      const Plain = Agent.make("plain", { instructions: "P." })
+      const { session } = yield* TestSession.make({ agent: Plain })
+      for (const agent of [Inner, Plain]) {
+        yield* say(session, "Hi")
+        yield* session.handoff(agent)
+      }
+      yield* say(session, "Hi")
+      expect(yield* TestSession.said(session)).toEqual(["Direct.", "Inner.", "Direct."])
+    }).pipe(Effect.provide(model.layer), Effect.provide(silent))
+  })
+})
+
 // ------------------------------------------------------------------------------------------------------ the push form
 
 type OnParts = Parameters<SessionModel.Run>[1]

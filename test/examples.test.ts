@@ -6,6 +6,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { ConfigProvider, Console, Context, Effect, Layer, TestContext } from "effect"
 import * as Meantime from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as aiSdk from "../examples/ai-sdk.js"
 import * as askHalfWay from "../examples/ask-half-way.js"
 import * as bankTransfer from "../examples/bank-transfer.js"
 import * as dayLongJob from "../examples/day-long-job.js"
@@ -45,6 +46,18 @@ const examples: Record<string, Example> = {
       "00:00:15  support  Done: the money is back on your Visa in three days.",
       "00:00:30           · rebook (call_1) done: AB12 is now on PX 31, tomorrow at 9:10.",
       "00:00:30  support  And your new flight is booked: PX 31, tomorrow at 9:10."
+    ]
+  },
+  "ai-sdk": {
+    title: "[U1] [U3] ai-sdk: a tool in the background, with a model of the AI SDK",
+    program: aiSdk.program,
+    lines: [
+      "00:00:00  user     Bake me a chocolate cake, please.",
+      '00:00:00           · bake (call_1) starts {"cake":"chocolate cake"}',
+      "00:00:00           · bake (call_1) reports: The chocolate cake is in the oven.",
+      "00:00:00  baker    It is in the oven. That takes a while.",
+      "00:40:00           · bake (call_1) done: The chocolate cake is done.",
+      "00:40:00  baker    Your cake is ready!"
     ]
   },
   "ask-half-way": {

@@ -14,14 +14,19 @@ import type { Run, Service } from "../SessionModel.js"
 export const toStream =
   (run: Run): Service["stream"] =>
   (request) =>
-    Stream.asyncPush<Response.StreamPartEncoded, AiError.AiError>(
-      (emit) =>
-        Effect.suspend(() => run(request, (parts) => void emit.array(parts))).pipe(
-          Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? emit.end() : emit.halt(exit.cause)))),
-          Effect.forkScoped
-        ),
-      { bufferSize: "unbounded" }
-    )
+    streamOf((onParts) => run(request, onParts))
+
+export const streamOf = (
+  run: (onParts: Parameters<Run>[1]) => Effect.Effect<void, AiError.AiError>
+): ReturnType<Service["stream"]> =>
+  Stream.asyncPush<Response.StreamPartEncoded, AiError.AiError>(
+    (emit) =>
+      Effect.suspend(() => run((parts) => void emit.array(parts))).pipe(
+        Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? emit.end() : emit.halt(exit.cause)))),
+        Effect.forkScoped
+      ),
+    { bufferSize: "unbounded" }
+  )
 
 /** Results are passed on as they were encoded; all other parts are what they were on the wire. */
 export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartEncoded =>

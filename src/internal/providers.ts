@@ -1,5 +1,5 @@
 /**
- * What is known of the providers of `@effect/ai`, by `Model.ProviderName`: what their APIs want, and what their packages
+ * What is known of the providers of `@effect/ai` and the AI SDK, by `Model.ProviderName`: what their APIs want, and what their packages
  * do. `docs/providers.md` tells it in words.
  */
 import { ProviderName } from "@effect/ai/Model"
@@ -51,7 +51,14 @@ const known: Readonly<Record<string, Provider>> = {
     noReferences: true
   },
   "amazon-bedrock": { ...unknown, dropsToolsAtNone: true, userBegins: true, thinkingFirst: true, toolName: name },
-  openrouter: { ...unknown, userBegins: true, strict: true, toolName: name }
+  openrouter: { ...unknown, userBegins: true, strict: true, toolName: name },
+  // as packages of the AI SDK name themselves
+  "anthropic.messages": { ...unknown, userBegins: true, thinkingFirst: true, toolName: name },
+  "vertex.anthropic.messages": { ...unknown, userBegins: true, thinkingFirst: true, toolName: name },
+  "bedrock.anthropic.messages": { ...unknown, userBegins: true, thinkingFirst: true, toolName: name },
+  "google.generative-ai": { ...unknown, userBegins: true },
+  "google.generative-ai.interactions": { ...unknown, dropsToolsAtNone: true },
+  "google.vertex.chat": { ...unknown, userBegins: true }
 }
 
 export const providerOf = (context: Context.Context<any>): Provider => {

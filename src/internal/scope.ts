@@ -335,10 +335,15 @@ const wireTools = (
     return wire
   })
 
-const modelOf = (context: AnyContext): Effect.Effect<Model> => {
+/** The most specific one: a `LanguageModel` that an agent provides hides a `SessionModel` from around it (rule L2). */
+const modelOf = (context: AnyContext, outer: AnyContext): Effect.Effect<Model> => {
   const own = Context.getOption(context, SessionModel)
-  if (Option.isSome(own)) return Effect.succeed(own.value)
   const model = Context.getOption(context, LanguageModel.LanguageModel)
+  const hidden =
+    Option.isSome(model) &&
+    outer.unsafeMap.get(SessionModel.key) === context.unsafeMap.get(SessionModel.key) &&
+    outer.unsafeMap.get(LanguageModel.LanguageModel.key) !== model.value
+  if (Option.isSome(own) && !hidden) return Effect.succeed(own.value)
   return Option.isSome(model)
     ? Effect.succeed(fromLanguageModel(model.value))
     : Effect.dieMessage("A session needs a LanguageModel: provide one to it, or to each of its agents.")
@@ -409,7 +414,7 @@ export const buildAgent = (options: {
           definition,
           ...place,
           scope,
-          model: yield* modelOf(context),
+          model: yield* modelOf(context, options.outer.context),
           provider,
           output,
           view: Context.get(context, ModelView),

@@ -158,7 +158,11 @@ const makeDialect = (): Server.Dialect => {
           return `The summary of item ${item.id} is not the one that was sent.`
         }
         const next = input[i + 1]
-        if (next === undefined || !isOutput(next) || (known.next !== undefined && next.id !== known.next)) {
+        if (
+          next === undefined ||
+          !isOutput(next) ||
+          (known.next !== undefined && next.id !== undefined && next.id !== known.next)
+        ) {
           return `Item '${item.id}' of type 'reasoning' was provided without its required following item.`
         }
       } else if (known?.reasoning !== undefined && !ids.has(known.reasoning)) {

@@ -1,0 +1,110 @@
+/**
+ * What the AI SDK has of tools beyond `@effect/ai`: settings of one function tool, and the tools that a provider
+ * defines.
+ *
+ * @since 0.1.0
+ */
+import * as Tool from "@effect/ai/Tool"
+import * as Context from "effect/Context"
+import * as Schema from "effect/Schema"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolOptions {
+  /** whether the provider has to keep to the schema; absent: the provider decides */
+  readonly strict?: boolean | undefined
+  /** sent with the definition of the tool, such as Anthropic's `cacheControl` */
+  readonly providerOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>> | undefined
+  /** arguments that show the model how the tool is called */
+  readonly inputExamples?: ReadonlyArray<unknown> | undefined
+}
+
+/**
+ * The options of one tool, as an annotation:
+ * `tool.annotate(AiSdkTool.Options, { providerOptions: { anthropic: { cacheControl: { type: "ephemeral" } } } })`.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class Options extends Context.Reference<Options>()("effect-meantime/ai-sdk/ToolOptions", {
+  defaultValue: (): ToolOptions => ({})
+}) {}
+
+/**
+ * A tool as a provider's package of the AI SDK makes it: `openai.tools.webSearch({})`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProviderTool {
+  readonly type: "provider" | "provider-defined"
+  readonly id: string
+  readonly args: Readonly<Record<string, unknown>>
+}
+
+/**
+ * A tool that the provider runs itself, under the name by which its package knows it:
+ * `AiSdkTool.provider("web_search", openai.tools.webSearch({ searchContextSize: "low" }))`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const provider = <const Name extends string>(
+  name: Name,
+  tool: ProviderTool
+): Tool.ProviderDefined<
+  Name,
+  {
+    readonly args: Schema.Struct<{}>
+    readonly parameters: Schema.Struct<{}>
+    readonly success: typeof Schema.Unknown
+    readonly failure: typeof Schema.Unknown
+    readonly failureMode: "error"
+  }
+> => define(name, tool, false, {}) as any
+
+/**
+ * A tool that the provider defines and a handler of yours runs, such as `anthropic.tools.bash_20250124({})`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const providerWithHandler = <
+  const Name extends string,
+  Parameters extends Schema.Struct.Fields,
+  Success extends Schema.Schema.Any
+>(
+  name: Name,
+  tool: ProviderTool,
+  options: { readonly parameters: Parameters; readonly success: Success }
+): Tool.ProviderDefined<
+  Name,
+  {
+    readonly args: Schema.Struct<{}>
+    readonly parameters: Schema.Struct<Parameters>
+    readonly success: Success
+    readonly failure: typeof Schema.Unknown
+    readonly failureMode: "error"
+  },
+  true
+> => define(name, tool, true, options.parameters, options.success) as any
+
+const define = (
+  name: string,
+  tool: ProviderTool,
+  requiresHandler: boolean,
+  parameters: Schema.Struct.Fields,
+  success: Schema.Schema.Any = Schema.Unknown
+) =>
+  Tool.providerDefined({
+    id: tool.id as `${string}.${string}`,
+    toolkitName: name,
+    providerName: name,
+    args: {},
+    requiresHandler,
+    parameters,
+    success,
+    failure: Schema.Unknown
+  })({ ...tool.args } as never)

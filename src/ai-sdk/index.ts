@@ -1,0 +1,7 @@
+/**
+ * Models and tools of the AI SDK.
+ *
+ * @since 0.1.0
+ */
+export * as AiSdkModel from "./AiSdkModel.js"
+export * as AiSdkTool from "./AiSdkTool.js"

@@ -1,0 +1,167 @@
+/**
+ * One request to a language model of the AI SDK: its promises and its stream in one asynchronous effect, since a fiber
+ * that is resumed for each part would cost more than all the rest.
+ */
+import type {
+  LanguageModelV3CallOptions,
+  LanguageModelV3GenerateResult,
+  LanguageModelV3StreamPart,
+  LanguageModelV3StreamResult
+} from "@ai-sdk/provider"
+import type * as AiError from "@effect/ai/AiError"
+import type * as Response from "@effect/ai/Response"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { cutOff, fromSdkError, isRetryable, retryAfter } from "./errors.js"
+import { type Aside, fromStreamPart } from "./response.js"
+
+type Part = Response.StreamPartEncoded
+
+/** The two calls of the interface that are used here. */
+export interface Callable {
+  doGenerate(options: LanguageModelV3CallOptions): PromiseLike<LanguageModelV3GenerateResult>
+  doStream(options: LanguageModelV3CallOptions): PromiseLike<LanguageModelV3StreamResult>
+}
+
+type Reader = ReadableStreamDefaultReader<LanguageModelV3StreamPart>
+type ReadPart = Awaited<ReturnType<Reader["read"]>>
+
+/** What is asked, with the signal of this request. */
+export type Call = (abort: Abort) => LanguageModelV3CallOptions
+
+/** Warnings are logged once for each model: most of them come with each request. */
+export type Warn = (warnings: ReadonlyArray<unknown>) => Effect.Effect<void>
+
+const nothing = (): void => {}
+
+const asError = (error: unknown, method: string): Effect.Effect<never, AiError.AiError> =>
+  Effect.fail(fromSdkError(error, method))
+
+const ended = (aside: Aside, method: string, warn: Warn): Effect.Effect<void, AiError.AiError> => {
+  const end = aside.finished ? Effect.void : Effect.fail(cutOff(method))
+  return aside.warnings.length === 0 ? end : Effect.zipRight(warn(aside.warnings), end)
+}
+
+/** An abort signal that is made when the model asks for it: it costs as much as the rest of a request. */
+export class Abort {
+  aborted = false
+  private controller: AbortController | undefined
+
+  get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController()
+      if (this.aborted) this.controller.abort()
+    }
+    return this.controller.signal
+  }
+
+  abort(): void {
+    this.aborted = true
+    this.controller?.abort()
+  }
+}
+
+export const generate = <A>(
+  model: Callable,
+  call: Call,
+  convert: (result: LanguageModelV3GenerateResult, aside: Aside) => A,
+  warn: Warn
+): Effect.Effect<A, AiError.AiError> =>
+  Effect.async<A, AiError.AiError>((resume) => {
+    const abort = new Abort()
+    const fail = (error: unknown): void => {
+      if (!abort.aborted) resume(asError(error, "generateText"))
+    }
+    const done = (result: LanguageModelV3GenerateResult): void => {
+      if (abort.aborted) return
+      try {
+        const aside: Aside = { finished: false, warnings: [] }
+        const answer = convert(result, aside)
+        resume(
+          aside.finished && aside.warnings.length === 0
+            ? Effect.succeed(answer)
+            : Effect.as(ended(aside, "generateText", warn), answer)
+        )
+      } catch (defect) {
+        resume(Effect.die(defect))
+      }
+    }
+    try {
+      model.doGenerate(call(abort)).then(done, fail)
+    } catch (error) {
+      fail(error)
+    }
+    return Effect.sync(() => abort.abort())
+  })
+
+export const stream = (
+  model: Callable,
+  call: Call,
+  onParts: (parts: ReadonlyArray<Part>) => void,
+  all: boolean,
+  warn: Warn
+): Effect.Effect<void, AiError.AiError> =>
+  Effect.async<void, AiError.AiError>((resume) => {
+    const abort = new Abort()
+    const aside: Aside = { finished: false, warnings: [] }
+    let reader: Reader | undefined
+    const fail = (error: unknown): void => {
+      if (!abort.aborted) resume(asError(error, "streamText"))
+    }
+    // cancelling tells a model that does not listen to its signal, too
+    const cancel = (): void => {
+      reader?.cancel().then(nothing, nothing)
+    }
+    const next = ({ done, value }: ReadPart): void => {
+      if (abort.aborted) return
+      if (done) return resume(ended(aside, "streamText", warn))
+      if (value.type === "error") {
+        fail(value.error)
+        return cancel()
+      }
+      try {
+        const part = fromStreamPart(value, aside, all)
+        if (part !== undefined) onParts([part])
+      } catch (defect) {
+        resume(Effect.die(defect))
+        return cancel()
+      }
+      read()
+    }
+    const read = (): void => {
+      reader?.read().then(next, fail)
+    }
+    const opened = (result: LanguageModelV3StreamResult): void => {
+      if (abort.aborted) {
+        result.stream.cancel().then(nothing, nothing)
+        return
+      }
+      reader = result.stream.getReader()
+      read()
+    }
+    try {
+      model.doStream(call(abort)).then(opened, fail)
+    } catch (error) {
+      fail(error)
+    }
+    return Effect.sync(() => {
+      abort.abort()
+      cancel()
+    })
+  })
+
+/** Asks again after a failure that may pass, as long as nothing of the answer has been handed over. */
+export const retrying = <A>(
+  ask: Effect.Effect<A, AiError.AiError>,
+  times: number,
+  mayAsk: () => boolean
+): Effect.Effect<A, AiError.AiError> => {
+  const attempt = (n: number): Effect.Effect<A, AiError.AiError> =>
+    Effect.catchAll(ask, (error) => {
+      if (n >= times || !isRetryable(error) || !mayAsk()) return Effect.fail(error)
+      const delay = Option.getOrElse(retryAfter(error), () => Duration.seconds(2 * 2 ** n))
+      return Effect.zipRight(Effect.sleep(delay), attempt(n + 1))
+    })
+  return attempt(0)
+}
