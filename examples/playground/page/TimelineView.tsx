@@ -110,6 +110,9 @@ const Legend = () => (
       <i className="swatch update" /> update
     </li>
     <li>
+      <i className="swatch drop" /> answer in the turn
+    </li>
+    <li>
       <i className="swatch reply" /> reply that covers it
     </li>
   </ul>
