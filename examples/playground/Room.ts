@@ -99,13 +99,14 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
   Effect.gen(function* () {
     const { agents, capacity = 20_000, record, replay } = options
     const scope = yield* Effect.scope
+    // rung when there is something new; a reader that has not looked since needs no second ring. It is the last to go:
+    // what happens while everything is closed rings, too
+    const bell = yield* Effect.acquireRelease(PubSub.sliding<void>(1), PubSub.shutdown)
+    const ring = PubSub.publish(bell, undefined)
     // whoever keeps the events of a conversation stays until it is closed, and so knows how it ended
     const keepers = yield* FiberSet.make()
     yield* Effect.addFinalizer(() => FiberSet.awaitEmpty(keepers))
     const fs = yield* Effect.context<FileSystem.FileSystem>()
-    // rung when there is something new; a reader that has not looked since needs no second ring
-    const bell = yield* Effect.acquireRelease(PubSub.sliding<void>(1), PubSub.shutdown)
-    const ring = PubSub.publish(bell, undefined)
     const count = yield* Ref.make(0)
     const born = (yield* Effect.clockWith((clock) => clock.currentTimeMillis)).toString(36)
 

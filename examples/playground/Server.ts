@@ -24,7 +24,8 @@ export interface Options {
 
 // --- who may ask ----------------------------------------------------------------------------------------------------
 
-const loopback = (name: string) => name === "localhost" || name === "::1" || /^127(\.\d+){3}$/.test(name)
+/** Only this machine reaches it. */
+export const loopback = (name: string) => name === "localhost" || name === "::1" || /^127(\.\d+){3}$/.test(name)
 
 /** The name in a `Host` header, without its port. */
 const hostname = (host: string): string => {

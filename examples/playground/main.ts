@@ -65,6 +65,7 @@ const program = Effect.gen(function* () {
     const at = address._tag === "TcpAddress" ? address.port : port
     const name = host.includes(":") ? `[${host}]` : host
     yield* Console.log(`The playground is at http://${name}:${at}/ (Ctrl-C ends it)`)
+    if (!Server.loopback(host)) yield* Console.log("Everyone who reaches this address may talk to it.")
     return yield* Effect.never
   })
   yield* listening.pipe(

@@ -12,16 +12,16 @@ import * as Replay from "./replay.js"
 import { TimelineView } from "./TimelineView.js"
 
 /** The time, as long as it matters. */
-const useNow = (busy: boolean, time: () => number): number => {
+const useNow = (busy: boolean, every: number, time: () => number): number => {
   const [now, setNow] = useState(time)
   const latest = useRef(time)
   latest.current = time
   useEffect(() => {
     if (!busy) return
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches
-    const timer = setInterval(() => setNow(latest.current()), calm ? 1000 : 80)
+    const timer = setInterval(() => setNow(latest.current()), calm ? 1000 : every)
     return () => clearInterval(timer)
-  }, [busy])
+  }, [busy, every])
   return now
 }
 
@@ -67,7 +67,9 @@ export const App = () => {
 
   const view = player?.view ?? live.view
   const busy = player === undefined && live.connected && View.isBusy(view)
-  const ticking = useNow(busy, () => Live.timeOf(live))
+  // the more there is to draw, the less often
+  const every = view.calls.length < 100 ? 80 : 500
+  const ticking = useNow(busy, every, () => Live.timeOf(live))
   const now = player !== undefined ? player.at : busy ? Math.max(ticking, view.at ?? 0) : (view.at ?? 0)
   const agent = player === undefined ? live.hello?.agents.find(({ name }) => name === live.hello?.agent) : undefined
   const cancellable = player === undefined ? live.cancellable : []
@@ -116,10 +118,10 @@ export const App = () => {
     setStopping((calls) => new Set([...calls].filter((id) => id !== callId)))
   }
   const start = async (name: string) => setTrouble(await Live.start(name))
-  const select = (callId: string | undefined) => {
+  const select = useCallback((callId: string | undefined) => {
     setSelected(callId)
     if (callId !== undefined) setTab("timeline")
-  }
+  }, [])
 
   const running = View.running(view).length
   const news = useNews(view)

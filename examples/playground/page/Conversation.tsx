@@ -1,7 +1,7 @@
 /**
  * What is said, with a chip where a call was asked for.
  */
-import { Fragment, useEffect, useLayoutEffect, useRef, useState } from "react"
+import { Fragment, memo, useEffect, useLayoutEffect, useRef, useState } from "react"
 import * as View from "../../shared/View.js"
 import type * as Protocol from "../Protocol.js"
 import { briefArguments, FateIcon, fate, fateText, Icon, nameOf } from "./parts.js"
@@ -20,7 +20,6 @@ interface Props {
 
 export const Conversation = (props: Props) => {
   const { agent, onSelect, replaying, saying, view } = props
-  const calls = new Map(view.calls.map((call) => [call.callId, call]))
   const scroller = useRef<HTMLDivElement>(null)
   const atEnd = useRef(true)
   useLayoutEffect(() => {
@@ -44,20 +43,7 @@ export const Conversation = (props: Props) => {
             <p>{agent.about}</p>
           </header>
         )}
-        <div role="log" aria-label="What is said" aria-live="polite">
-          {view.lines.map((line, index) => (
-            <LineOf
-              // biome-ignore lint/suspicious/noArrayIndexKey: lines are only ever added at the end
-              key={index}
-              line={line}
-              previous={view.lines[index - 1]}
-              calls={calls}
-              view={view}
-              title={agent?.title ?? "Agent"}
-              onSelect={onSelect}
-            />
-          ))}
-        </div>
+        <Lines view={view} title={agent?.title ?? "Agent"} onSelect={onSelect} />
         {saying !== null && saying.trim() !== "" ? (
           <p className="said agent saying" aria-hidden="true">
             {saying}
@@ -87,6 +73,30 @@ export const Conversation = (props: Props) => {
     </section>
   )
 }
+
+/** Drawn again only when something has happened. */
+const Lines = memo(
+  (props: { readonly view: View.View; readonly title: string; readonly onSelect: (callId: string) => void }) => {
+    const { onSelect, title, view } = props
+    const calls = new Map(view.calls.map((call) => [call.callId, call]))
+    return (
+      <div role="log" aria-label="What is said" aria-live="polite">
+        {view.lines.map((line, index) => (
+          <LineOf
+            // biome-ignore lint/suspicious/noArrayIndexKey: lines are only ever added at the end
+            key={index}
+            line={line}
+            previous={view.lines[index - 1]}
+            calls={calls}
+            view={view}
+            title={title}
+            onSelect={onSelect}
+          />
+        ))}
+      </div>
+    )
+  }
+)
 
 const LineOf = (props: {
   readonly line: View.Line

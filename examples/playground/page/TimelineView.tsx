@@ -104,13 +104,16 @@ const Legend = () => (
       <i className="swatch inline" /> inline
     </li>
     <li>
-      <i className="swatch background" /> in the background
+      <i className="swatch background" /> background
     </li>
     <li>
       <i className="swatch update" /> update
     </li>
     <li>
-      <i className="swatch reply" /> reply that covers it
+      <i className="swatch drop" /> answer in the turn
+    </li>
+    <li>
+      <i className="swatch reply" /> deferred reply
     </li>
   </ul>
 )
@@ -299,8 +302,8 @@ const Details = ({
   const told = (id: string) => {
     const reply = covers.get(id)
     if (reply !== undefined) return reply.ended === undefined ? "being told" : covered[reply.ended.status]
-    if (id === call.callId) return call.answeredAt === undefined ? "" : "told in the turn"
-    return call.ended === undefined || view.agentState !== "listening" ? "waits" : ""
+    if (id === call.callId && call.answeredAt !== undefined) return "told in the turn"
+    return id === call.ended?.id && call.ended.status === "cancelled" ? "" : "not told"
   }
   const state = fate(call)
   return (

@@ -1,0 +1,424 @@
+import { type ChildProcess, spawn } from "node:child_process"
+import { createServer, type Server as HttpServerOfNode } from "node:http"
+import { fileURLToPath } from "node:url"
+import { Toolkit } from "@effect/ai"
+import { HttpServer } from "@effect/platform"
+import { NodeContext, NodeHttpServer } from "@effect/platform-node"
+import { Deferred, Effect, Exit, Layer, Schema, Scope } from "effect"
+import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
+import { ScriptedModel } from "effect-meantime/testing"
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import * as Bundle from "../../examples/playground/Bundle.js"
+import * as Room from "../../examples/playground/Room.js"
+import * as Server from "../../examples/playground/Server.js"
+import { launch } from "./chromium.js"
+
+// --- an agent that works on when the test says so -------------------------------------------------------------------
+
+const Work = AsyncTool.make("work", {
+  description: "Works.",
+  parameters: { what: Schema.String },
+  success: Schema.String,
+  allowCancellation: true
+})
+const Look = AsyncTool.make("look", {
+  description: "Looks.",
+  parameters: { at: Schema.String },
+  success: Schema.String
+})
+const Kit = Toolkit.make(Work, Look)
+
+/** Each piece of work goes on to its half and to its end when its gates are opened. */
+interface Gates {
+  readonly half: Deferred.Deferred<void>
+  readonly end: Deferred.Deferred<void>
+}
+let gates: Map<string, Gates>
+let released: Array<string>
+
+const gatesOf = (what: string): Gates => {
+  const known = gates.get(what)
+  if (known !== undefined) return known
+  const made = { half: Deferred.unsafeMake<void>({} as never), end: Deferred.unsafeMake<void>({} as never) }
+  gates.set(what, made)
+  return made
+}
+const open = (what: string, gate: keyof Gates) => Effect.runSync(Deferred.succeed(gatesOf(what)[gate], undefined))
+
+const kitLive = Kit.toLayer({
+  work: ({ what }) =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        yield* Effect.addFinalizer(() => Effect.sync(() => released.push(what)))
+        yield* RunContext.update(`begun: ${what}`)
+        yield* Deferred.await(gatesOf(what).half)
+        yield* RunContext.progress({ percent: 50 })
+        yield* RunContext.update(`half of ${what}`)
+        yield* Deferred.await(gatesOf(what).end)
+        return `made: ${what}`
+      })
+    ),
+  look: ({ at }) =>
+    at === "nothing" ? new AsyncTool.ToolError({ message: "There is nothing to see." }) : Effect.succeed(`seen: ${at}`)
+})
+
+const model = ScriptedModel.layer((asked) => {
+  const text = ScriptedModel.lastUserText(asked)
+  const result = ScriptedModel.toolResults(asked).at(-1)?.result
+  if (asked.prompt.content.at(-1)?.role === "tool" || /not (come )?from the user/.test(text)) {
+    return `It says: ${typeof result === "string" ? result.split("\n")[0] : JSON.stringify(result)}`
+  }
+  const [, tool, rest = ""] = /^(work|look) (.+)$/s.exec(text) ?? []
+  if (tool === "work") return ScriptedModel.toolCall("work", { what: rest })
+  if (tool === "look") return ScriptedModel.toolCall("look", { at: rest })
+  return `You said: ${text}`
+})
+
+const agent = (name: string, title: string) => ({
+  name,
+  title,
+  about: "It works on when the test says so.",
+  suggestions: ["work bread", "look nothing"],
+  model: "script",
+  rate: 1,
+  open: Effect.flatMap(Layer.build(Layer.merge(model, kitLive)), (context) =>
+    AgentSession.make({
+      agent: Agent.make(name, { instructions: "You work.", tools: [Kit] }),
+      onInterruptedReply: "redeliver"
+    }).pipe(Effect.provide(context))
+  )
+})
+
+// --- server and browser ---------------------------------------------------------------------------------------------
+
+let browser: Browser
+let scope: Scope.CloseableScope
+let server: HttpServerOfNode
+let origin: string
+let context: BrowserContext
+let page: Page
+/** what the browser complained about, and whom it asked */
+let complaints: Array<string>
+let asked: Set<string>
+
+let assets: ReadonlyMap<string, Bundle.Asset>
+beforeAll(async () => {
+  browser = await launch()
+  assets = await Effect.runPromise(Bundle.assets)
+})
+afterAll(() => browser?.close())
+
+beforeEach(async () => {
+  gates = new Map()
+  released = []
+  scope = Effect.runSync(Scope.make())
+  server = createServer()
+  const layer = Layer.merge(
+    Room.layer({ agents: [agent("worker", "Worker"), agent("other", "Other one")] }),
+    NodeHttpServer.layer(() => server, { host: "127.0.0.1", port: 0 })
+  ).pipe(Layer.provideMerge(NodeContext.layer))
+  await Effect.runPromise(
+    Effect.gen(function* () {
+      const context = yield* Layer.build(layer)
+      yield* Effect.provide(HttpServer.serveEffect(Server.app({ assets, host: "127.0.0.1" })), context)
+      yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
+    }).pipe(Scope.extend(scope))
+  )
+  const address = server.address()
+  origin = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`
+})
+afterEach(async () => {
+  await context?.close()
+  await Effect.runPromise(Scope.close(scope, Exit.void))
+})
+
+const visit = async (options: BrowserContextOptions = {}) => {
+  context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options })
+  page = await context.newPage()
+  complaints = []
+  asked = new Set()
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") complaints.push(message.text())
+  })
+  page.on("pageerror", (error) => complaints.push(error.message))
+  page.on("request", (request) => asked.add(new URL(request.url()).origin))
+  await page.goto(origin)
+  await page.getByRole("textbox", { name: "Message" }).waitFor()
+}
+
+const say = async (text: string) => {
+  await page.getByRole("textbox", { name: "Message" }).fill(text)
+  await page.getByRole("textbox", { name: "Message" }).press("Enter")
+}
+const log = () => page.getByRole("log")
+const timeline = () => page.getByRole("region", { name: "Timeline" })
+const row = (name: string) => timeline().getByRole("button", { name, expanded: false })
+/** Waits for a text in the conversation. */
+const heard = (text: string) => log().getByText(text, { exact: true }).first().waitFor()
+const asUser = (text: string) => heard(`You: ${text}`)
+const said = () => log().locator(".said").allInnerTexts()
+
+const clean = () => {
+  expect(complaints).toEqual([])
+  expect([...asked]).toEqual([origin])
+}
+
+// --- tests ----------------------------------------------------------------------------------------------------------
+
+describe("the playground in a browser", () => {
+  it("shows what one types, the updates of a call, how it ended, and the replies that covered it", async () => {
+    await visit()
+    await timeline().getByText("Nothing has been called yet.").waitFor()
+    await say("work bread")
+    await asUser("work bread")
+    await heard("It says: begun: bread")
+    await row("work").waitFor()
+    expect(await timeline().locator(".call.running .part.background").count()).toBe(1)
+    expect(await timeline().locator(".call .mark").count()).toBe(1)
+    expect(await timeline().locator(".call .answer").count()).toBe(1)
+
+    open("bread", "half")
+    await heard("It says: half of bread")
+    await timeline().locator(".call .mark").nth(1).waitFor()
+    await timeline().locator(".call .cover.completed").waitFor()
+    expect(await timeline().locator(".call .progress").count()).toBe(1)
+
+    open("bread", "end")
+    await heard("It says: made: bread")
+    await timeline().locator(".call.done .end").waitFor()
+    expect(await timeline().locator(".call .cover.completed").count()).toBe(2)
+    // the reply in the conversation leads to its call
+    await log().getByRole("button", { name: "work call_1" }).last().click()
+    await timeline().getByText("made: bread").waitFor()
+    expect(await timeline().locator(".details").innerText()).toMatch(/begun: bread\s*told in the turn/)
+    clean()
+  })
+
+  it("cancels a call at the press of a button", async () => {
+    await visit()
+    await say("work bread")
+    await page.getByRole("button", { name: "Cancel work call_1" }).click()
+    await timeline().locator(".call.cancelled .end").waitFor()
+    expect(released).toEqual(["bread"])
+    expect(await page.getByRole("button", { name: "Cancel work call_1" }).count()).toBe(0)
+    await say("look nothing")
+    await timeline().locator(".call.error .end").waitFor()
+    clean()
+  })
+
+  it("has caught up after a reload, and after the connection was lost", async () => {
+    await visit()
+    await say("work bread")
+    await heard("It says: begun: bread")
+    await say("look mountain")
+    await heard("It says: seen: mountain")
+    const before = await said()
+    await page.reload()
+    await heard("It says: seen: mountain")
+    expect(await said()).toEqual(before)
+    expect(await timeline().locator(".call").count()).toBe(2)
+
+    // the page goes on where it was: nothing twice, nothing left out
+    server.closeAllConnections()
+    open("bread", "half")
+    open("bread", "end")
+    await heard("It says: made: bread")
+    await page.getByRole("status").getByText("listening").waitFor()
+    expect(await timeline().locator(".call").count()).toBe(2)
+    const again = await said()
+    expect(again.slice(0, before.length)).toEqual(before)
+    await page.reload()
+    await heard("It says: made: bread")
+    expect(await said()).toEqual(again)
+    expect([...asked]).toEqual([origin])
+  })
+
+  it("turns to another agent, and to a new conversation", async () => {
+    await visit()
+    await say("work bread")
+    await row("work").waitFor()
+    await page.getByRole("combobox", { name: "Agent" }).selectOption("other")
+    await page.getByRole("heading", { name: "Other one" }).waitFor()
+    await timeline().getByText("Nothing has been called yet.").waitFor()
+    await expect.poll(() => released).toEqual(["bread"])
+    await page.getByRole("button", { name: "look nothing" }).click()
+    await timeline().locator(".call.error .end").waitFor()
+    await page.getByRole("button", { name: "Start a new conversation" }).click()
+    await timeline().getByText("Nothing has been called yet.").waitFor()
+    clean()
+  })
+
+  it("shows markup that people, models and tools say as the text that it is", async () => {
+    await visit()
+    const evil = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script><b>bold</b>`
+    await say(`work ${evil}`)
+    await asUser(`work ${evil}`)
+    await heard(`It says: begun: ${evil}`)
+    open(evil, "half")
+    open(evil, "end")
+    await heard(`It says: made: ${evil}`)
+    await row("work").click()
+    await timeline().getByText(`made: ${evil}`, { exact: false }).first().waitFor()
+    expect(await page.evaluate("window.pwned")).toBeUndefined()
+    expect(await page.locator("main img, main script, main b:text-is('bold')").count()).toBe(0)
+    // and if there were markup, the browser would not obey it
+    const refused = await page.evaluate(`(() => {
+      try { document.body.innerHTML = "<img src=x onerror=1>"; return false } catch { return true }
+    })()`)
+    expect(refused).toBe(true)
+  })
+
+  it("is light or dark as the system is, or as one chose", async () => {
+    await visit({ colorScheme: "dark" })
+    const brightness = async () => {
+      const colour = await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+      return Number(/\d+/.exec(String(colour))?.[0])
+    }
+    expect(await brightness()).toBeLessThan(60)
+    await page.emulateMedia({ colorScheme: "light" })
+    expect(await brightness()).toBeGreaterThan(200)
+    await page.getByRole("button", { name: "Switch to dark" }).click()
+    expect(await brightness()).toBeLessThan(60)
+    await page.reload()
+    await page.getByRole("button", { name: "Switch to light" }).waitFor()
+    expect(await brightness()).toBeLessThan(60)
+    clean()
+  })
+
+  it("fits on a phone", async () => {
+    await visit({ viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true })
+    const overflow = () => page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    await say(`work ${"a very long name of a thing ".repeat(8)}${"x".repeat(200)}`)
+    await page.getByRole("list", { name: "Running calls" }).waitFor()
+    expect(await timeline().isVisible()).toBe(false)
+    expect(await overflow()).toBe(0)
+    await page.getByRole("button", { name: /^Timeline/ }).click()
+    await row("work").waitFor()
+    expect(await log().isVisible()).toBe(false)
+    expect(await overflow()).toBe(0)
+    await row("work").click()
+    expect(await overflow()).toBe(0)
+    await page.getByRole("button", { name: "Conversation", exact: true }).click()
+    await page.getByRole("list", { name: "Running calls" }).getByRole("button", { name: "Cancel work call_1" }).click()
+    await expect.poll(() => released.length).toBe(1)
+    clean()
+  })
+
+  it("is used with the keyboard alone", async () => {
+    await visit()
+    const field = page.getByRole("textbox", { name: "Message" })
+    await field.focus()
+    await page.keyboard.type("work bread")
+    await page.keyboard.press("Enter")
+    await row("work").waitFor()
+    await page.keyboard.press("ArrowUp")
+    expect(await field.inputValue()).toBe("work bread")
+    await page.keyboard.press("ArrowDown")
+    expect(await field.inputValue()).toBe("")
+    // on through the page: every stop has a name
+    const seen: Array<string> = []
+    for (let n = 0; n < 40 && !seen.some((name) => name.startsWith("Cancel work")); n++) {
+      await page.keyboard.press("Tab")
+      const name = await page.evaluate(
+        "(document.activeElement.getAttribute('aria-label') || document.activeElement.innerText || document.activeElement.labels?.[0]?.innerText || '').trim()"
+      )
+      const body = await page.evaluate("document.activeElement === document.body")
+      if (body !== true) {
+        expect(name).not.toBe("")
+        seen.push(String(name))
+      }
+    }
+    await page.keyboard.press("Enter")
+    await timeline().locator(".call.cancelled").waitFor()
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("Enter")
+    await timeline().getByText("begun: bread").waitFor()
+    clean()
+  })
+
+  it("gives the conversation out as a file, and plays such a file", async () => {
+    await visit()
+    await say("work bread")
+    await heard("It says: begun: bread")
+    open("bread", "half")
+    open("bread", "end")
+    await heard("It says: made: bread")
+    await page.getByRole("status").getByText("listening").waitFor()
+    const lines = (await log().innerText()).split("\n")
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("link", { name: "Download the recording" }).click()
+    ])
+    expect(download.suggestedFilename()).toMatch(/^worker-.*\.jsonl$/)
+    const path = await download.path()
+
+    await page.getByRole("button", { name: "Start a new conversation" }).click()
+    await timeline().getByText("Nothing has been called yet.").waitFor()
+    await page.getByLabel("Recording", { exact: true }).setInputFiles(path)
+    const replay = page.getByRole("region", { name: "Replay" })
+    await replay.waitFor()
+    // all of it, without the name that only the server knows
+    await timeline().locator(".call.done .end").waitFor()
+    const shown = (await log().innerText()).split("\n")
+    expect(shown.map((line) => line.replace("Agent", "Worker"))).toEqual(lines)
+    expect(await page.getByRole("textbox", { name: "Message" }).count()).toBe(0)
+    // its beginning
+    await replay.getByRole("slider", { name: "Position" }).press("Home")
+    await timeline().getByText("No call has been made at this moment.").waitFor()
+    // and from there on, on its own
+    await replay.getByRole("combobox", { name: "Speed" }).selectOption("16×")
+    await replay.getByRole("button", { name: "Play" }).click()
+    await timeline().locator(".call.done .end").waitFor()
+    await replay.getByRole("button", { name: "Back to live" }).click()
+    await page.getByRole("textbox", { name: "Message" }).waitFor()
+
+    await page.getByLabel("Recording", { exact: true }).setInputFiles({
+      name: "broken.jsonl",
+      mimeType: "application/jsonl",
+      buffer: Buffer.from('{"_tag":"Nonsense"}\n')
+    })
+    await page.getByRole("alert").getByText("broken.jsonl cannot be shown. Line 1 is no event").waitFor()
+    clean()
+  })
+})
+
+describe("npm run playground", () => {
+  let child: ChildProcess | undefined
+  afterEach(() => child?.kill("SIGINT"))
+
+  it("starts, talks, and ends on Ctrl-C", async () => {
+    const root = fileURLToPath(new URL("../..", import.meta.url))
+    const env = Object.fromEntries(
+      Object.entries({ ...process.env, DEMO_SPEED: "4" }).filter(([name]) => !/^(OPENAI|ANTHROPIC)/.test(name))
+    )
+    const started = spawn(process.execPath, ["--import", "tsx", "examples/playground/main.ts", "--port", "0"], {
+      cwd: root,
+      env
+    })
+    child = started
+    const ended = new Promise<number | null>((resolve) => started.on("close", resolve))
+    origin = await new Promise<string>((resolve, reject) => {
+      let out = ""
+      started.stdout.on("data", (data) => {
+        out += data
+        const at = /http:\/\/127\.0\.0\.1:\d+/.exec(out)
+        if (at !== null) resolve(at[0])
+      })
+      started.on("close", () => reject(new Error(`It ended: ${out}`)))
+    })
+    await visit()
+    await log().getByText("Hello, I am your travel agent.").waitFor()
+    await page.getByRole("button", { name: "Book a flight from Oslo to Tokyo" }).click()
+    await log()
+      .getByText(/^Searching flights from Oslo to Tokyo/)
+      .waitFor()
+    await log()
+      .getByText(/^Booked: /)
+      .waitFor()
+    await timeline().locator(".call.done .end").waitFor()
+    clean()
+    started.kill("SIGINT")
+    expect(await ended).toBe(130)
+  })
+})
