@@ -124,9 +124,9 @@ const wireResult = (result: Result, provider: Provider | undefined): unknown => 
   return provider?.objectResults === true && !isRecord(value) ? { output: value } : value
 }
 
-/** The id of a call as every provider takes it: at most 64 characters, of the plain ones. */
-const wireId = (id: string): string =>
-  /^[a-zA-Z0-9_-]{1,64}$/.test(id)
+/** The id of a call as the provider takes it. */
+const wireId = (id: string, provider: Provider | undefined): string =>
+  provider?.callId === undefined || provider.callId.test(id)
     ? id
     : `${id.replace(/[^a-zA-Z0-9_-]/g, "_").slice(0, 52)}_${(Hash.string(id) >>> 0).toString(36)}`
 
@@ -242,7 +242,7 @@ class Builder {
     if (this.provider?.signedCalls === true && this.signed && !isSigned(options) && this.tool.length === 0) {
       options = { ...options, google: { ...options.google, thoughtSignature: unsigned } }
     }
-    const id = providerExecuted ? item.callId : wireId(item.callId)
+    const id = providerExecuted ? item.callId : wireId(item.callId, this.provider)
     this.assistant.push({
       [Prompt.PartTypeId]: Prompt.PartTypeId,
       type: "tool-call",
@@ -366,7 +366,7 @@ const convert = (builder: Builder, view: View, from: number, to: number): void =
         break
       }
       case "FunctionCallOutput": {
-        builder.answered ||= builder.tool.some((part) => part.id === wireId(item.callId))
+        builder.answered ||= builder.tool.some((part) => part.id === wireId(item.callId, view.provider))
         builder.reasoning = []
         break
       }

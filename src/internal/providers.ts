@@ -22,6 +22,8 @@ export interface Provider {
   readonly thinkingFirst: boolean
   /** what a tool may be called; absent: not known */
   readonly toolName: RegExp | undefined
+  /** which ids of calls it takes; absent: any */
+  readonly callId: RegExp | undefined
   /** the package cannot send schemas that refer to definitions */
   readonly noReferences: boolean
 }
@@ -34,14 +36,26 @@ const unknown: Provider = {
   signedCalls: false,
   thinkingFirst: false,
   toolName: undefined,
+  callId: undefined,
   noReferences: false
 }
 
 const name = /^[a-zA-Z0-9_-]{1,64}$/
 
+const claude: Provider = {
+  ...unknown,
+  userBegins: true,
+  thinkingFirst: true,
+  toolName: name,
+  callId: /^[a-zA-Z0-9_-]+$/
+}
+
+const openai: Provider = { ...unknown, toolName: name, callId: /^[\s\S]{1,64}$/ }
+
 const known: Readonly<Record<string, Provider>> = {
-  openai: { ...unknown, strict: true, toolName: name },
-  anthropic: { ...unknown, dropsToolsAtNone: true, userBegins: true, thinkingFirst: true, toolName: name },
+  openai: { ...openai, strict: true },
+  // its package leaves them out; that of the AI SDK does not
+  anthropic: { ...claude, dropsToolsAtNone: true },
   google: {
     ...unknown,
     userBegins: true,
@@ -50,12 +64,20 @@ const known: Readonly<Record<string, Provider>> = {
     toolName: /^[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}$/,
     noReferences: true
   },
-  "amazon-bedrock": { ...unknown, dropsToolsAtNone: true, userBegins: true, thinkingFirst: true, toolName: name },
+  "amazon-bedrock": {
+    ...unknown,
+    dropsToolsAtNone: true,
+    userBegins: true,
+    thinkingFirst: true,
+    toolName: name,
+    callId: name
+  },
   openrouter: { ...unknown, userBegins: true, strict: true, toolName: name },
   // as packages of the AI SDK name themselves
-  "anthropic.messages": { ...unknown, userBegins: true, thinkingFirst: true, toolName: name },
-  "vertex.anthropic.messages": { ...unknown, userBegins: true, thinkingFirst: true, toolName: name },
-  "bedrock.anthropic.messages": { ...unknown, userBegins: true, thinkingFirst: true, toolName: name },
+  "openai.responses": openai,
+  "anthropic.messages": claude,
+  "vertex.anthropic.messages": claude,
+  "bedrock.anthropic.messages": claude,
   "google.generative-ai": { ...unknown, userBegins: true },
   "google.generative-ai.interactions": { ...unknown, dropsToolsAtNone: true },
   "google.vertex.chat": { ...unknown, userBegins: true }
