@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { AiError, type LanguageModel, Model, type Response, Toolkit } from "@effect/ai"
@@ -5,7 +6,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { SpanStatusCode } from "@opentelemetry/api"
 import type { ReadableSpan } from "@opentelemetry/sdk-trace-base"
 import * as SemConv from "@opentelemetry/semantic-conventions/incubating"
-import { Effect, Exit, Layer, Logger, Option, Schema, type Scope, Stream, Tracer } from "effect"
+import { Effect, Exit, Layer, Logger, Metric, Option, Schema, type Scope, Stream, Tracer } from "effect"
 import {
   Agent,
   AgentOutput,
@@ -1131,6 +1132,56 @@ describe("metrics", () => {
       ).pipe(Effect.tagMetrics("tenant", "blue"))
       const [point] = points("gen_ai.invoke_agent.duration", { "gen_ai.agent.name": "labelled" })
       expect(point?.attributes).toEqual({ "gen_ai.agent.name": "labelled", tenant: "blue" })
+    })
+  )
+})
+
+describe("the page", () => {
+  it.effect("[E3] names every attribute, event and metric", () =>
+    Effect.gen(function* () {
+      const page = readFileSync(new URL("../docs/telemetry.md", import.meta.url), "utf8")
+      const { all } = yield* converse(
+        {
+          agent: agent("travel", {
+            book: [{}, book],
+            lookup: [{ onDuplicate: "join" }, Effect.as(Effect.sleep("2 seconds"), "found")],
+            slow: [{ timeout: "3 seconds" }, Effect.never],
+            broken: [{}, Effect.die("no")]
+          }),
+          script: [
+            [
+              call("book"),
+              ScriptedModel.finish("tool-calls", { inputTokens: 1, outputTokens: 1, cachedInputTokens: 1 })
+            ],
+            "On it.",
+            [call("lookup", "a"), call("lookup", "b"), call("slow"), call("broken")],
+            "Found one.",
+            "It is booked."
+          ],
+          layers: Telemetry.layer({ recordContent: true })
+        },
+        (session) =>
+          Effect.gen(function* () {
+            yield* session.send("Book.")
+            yield* TestSession.advance("1 second")
+            yield* session.send("Look.")
+            yield* TestSession.advance("20 seconds")
+          })
+      )
+      const ours = (name: string) => /^(effect_meantime|gen_ai|error)\./.test(name)
+      const spans = all.filter((span) => span.name !== "LanguageModel.streamText")
+      const attributes = spans.flatMap((span) => [
+        ...Object.keys(span.attributes),
+        ...span.events.flatMap((event) => [event.name])
+      ])
+      const metrics = Metric.unsafeSnapshot().map(({ metricKey }) => metricKey.name)
+      expect(new Set(attributes.filter(ours)).size).toBeGreaterThan(30)
+      for (const name of new Set([...attributes, ...metrics].filter(ours))) {
+        // in full, or by its ending behind one of its kind
+        const parts = name.split(".")
+        const endings = parts.map((_, i) => `\`.${parts.slice(i).join(".")}\``)
+        expect(page.includes(`\`${name}\``) || endings.some((ending) => page.includes(ending)), name).toBe(true)
+      }
     })
   )
 })

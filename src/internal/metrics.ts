@@ -10,11 +10,13 @@ import * as MetricLabel from "effect/MetricLabel"
 
 export type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
+export type Member = MetricHook.MetricHook<number, unknown>
+
 type Keys = readonly [string, string?, string?, string?]
 
 /** A metric and its members, one for each combination of tags. */
 class Family {
-  private readonly members = new Map<string, MetricHook.MetricHook<number, unknown>>()
+  private readonly members = new Map<string, Member>()
 
   constructor(
     private readonly base: MetricKey.MetricKey<any>,
@@ -23,18 +25,22 @@ class Family {
     private readonly labels: Labels
   ) {}
 
-  /** Adds a value under the values of the keys; a key without value is left out. */
   add(value: number, a: string, b = "", c = "", d = ""): void {
+    this.member(a, b, c, d).update(value)
+  }
+
+  /** The member with these values of the keys; a key without value is left out. */
+  member(a: string, b = "", c = "", d = ""): Member {
     const id = `${a}\n${b}\n${c}\n${d}`
     let member = this.members.get(id)
     if (member === undefined) {
       member = this.make([a, b, c, d])
       this.members.set(id, member)
     }
-    member.update(value)
+    return member
   }
 
-  private make(values: ReadonlyArray<string>): MetricHook.MetricHook<number, unknown> {
+  private make(values: ReadonlyArray<string>): Member {
     const tags = [...this.labels, MetricLabel.make("unit", this.unit)]
     for (const [i, value] of values.entries()) {
       const key = this.keys[i]

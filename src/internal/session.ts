@@ -394,7 +394,8 @@ class Shell implements Host {
       if (Option.isSome(failure)) {
         return this.transact((s) => Machine.modelFailed(s, step, Machine.asAiError(failure.value)))
       }
-      if (step.closed) return this.drain()
+      // for those who only watch
+      if (step.closed) return this.transact(() => {})
       if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", "The model failed unexpectedly.", exit.cause)
       const error = new AiError.UnknownError({
         module: "effect-meantime",
@@ -867,8 +868,10 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     )
     const session = makeService(shell)
     shell.session = session
-    shell.telemetry = yield* Telemetry.make(shell.now, clock, (cause) =>
-      shell.log("error", "Telemetry failed; the conversation goes on.", cause)
+    shell.telemetry = yield* Telemetry.make(
+      () => shell.state.now,
+      clock,
+      (cause) => shell.log("error", "Telemetry failed; the conversation goes on.", cause)
     )
     const scope = yield* Scope.make()
     let started = false

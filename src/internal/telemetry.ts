@@ -49,11 +49,15 @@ interface ModelStep {
   ended: boolean
 }
 
-/** What is known of the model of an agent. */
+/** What is known of the model of an agent, and what it counts with once there is something to count. */
 interface Model {
   readonly provider: string
   readonly name: string | undefined
   readonly recordContent: boolean
+  duration: Metrics.Member | undefined
+  firstChunk: Metrics.Member | undefined
+  inputTokens: Metrics.Member | undefined
+  outputTokens: Metrics.Member | undefined
 }
 
 /** Provider names of Effect's packages for which the conventions have another. */
@@ -190,10 +194,14 @@ export class Recorder {
     try {
       f()
     } catch (cause) {
-      if (this.failed) return
-      this.failed = true
-      this.onFailure(cause)
+      this.fail(cause)
     }
+  }
+
+  private fail(cause: unknown): void {
+    if (this.failed) return
+    this.failed = true
+    this.onFailure(cause)
   }
 
   readonly start = (agent: string): void => this.safely(() => this.spans?.openSession(agent))
@@ -214,7 +222,13 @@ export class Recorder {
 
   // ---------------------------------------------------------------------------------------------------- observations
 
-  readonly observe = (o: Observation): void => this.safely(() => this.record(o))
+  readonly observe = (o: Observation): void => {
+    try {
+      this.record(o)
+    } catch (cause) {
+      this.fail(cause)
+    }
+  }
 
   private record(o: Observation): void {
     switch (o._tag) {
@@ -425,7 +439,11 @@ export class Recorder {
       model = {
         provider: options.provider ?? (known === undefined ? "unknown" : (providers[known] ?? known)),
         name: options.model,
-        recordContent: options.recordContent === true
+        recordContent: options.recordContent === true,
+        duration: undefined,
+        firstChunk: undefined,
+        inputTokens: undefined,
+        outputTokens: undefined
       }
       this.models.set(agent, model)
     }
@@ -479,7 +497,9 @@ export class Recorder {
     const own = stepOf(step)
     if (own === undefined) return
     const seconds = this.since(own.at)
-    this.metrics.timeToFirstChunk.add(seconds, "chat", own.model.provider, own.model.name)
+    const { model } = own
+    model.firstChunk ??= this.metrics.timeToFirstChunk.member("chat", model.provider, model.name)
+    model.firstChunk.update(seconds)
     if (own.span !== undefined) own.span.attribute("gen_ai.response.time_to_first_chunk", seconds)
   }
 
@@ -500,11 +520,13 @@ export class Recorder {
     own.finishReason = part.reason
     if (inputTokens !== undefined) {
       turn.inputTokens = (turn.inputTokens ?? 0) + inputTokens
-      this.metrics.tokenUsage.add(inputTokens, "chat", model.provider, model.name, "input")
+      model.inputTokens ??= this.metrics.tokenUsage.member("chat", model.provider, model.name, "input")
+      model.inputTokens.update(inputTokens)
     }
     if (outputTokens !== undefined) {
       turn.outputTokens = (turn.outputTokens ?? 0) + outputTokens
-      this.metrics.tokenUsage.add(outputTokens, "chat", model.provider, model.name, "output")
+      model.outputTokens ??= this.metrics.tokenUsage.member("chat", model.provider, model.name, "output")
+      model.outputTokens.update(outputTokens)
     }
     if (span === undefined) return
     set(span, {
@@ -538,7 +560,13 @@ export class Recorder {
           : Cause.isCause(error)
             ? errorTypeOf(Cause.squash(error))
             : errorTypeOf(error)
-    this.metrics.operationDuration.add(this.since(own.at), "chat", model.provider, model.name, errorType)
+    const seconds = this.since(own.at)
+    if (errorType === undefined) {
+      model.duration ??= this.metrics.operationDuration.member("chat", model.provider, model.name)
+      model.duration.update(seconds)
+    } else {
+      this.metrics.operationDuration.add(seconds, "chat", model.provider, model.name, errorType)
+    }
     if (span === undefined) return
     set(span, {
       "error.type": errorType,

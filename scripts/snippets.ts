@@ -1,0 +1,52 @@
+/**
+ * Writes the code of README.md, of the guide's pages and of the docstrings to test/.snippets, one module for each page and
+ * one for each docstring, so that `npm run check` type-checks it with everything else.
+ *
+ *     node --import tsx scripts/snippets.ts
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+
+const root = new URL("../", import.meta.url)
+const out = new URL("test/.snippets/", root)
+
+/** Pages that show parts of the examples; a test looks for them there. */
+const excerpts = ["livekit.md", "scopes.md"]
+
+const read = (path: string) => readFileSync(new URL(path, root), "utf8")
+const blocks = (text: string) => Array.from(text.matchAll(/^```ts\n([\s\S]*?)^```$/gm), ([, code = ""]) => code)
+
+/** Blocks of one page import what they need, each for itself; in one module a name can be imported once. */
+const joined = (codes: ReadonlyArray<string>): string => {
+  const imports = new Map<string, Set<string>>()
+  const rest = codes.map((code) =>
+    code.replace(/^import \{([^}]*)\} from "([^"]+)"\n/gm, (_, names: string, from: string) => {
+      const all = imports.get(from) ?? new Set()
+      for (const name of names.split(",")) if (name.trim() !== "") all.add(name.trim())
+      imports.set(from, all)
+      return ""
+    })
+  )
+  // exported, so that nothing counts as unused
+  const exported = rest.map((code) => code.replace(/^(?=(?:const|class|function|type|interface) )/gm, "export "))
+  const lines = Array.from(imports, ([from, names]) => `import { ${Array.from(names).join(", ")} } from "${from}"`)
+  return [...lines, ...exported, "export {}"].join("\n")
+}
+
+const files: Record<string, string> = { README: joined(blocks(read("README.md"))) }
+for (const page of readdirSync(new URL("docs/", root))) {
+  if (!page.endsWith(".md") || excerpts.includes(page)) continue
+  const codes = blocks(read(`docs/${page}`))
+  if (codes.length > 0) files[page.replace(/\.md$/, "")] = joined(codes)
+}
+for (const folder of ["src/", "src/testing/"]) {
+  for (const file of readdirSync(new URL(folder, root))) {
+    if (!file.endsWith(".ts")) continue
+    const comments = read(`${folder}${file}`).match(/\/\*\*[\s\S]*?\*\//g) ?? []
+    const codes = comments.flatMap((comment) => blocks(comment.replace(/^ \* ?/gm, "")))
+    for (const [i, code] of codes.entries()) files[`${file.replace(/\.ts$/, "")}.${i + 1}`] = joined([code])
+  }
+}
+
+rmSync(out, { recursive: true, force: true })
+mkdirSync(out, { recursive: true })
+for (const [name, code] of Object.entries(files)) writeFileSync(new URL(`${name}.ts`, out), code)
