@@ -66,7 +66,7 @@ const verdict = (
   })
 
 /** One conversation. */
-const converse = (name: string, plan: Plan, scale: number) =>
+const converse = (plan: Plan, scale: number) =>
   Effect.gen(function* () {
     const length = Math.max(100, Math.round(plan.length * scale))
     const { alive, close, session } = yield* open()
@@ -94,26 +94,26 @@ const converse = (name: string, plan: Plan, scale: number) =>
     yield* breathe
     const last = heap()
     const fibers = alive.fibers.size
-    // the items have a reference of their own: they live, and the session does not
-    let items: ReadonlyArray<unknown> = (yield* session.history).items
-    const count = items.length
+    kept.items = (yield* session.history).items
     yield* close
     if (listener !== undefined) yield* Fiber.interrupt(listener)
     yield* breathe
-    const left = alive.fibers.size
-    return { units, count, first, last, fibers: fibers + left, items: () => items, forget: () => (items = []) }
-  }).pipe(
-    Effect.flatMap(({ count, fibers, first, forget, items, last, units }) =>
-      Effect.gen(function* () {
-        yield* breathe
-        const closed = heap()
-        if (items().length !== count) yield* Effect.dieMessage("the items are gone")
-        forget()
-        yield* breathe
-        yield* verdict(name, units, count, first, last, closed - heap(), fibers)
-      })
-    )
-  )
+    return { units, first, last, fibers: fibers + alive.fibers.size }
+  })
+
+/** The items of the history, behind a reference of their own: they live on, and the session does not. */
+const kept: { items: ReadonlyArray<unknown> } = { items: [] }
+
+const measure = (name: string, plan: Plan, scale: number) =>
+  Effect.gen(function* () {
+    const { fibers, first, last, units } = yield* converse(plan, scale)
+    yield* breathe
+    const closed = heap()
+    const count = kept.items.length
+    kept.items = []
+    yield* breathe
+    yield* verdict(name, units, count, first, last, closed - heap(), fibers)
+  })
 
 /** Many sessions, one after another. */
 const sessions = (scale: number) =>
@@ -157,6 +157,6 @@ if (wanted === undefined || /^[\d.]+$/.test(wanted)) {
       ? sessions(factor)
       : plan === undefined
         ? Effect.dieMessage(`there is no "${wanted}"; there are: ${Object.keys(plans).join(", ")}, sessions`)
-        : converse(wanted, plan, factor)
+        : measure(wanted, plan, factor)
   await Effect.runPromise(program.pipe(Effect.provide(VirtualClock.layer())) as Effect.Effect<void>)
 }
