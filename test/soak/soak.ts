@@ -1,7 +1,7 @@
 /**
  * A day of conversation with 100,000 calls in virtual time, and other long ones: what a session retains does not grow.
- * For each, the heap at its end must be within 10 % of the heap after its first hundredth plus the history, and no fiber
- * of the session may be alive when it rests, nor after it has closed. The exit code says whether that holds.
+ * For each, the heap at its end must be within 10 % of the heap after its first hundredth plus the history (its items and
+ * the ids of its calls), and no fiber of the session may be alive when it rests, nor after it has closed. The exit code says whether that holds.
  *
  *     npm run soak [-- name [scale]]
  *
@@ -11,6 +11,7 @@
 import { spawnSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { Effect, Fiber } from "effect"
+import type { ChatContext } from "effect-meantime"
 import { VirtualClock } from "effect-meantime/testing"
 import { listen, listenSlowly, type Name, open, roundOf } from "./programs.js"
 
@@ -95,14 +96,18 @@ const converse = (plan: Plan, scale: number) =>
     const last = heap()
     const fibers = alive.fibers.size
     kept.items = (yield* session.history).items
+    kept.ids = new Set(kept.items.flatMap((item) => ("callId" in item ? [item.callId] : [])))
     yield* close
     if (listener !== undefined) yield* Fiber.interrupt(listener)
     yield* breathe
     return { units, first, last, fibers: fibers + alive.fibers.size }
   })
 
-/** The items of the history, behind a reference of their own: they live on, and the session does not. */
-const kept: { items: ReadonlyArray<unknown> } = { items: [] }
+/**
+ * The history, behind a reference of its own: it lives on, and the session does not. The ids of its calls are a part of
+ * it: a call id is never given twice.
+ */
+const kept: { items: ReadonlyArray<ChatContext.ChatItem>; ids: ReadonlySet<string> } = { items: [], ids: new Set() }
 
 const measure = (name: string, plan: Plan, scale: number) =>
   Effect.gen(function* () {
@@ -111,6 +116,7 @@ const measure = (name: string, plan: Plan, scale: number) =>
     const closed = heap()
     const count = kept.items.length
     kept.items = []
+    kept.ids = new Set()
     yield* breathe
     yield* verdict(name, units, count, first, last, closed - heap(), fibers)
   })
