@@ -1,7 +1,8 @@
 /**
  * A day of conversation with 100,000 calls in virtual time, and other long ones: what a session retains does not grow.
- * For each, the heap at its end must be within 10 % of the heap after its first hundredth plus the history (its items and
- * the ids of its calls), and no fiber of the session may be alive when it rests, nor after it has closed. The exit code says whether that holds.
+ * For each, the heap at its end must be within 10 % of the heap after its first hundredth plus the history (its items,
+ * and the ids of its calls), and no fiber of the session may be alive when it rests, nor after it has closed. The exit
+ * code says whether that holds.
  *
  *     npm run soak [-- name [scale]]
  *
