@@ -69,7 +69,7 @@ const endings: Record<string, ReadonlyArray<unknown>> = {
 
 describe("a model that fails at each point of its stream", () => {
   for (const [seam, output] of [
-    ["direct", "paced"],
+    ["push", "paced"],
     ["LanguageModel", undefined]
   ] as const) {
     for (const [name, ending] of Object.entries(endings)) {
@@ -999,12 +999,7 @@ describe("a view of the conversation", () => {
     "shows what is none": () => ({ items: [null, 5, {}, { _tag: "Hologram" }] }),
     "shows messages without text": () => ({ items: [{ _tag: "Message", role: "user" }] }),
     "shows all of it twice": ({ items }) => ({ items: [...items, ...items] }),
-    "shows it backwards": ({ items }) => ({ items: items.toReversed() }),
-    "turns it round in place": ({ items }) => ({ items: items.reverse() }),
-    "empties it": ({ items }) => {
-      items.length = 0
-      return { items: [] }
-    }
+    "shows it backwards": ({ items }) => ({ items: items.toReversed() })
   }
   for (const [name, view] of Object.entries(views)) {
     for (const seam of ["direct", "LanguageModel"] as const) {

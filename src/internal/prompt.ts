@@ -351,7 +351,8 @@ const convert = (builder: Builder, view: View, from: number, to: number): void =
           break
         }
         seen.add(item.callId)
-        const result = results.get(item.callId) ?? outputIn(all, item.callId) ?? placeholder?.(item.callId)
+        // a call that runs has no output anywhere: to look for it would be to look through the whole conversation
+        const result = results.get(item.callId) ?? placeholder?.(item.callId) ?? outputIn(all, item.callId)
         // a call of the provider's own that never had a result cannot be answered by us
         if (oursOf(item.metadata)?.providerExecuted === true && result === undefined) {
           builder.reasoning = []

@@ -417,7 +417,7 @@ class Shell implements Host {
       built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }
     }
     const prompt = PromptBuilder.build({
-      items: whole ? all : built.view({ items: all.slice() }).items,
+      items: whole ? all : built.view({ items: all }).items,
       all: whole ? undefined : all,
       cache: whole ? built.cache : undefined,
       instructions: agent.instructions,

@@ -442,10 +442,13 @@ export const end = (s: State, speech: Speech): void => {
   s.speeches.delete(speech)
   if (speech.filler?.speech === speech) speech.filler.speech = undefined
   emit(s, { _tag: "SpeechEnded", speechId: speech.id, interrupted: speech.interrupted })
-  if (speech.reply !== undefined) {
+  const { reply } = speech
+  if (reply !== undefined) {
+    // the calls that it told of are not to live as long as those that it made
+    speech.reply = undefined
     Replies.endReply(
       s,
-      speech.reply,
+      reply,
       speech.error !== undefined
         ? "failed"
         : speech.interrupted

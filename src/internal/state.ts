@@ -215,7 +215,7 @@ export interface Speech {
   readonly text: unknown
   readonly instructions: string | undefined
   readonly toolChoice: ToolChoice
-  readonly reply: Reply | undefined
+  reply: Reply | undefined
   readonly jobs: ReadonlyArray<Job>
   readonly filler: Filler | undefined
   /** who speaks; the rest of a turn passes to the new agent at a hand-off */

@@ -1,19 +1,6 @@
 import { type AiError, LanguageModel, type Prompt, type Response, type Tool, Toolkit } from "@effect/ai"
 import { expect, it } from "@effect/vitest"
-import {
-  Cause,
-  type Context,
-  Effect,
-  Exit,
-  type Fiber,
-  Layer,
-  Logger,
-  type Option,
-  Schema,
-  type Scope,
-  Stream,
-  Supervisor
-} from "effect"
+import { Cause, Effect, Exit, Layer, Logger, Schema, type Scope, Stream } from "effect"
 import {
   Agent,
   AgentOutput,
@@ -26,26 +13,8 @@ import {
   SessionModel
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { Alive } from "./alive.js"
 import { problems, show, unanswered, virtualClock } from "./me.js"
-
-// ---------------------------------------------------------------------------------------------------------- the fibers
-
-/** Knows which fibers of those that were started under it are alive, children too. */
-export class Alive extends Supervisor.AbstractSupervisor<ReadonlySet<unknown>> {
-  readonly fibers = new Set<Fiber.RuntimeFiber<any, any>>()
-  readonly value = Effect.sync(() => this.fibers as ReadonlySet<unknown>)
-  override onStart<A, E, R>(
-    _context: Context.Context<R>,
-    _effect: Effect.Effect<A, E, R>,
-    _parent: Option.Option<Fiber.RuntimeFiber<any, any>>,
-    fiber: Fiber.RuntimeFiber<A, E>
-  ): void {
-    this.fibers.add(fiber)
-  }
-  override onEnd<A, E>(_exit: Exit.Exit<A, E>, fiber: Fiber.RuntimeFiber<A, E>): void {
-    this.fibers.delete(fiber)
-  }
-}
 
 // ------------------------------------------------------------------------------------------------------- virtual time
 
@@ -131,8 +100,8 @@ export type Model = (request: { readonly prompt: Prompt.Prompt; readonly index: 
 // -------------------------------------------------------------------------------------------------------- the session
 
 export interface Setup extends Omit<AgentSession.Options<never, []>, "agent" | "tools"> {
-  /** `direct`: behind `SessionModel`; else behind a `LanguageModel` made with `LanguageModel.make` */
-  readonly seam?: "direct" | "LanguageModel"
+  /** `direct`, `push`: the two forms of `SessionModel`; else behind a `LanguageModel` made with `LanguageModel.make` */
+  readonly seam?: "direct" | "push" | "LanguageModel"
   readonly model: Model
   readonly tools?: Tools
   readonly agent?: Agent.Agent<never>
@@ -199,7 +168,15 @@ export const lawful = <A, E>(
     const models =
       seam === "direct"
         ? Layer.succeed(SessionModel.SessionModel, { stream: ({ prompt }) => answer(prompt) })
-        : Layer.empty
+        : seam === "push"
+          ? Layer.succeed(
+              SessionModel.SessionModel,
+              SessionModel.make({
+                run: ({ prompt }, onParts) =>
+                  Stream.runForEach(answer(prompt), (part) => Effect.sync(() => onParts([part])))
+              })
+            )
+          : Layer.empty
     const alive = new Alive()
     const { close, session } = yield* TestSession.make({
       ...options,
