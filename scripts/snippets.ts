@@ -10,7 +10,7 @@ const root = new URL("../", import.meta.url)
 const out = new URL("test/.snippets/", root)
 
 /** Pages that show parts of the examples; a test looks for them there. */
-const excerpts = ["livekit.md", "scopes.md"]
+const excerpts = ["ai-sdk.md", "livekit.md", "providers.md", "scopes.md"]
 
 const read = (path: string) => readFileSync(new URL(path, root), "utf8")
 const blocks = (text: string) => Array.from(text.matchAll(/^```ts\n([\s\S]*?)^```$/gm), ([, code = ""]) => code)

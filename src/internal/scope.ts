@@ -20,7 +20,7 @@ import { AgentOutput, isInstant, type Service as Output } from "../AgentOutput.j
 import { ToolNameConflict } from "../AgentSession.js"
 import { type Options, ToolOptionsError } from "../AsyncTool.js"
 import type { Entry, Definition as ToolsetDefinition } from "../AsyncToolset.js"
-import { type ChatContext, ModelView } from "../ChatContext.js"
+import { type ChatContext, type ChatItem, ModelView } from "../ChatContext.js"
 import {
   DropsToolsAtNone,
   fromLanguageModel,
@@ -293,6 +293,8 @@ export interface Built extends Environment {
   entering: unknown
   /** the messages of the conversation so far, as long as nothing was taken out of it */
   cache: Cache & { readonly removals: number }
+  /** what a view of the conversation is given */
+  readonly copy: { items: Array<ChatItem>; length: number; removals: number }
 }
 
 export const builtOf = (activity: Activity): Built => activity.built as Built
@@ -420,7 +422,8 @@ export const buildAgent = (options: {
           view: Context.get(context, ModelView),
           toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },
           entering: undefined,
-          cache: { ...makeCache(), removals: 0 }
+          cache: { ...makeCache(), removals: 0 },
+          copy: { items: [], length: 0, removals: 0 }
         } satisfies Built as Built)
         activity.hasCompanions = cancellable
         return activity

@@ -26,6 +26,7 @@ import type { Agent, Definition as AgentDefinition } from "../Agent.js"
 import { AgentSession, type Options, type ReplyOptions, type Service, SessionClosed } from "../AgentSession.js"
 import { make as makeTool, ToolError } from "../AsyncTool.js"
 import type { Entry } from "../AsyncToolset.js"
+import type { ChatItem } from "../ChatContext.js"
 import { RunContext } from "../RunContext.js"
 import { AlreadyInterrupted, CircularWait, InterruptionDisallowed, type SpeechHandle } from "../SpeechHandle.js"
 import * as Calls from "./calls.js"
@@ -38,6 +39,7 @@ import { withService } from "./overlay.js"
 import * as PromptBuilder from "./prompt.js"
 import {
   type AnyContext,
+  type Built,
   buildAgent,
   buildSession,
   builtOf,
@@ -417,7 +419,7 @@ class Shell implements Host {
       built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }
     }
     const prompt = PromptBuilder.build({
-      items: whole ? all : built.view({ items: all }).items,
+      items: whole ? all : built.view({ items: this.copyFor(built, all) }).items,
       all: whole ? undefined : all,
       cache: whole ? built.cache : undefined,
       instructions: agent.instructions,
@@ -428,6 +430,28 @@ class Shell implements Host {
     })
     this.telemetry.asked(step, prompt)
     return prompt
+  }
+
+  /**
+   * What a view is given: a copy, so that one that changes it changes nothing else. It grows with the conversation
+   * instead of being made for each step, as long as it is what it was.
+   */
+  private copyFor(built: Built, all: ReadonlyArray<ChatItem>): ReadonlyArray<ChatItem> {
+    const { copy } = built
+    const { items } = copy
+    const last = copy.length - 1
+    if (
+      copy.removals !== this.state.historyRemovals ||
+      items.length !== copy.length ||
+      items[0] !== all[0] ||
+      items[last] !== all[last]
+    ) {
+      items.length = 0
+      copy.removals = this.state.historyRemovals
+    }
+    for (let i = items.length; i < all.length; i++) items.push(all[i] as ChatItem)
+    copy.length = items.length
+    return items
   }
 
   /** A call without output in the history: it still runs, or its output is held for an earlier one (rule M1). */

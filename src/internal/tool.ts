@@ -9,6 +9,7 @@ import type * as FiberRefs from "effect/FiberRefs"
 import { identity } from "effect/Function"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import type { ParseOptions } from "effect/SchemaAST"
 import type { Mode, Options } from "../AsyncTool.js"
 import { Annotations, StopResponse, ToolError } from "../AsyncTool.js"
 import type { DuplicateScope, Policy } from "../DuplicatePolicy.js"
@@ -82,7 +83,12 @@ export const total =
 
 const codecs = new WeakMap<Tool.Any, Codec>()
 
-const all = { errors: "all" } as const
+/**
+ * `ParseResult.decodeUnknown` is `decodeUnknownEither` with the option that lets a schema take its time, which it adds
+ * anew for each value: half of what it costs to decode one.
+ */
+const inTime = { isEffectAllowed: true } as ParseOptions
+const all: ParseOptions = { ...inTime, errors: "all" }
 
 /** Compiled once for each tool, whoever binds it. */
 export const codecOf = (tool: Tool.Any): Codec => {
@@ -90,10 +96,10 @@ export const codecOf = (tool: Tool.Any): Codec => {
   if (codec === undefined) {
     const parameters = tool.parametersSchema as unknown as Schema.Schema<any, any, any>
     const coders: Coders = {
-      decode: total(ParseResult.decodeUnknown(parameters as any, all) as Coder),
-      encodeParams: total(ParseResult.encodeUnknown(parameters as any) as Coder),
-      encodeSuccess: total(ParseResult.encodeUnknown(tool.successSchema as any) as Coder),
-      encodeFailure: total(ParseResult.encodeUnknown(tool.failureSchema as any) as Coder)
+      decode: total(ParseResult.decodeUnknownEither(parameters as any, all) as Coder),
+      encodeParams: total(ParseResult.encodeUnknownEither(parameters as any, inTime) as Coder),
+      encodeSuccess: total(ParseResult.encodeUnknownEither(tool.successSchema as any, inTime) as Coder),
+      encodeFailure: total(ParseResult.encodeUnknownEither(tool.failureSchema as any, inTime) as Coder)
     }
     codec = {
       ...coders,
