@@ -5,12 +5,10 @@
  *     node --import tsx scripts/snippets.ts
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { guide } from "../test/support/guide.js"
 
 const root = new URL("../", import.meta.url)
 const out = new URL("test/.snippets/", root)
-
-/** Pages that show parts of the examples; a test looks for them there. */
-const excerpts = ["ai-sdk.md", "livekit.md", "providers.md", "scopes.md"]
 
 const read = (path: string) => readFileSync(new URL(path, root), "utf8")
 const blocks = (text: string) => Array.from(text.matchAll(/^```ts\n([\s\S]*?)^```$/gm), ([, code = ""]) => code)
@@ -33,11 +31,8 @@ const joined = (codes: ReadonlyArray<string>): string => {
 }
 
 const files: Record<string, string> = { README: joined(blocks(read("README.md"))) }
-for (const page of readdirSync(new URL("docs/", root))) {
-  if (!page.endsWith(".md") || excerpts.includes(page)) continue
-  const codes = blocks(read(`docs/${page}`))
-  if (codes.length > 0) files[page.replace(/\.md$/, "")] = joined(codes)
-}
+// the other pages show parts of the examples, where a test looks for them
+for (const page of guide) files[page] = joined(blocks(read(`docs/${page}.md`)))
 for (const folder of ["src/", "src/testing/"]) {
   for (const file of readdirSync(new URL(folder, root))) {
     if (!file.endsWith(".ts")) continue
