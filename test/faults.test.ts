@@ -1,7 +1,16 @@
-import { AiError } from "@effect/ai"
+import { AiError, LanguageModel } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
-import { Effect, Fiber, Layer, Option, Schema, Stream } from "effect"
-import { Agent, type AgentOutput, ChatContext, DuplicatePolicy, RunContext, ToolPrompts } from "effect-meantime"
+import { Effect, Exit, Fiber, Layer, Option, Schema, Scope, Stream } from "effect"
+import {
+  Agent,
+  type AgentOutput,
+  AgentSession,
+  ChatContext,
+  DuplicatePolicy,
+  RunContext,
+  SessionModel,
+  ToolPrompts
+} from "effect-meantime"
 import {
   type Answer,
   agent,
@@ -10,6 +19,7 @@ import {
   finishPart,
   firstThen,
   goesOn,
+  kit,
   lawful,
   type Model,
   type Part,
@@ -254,6 +264,36 @@ describe("a handler", () => {
           expect(talk.logs.filter((line) => line.includes("is given up on"))).toHaveLength(4)
         })
     )
+  )
+
+  scoped(
+    "[S2] [T9] closing goes on to its end, though who closes is interrupted",
+    () =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const { live, toolkit } = kit({ slow: tools.slow! })
+        const session = yield* AgentSession.make({
+          agent: Agent.make("helper", { instructions: "You help.", tools: [toolkit] })
+        }).pipe(
+          Scope.extend(scope),
+          Effect.provide(live),
+          Effect.provideService(LanguageModel.LanguageModel, {} as LanguageModel.Service),
+          Effect.provide(
+            SessionModel.layer({
+              run: (_, onParts) => Effect.sync(() => onParts([callPart("c1", "slow"), finishPart]))
+            })
+          )
+        )
+        const events = yield* TestSession.collect(session)
+        yield* turn(session, "Go")
+        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+        yield* TestSession.settle
+        const interrupting = yield* Effect.fork(Fiber.interrupt(closing))
+        yield* TestSession.advance("1 minute")
+        yield* Fiber.join(interrupting)
+        expect(yield* events.filter("ToolCallEnded")).toMatchObject([{ callId: "c1", status: "done" }])
+        expect((yield* events.tags).at(-1)).toBe("SessionClosed")
+      }) as Effect.Effect<void, never, Scope.Scope>
   )
 
   scoped("[C1] that never lets itself be interrupted does not hang who cancels it", () =>

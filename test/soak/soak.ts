@@ -96,8 +96,10 @@ const converse = (plan: Plan, scale: number) =>
     yield* breathe
     const last = heap()
     const fibers = alive.fibers.size
-    kept.items = (yield* session.history).items
-    kept.ids = new Set(kept.items.flatMap((item) => ("callId" in item ? [item.callId] : [])))
+    for (const item of (yield* session.history).items) {
+      kept.items.push(item)
+      if ("callId" in item) kept.ids.set(item.callId, "call")
+    }
     yield* close
     if (listener !== undefined) yield* Fiber.interrupt(listener)
     yield* breathe
@@ -108,7 +110,7 @@ const converse = (plan: Plan, scale: number) =>
  * The history, behind a reference of its own: it lives on, and the session does not. The ids of its calls are a part of
  * it: a call id is never given twice.
  */
-const kept: { items: ReadonlyArray<ChatContext.ChatItem>; ids: ReadonlySet<string> } = { items: [], ids: new Set() }
+const kept: { items: Array<ChatContext.ChatItem>; ids: Map<string, string> } = { items: [], ids: new Map() }
 
 const measure = (name: string, plan: Plan, scale: number) =>
   Effect.gen(function* () {
@@ -117,7 +119,7 @@ const measure = (name: string, plan: Plan, scale: number) =>
     const closed = heap()
     const count = kept.items.length
     kept.items = []
-    kept.ids = new Set()
+    kept.ids = new Map()
     yield* breathe
     yield* verdict(name, units, count, first, last, closed - heap(), fibers)
   })
