@@ -254,6 +254,24 @@ const withJsonSchema = (tool: Tool.Tool<any, any>, jsonSchema: Record<string, an
  * arguments become an error output of ours and never fail the model's step.
  */
 export const wireOf = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
+  let known = wires.get(tool)
+  if (known === undefined) {
+    known = new Map()
+    wires.set(tool, known)
+  }
+  const key = added.join()
+  let wire = known.get(key)
+  if (wire === undefined) {
+    wire = makeWire(tool, added)
+    known.set(key, wire)
+  }
+  return wire
+}
+
+/** Made once for each tool and what is added to it, whoever binds it: schemas are most of a new session. */
+const wires = new WeakMap<Tool.Any, Map<string, Tool.Any>>()
+
+const makeWire = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
   if (Tool.isProviderDefined(tool)) {
     return tool.requiresHandler
       ? Object.assign(Object.create(Object.getPrototypeOf(tool)), tool, { parametersSchema: Schema.Unknown })
