@@ -108,7 +108,8 @@ export const releaseUserTurn = (s: State): void => {
 
 export const addIdleWaiter = (s: State, waiter: Omit<IdleWaiter, "leaving">): IdleWaiter => {
   const added: IdleWaiter = { ...waiter, leaving: s.switching !== undefined }
-  s.idleWaiters.add(added)
+  if (s.phase === "open") s.idleWaiters.add(added)
+  else wake(s, () => added.resume(false))
   return added
 }
 
@@ -264,18 +265,24 @@ export const waitForPlayout = (s: State, call: Call, resume: () => void): void =
 }
 
 export const requestFloor = (s: State, call: Call, resume: (granted: boolean) => void): FloorRequest => {
-  const request: FloorRequest = { call, seq: ++s.seq, resume }
+  const request: FloorRequest = { call, seq: ++s.seq, granted: false, resume }
   if (s.phase !== "open") wake(s, () => resume(false))
   else s.floorRequests.push(request)
   return request
 }
 
-export const withdrawFloorRequest = (s: State, request: FloorRequest): void => {
+/** The effect that wanted the floor has ended, whether it had got it or not. */
+export const leaveFloor = (s: State, request: FloorRequest): void => {
+  if (request.granted) releaseFloor(s, request.call)
+  else withdrawFloorRequest(s, request)
+}
+
+const withdrawFloorRequest = (s: State, request: FloorRequest): void => {
   const i = s.floorRequests.indexOf(request)
   if (i >= 0) s.floorRequests.splice(i, 1)
 }
 
-export const releaseFloor = (s: State, call: Call): void => {
+const releaseFloor = (s: State, call: Call): void => {
   const i = s.floors.findLastIndex((floor) => floor.call === call)
   const floor = s.floors[i]
   if (floor === undefined) return
@@ -375,8 +382,9 @@ const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
 
 const beginHandoff = (s: State, handoff: Handoff): void => {
   s.handoff = undefined
-  s.switching = ++s.seq
+  // the end of a task ends its own leaving: this one begins behind it
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
+  s.switching = ++s.seq
   command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
 }
 
@@ -532,11 +540,21 @@ export const timerFired = (s: State, timer: Timer): void => {
 
 // ----------------------------------------------------------------------------------------------------------- closing
 
+/** The hand-off that waits does not happen any more. */
+const dropHandoff = (s: State): void => {
+  const handoff = s.handoff
+  if (handoff === undefined) return
+  s.handoff = undefined
+  command(s, { _tag: "CloseAgent", activity: handoff.to })
+  const { resume } = handoff
+  if (resume !== undefined) wake(s, () => resume(false))
+}
+
 /** The session's scope closes (rule S2). */
 export const close = (s: State): void => {
   if (s.phase !== "open") return
   s.phase = "closing"
-  s.handoff = undefined
+  dropHandoff(s)
   for (const filler of Array.from(s.fillers)) endFiller(s, filler)
   for (const speech of Array.from(s.speeches)) {
     speech.interrupted = true
@@ -608,9 +626,17 @@ export const isIdle = (s: State, caller: Call | undefined): boolean => {
   const own = caller !== undefined && caller.state._tag === "Inline" ? caller.step.speech : undefined
   for (const speech of s.speeches) {
     if (!isActive(speech)) continue
-    if (speech !== own || speech.state !== "waiting") return false
+    if (own === undefined || speech.state !== "waiting" || (speech !== own && !waitsForIdle(s, speech))) return false
   }
   return true
+}
+
+/** A turn whose calls all wait for idle themselves: two of them must not wait for each other. */
+const waitsForIdle = (s: State, speech: SpeechState): boolean => {
+  const waits = (call: Call): boolean =>
+    s.floorRequests.some((request) => request.call === call) ||
+    Array.from(s.idleWaiters).some((waiter) => waiter.caller === call)
+  return speech.step?.calls.every((call) => call.output !== undefined || waits(call)) === true
 }
 
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
@@ -818,6 +844,7 @@ const grantFloor = (s: State): boolean => {
       s.floors.push({ call, depth: 1 })
     }
     withdrawFloorRequest(s, request)
+    request.granted = true
     wake(s, () => request.resume(true))
     return true
   }

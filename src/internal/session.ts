@@ -50,7 +50,8 @@ import { type BoundTool, RefusedResult, stripAdded, unexpected, work } from "./t
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
   place: Environment,
-  onExit?: (exit: Exit.Exit<A, E>) => void
+  onExit?: (exit: Exit.Exit<A, E>) => void,
+  runtimeFlags?: RuntimeFlags.RuntimeFlags
 ) => Fiber.RuntimeFiber<A, E>
 
 const interrupt = (fiber: unknown): void =>
@@ -125,15 +126,8 @@ class Shell implements Host {
     }
   }
 
-  private readonly fork: Fork = (effect, { context, fiberRefs }, onExit) => {
-    const fiber = Runtime.runFork(
-      Runtime.make({
-        context,
-        fiberRefs,
-        runtimeFlags: this.runtime.runtimeFlags
-      }),
-      effect as Effect.Effect<any, any>
-    )
+  private readonly fork: Fork = (effect, { context, fiberRefs }, onExit, runtimeFlags = this.runtime.runtimeFlags) => {
+    const fiber = Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), effect as Effect.Effect<any, any>)
     this.fibers.add(fiber)
     fiber.addObserver((exit) => {
       this.fibers.delete(fiber)
@@ -212,9 +206,13 @@ class Shell implements Host {
         return
       }
       case "CloseAgent": {
-        this.fork(Scope.close(builtOf(command.activity).scope, Exit.void), this.runtime, (exit) => {
+        const close = Scope.close(builtOf(command.activity).scope, Exit.void)
+        // what was acquired is released, also when the session closes meanwhile
+        const uninterruptible = RuntimeFlags.disable(this.runtime.runtimeFlags, RuntimeFlags.Interruption)
+        const onExit = (exit: Exit.Exit<void>): void => {
           if (Exit.isFailure(exit)) this.log("error", "An agent's resources failed to be released.", exit.cause)
-        })
+        }
+        this.fork(close, this.runtime, onExit, uninterruptible)
         return
       }
       case "Log":
@@ -433,7 +431,12 @@ class Shell implements Host {
     })
     const played = (piece: string) => Effect.sync(() => this.transact((s) => Machine.played(s, entry, piece)))
     const play = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
-    const fiber = this.fork(before === undefined ? play : Effect.zipRight(Fiber.await(before), play), built, (exit) => {
+    // cut while it waits, it still waits: who comes behind it must not begin before the first one has stopped
+    const turn =
+      before === undefined
+        ? play
+        : Effect.uninterruptibleMask((restore) => Effect.zipRight(Fiber.await(before), restore(play)))
+    const fiber = this.fork(turn, built, (exit) => {
       if (this.player === fiber) this.player = undefined
       const failed = Exit.isFailure(exit)
       if (failed && !entry.step.closed) this.log("error", "The output failed while it played.", exit.cause)
@@ -598,24 +601,24 @@ const makeService = (shell: Shell): Service => {
       (): Effect.Effect<A, E | SessionClosed, R> =>
         state.phase === "open" ? effect() : Effect.fail(new SessionClosed())
     )
+  // in one go with the look at the phase: the session may close between two operations of a fiber
   const speech = (input: (s: State.State) => State.Speech): Effect.Effect<SpeechHandle, SessionClosed> =>
-    whenOpen(() => Effect.sync(() => shell.handleOf(transact(input))))
+    whenOpen(() => Effect.succeed(shell.handleOf(transact(input))))
   return {
     send: (text, options) => speech((s) => Machine.send(s, text, turnOptions(options))),
     generateReply: (options) => speech((s) => Machine.generateReply(s, turnOptions(options))),
     say: (text, options) => speech((s) => Machine.say(s, text, turnOptions(options))),
     run: (text, options) =>
-      whenOpen(() =>
-        Effect.async<State.Job, SessionClosed>((resume) => {
-          const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
-          job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
-          transact((s) => Machine.send(s, text, turnOptions(options), job))
-          return Effect.sync(() => {
-            job.resume = undefined
-            state.jobs.delete(job)
-          })
-        }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) })))
-      ),
+      Effect.async<State.Job, SessionClosed>((resume) => {
+        if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
+        const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
+        job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
+        transact((s) => Machine.send(s, text, turnOptions(options), job))
+        return Effect.sync(() => {
+          job.resume = undefined
+          state.jobs.delete(job)
+        })
+      }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) }))),
     interrupt: (options) =>
       Effect.suspend(() => {
         const speeches = Machine.interruptible(state)

@@ -335,6 +335,7 @@ export interface Handoff {
 export interface FloorRequest {
   readonly call: Call
   readonly seq: number
+  granted: boolean
   readonly resume: (granted: boolean) => void
 }
 
