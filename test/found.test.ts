@@ -1,7 +1,7 @@
 /** What the simulation found: each bug as a test of its own. */
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, type Scope, Stream } from "effect"
-import { Agent, AgentOutput, RunContext } from "effect-meantime"
+import { Agent, AgentOutput, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/df.js"
 
@@ -103,6 +103,36 @@ describe("the floor", () => {
       expect((yield* lines).filter((line) => line.startsWith("output")).sort()).toEqual([
         'output call_1: "waited"',
         'output call_2: "held"'
+      ])
+    })
+  )
+
+  it.scoped("[F5, T12] a call that wants the floor does not wait for a turn whose call is queued behind it", () =>
+    Effect.gen(function* () {
+      const holds = toolkit({
+        holds: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update("started")
+            yield* Effect.sleep("1 second")
+            return yield* Effect.orDie(RunContext.foreground(Effect.succeed("held")))
+          })
+      })
+      const { lines, session } = yield* talk({
+        script: [toolCall("holds"), "I am on it.", toolCall("holds"), "And on that.", "One.", "Two."],
+        pace: "instant",
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("one at a time", holds.kit, { maxConcurrency: 1 })]
+        }),
+        layer: holds.layer
+      })
+      yield* session.send("First")
+      yield* advance("500 millis")
+      yield* session.send("Second")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.startsWith("output") && line.includes("held"))).toEqual([
+        'output call_1_final: "held"',
+        'output call_2_final: "held"'
       ])
     })
   )

@@ -626,17 +626,29 @@ export const isIdle = (s: State, caller: Call | undefined): boolean => {
   const own = caller !== undefined && caller.state._tag === "Inline" ? caller.step.speech : undefined
   for (const speech of s.speeches) {
     if (!isActive(speech)) continue
-    if (own === undefined || speech.state !== "waiting" || (speech !== own && !waitsForIdle(s, speech))) return false
+    if (speech.state !== "waiting" || (speech !== own && !isHeldUp(s, speech, own !== undefined))) return false
   }
   return true
 }
 
-/** A turn whose calls all wait for idle themselves: two of them must not wait for each other. */
-const waitsForIdle = (s: State, speech: SpeechState): boolean => {
-  const waits = (call: Call): boolean =>
-    s.floorRequests.some((request) => request.call === call) ||
-    Array.from(s.idleWaiters).some((waiter) => waiter.caller === call)
-  return speech.step?.calls.every((call) => call.output !== undefined || waits(call)) === true
+/**
+ * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers,
+ * or, where the caller's own turn waits as well, are such handlers. It must not be waited for.
+ */
+const isHeldUp = (s: State, speech: SpeechState, inline: boolean): boolean => {
+  const waits = (run: Run): boolean =>
+    s.floorRequests.some((request) => request.call.run === run) ||
+    Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run)
+  const behind = (run: Run): boolean =>
+    run.phase === "queued" &&
+    Array.from(s.runs).every(
+      (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
+    )
+  return (
+    speech.step?.calls.every(
+      ({ output, run }) => output !== undefined || (run !== undefined && (behind(run) || (inline && waits(run))))
+    ) === true
+  )
 }
 
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
