@@ -1,7 +1,7 @@
 /** What the simulation found: each bug as a test of its own. */
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, type Scope, Stream } from "effect"
-import { Agent, AgentOutput, AsyncToolset, RunContext } from "effect-meantime"
+import { Effect, Fiber, Layer, Schema, type Scope, Stream } from "effect"
+import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/df.js"
 
@@ -204,6 +204,58 @@ describe("hand-off", () => {
   )
 })
 
+describe("a paused agent", () => {
+  it.scoped("[S4, S7] what it still has to say does not keep a hand-off waiting for the end of the task", () =>
+    Effect.gen(function* () {
+      const Task = Agent.task("task", { instructions: "", result: Schema.Struct({ value: Schema.String }) })
+      const { session } = yield* talk({
+        script: [toolCall("ask"), "Yes."],
+        tools: {
+          ask: () =>
+            Effect.ignore(RunContext.foreground(Effect.zipRight(Effect.sleep("1 second"), RunContext.runTask(Task))))
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("500 millis")
+      yield* session.say("This text takes quite some time.")
+      yield* session.say("And so does the one behind it.")
+      yield* advance("10 seconds")
+      expect((yield* session.currentAgent).name).toBe("task")
+      const handedOver = yield* started(session.handoff(Agent.make("back", { instructions: "" })))
+      yield* advance("20 seconds")
+      expect(yield* handedOver).toBe("done")
+    })
+  )
+})
+
+describe("last words", () => {
+  it.scoped("[S4, S2b, L2] a step of the agent that leaves is done before the next one takes over", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const note = (line: string) => Effect.sync(() => void log.push(line))
+      const own = toolkit({
+        own: () =>
+          Effect.as(Effect.zipRight(note("begins"), Effect.zipRight(Effect.sleep("1 second"), note("ends"))), "x")
+      })
+      const Front = Agent.make("front", {
+        instructions: "",
+        tools: [own.kit],
+        onExit: AgentSession.generateReply()
+      }).pipe(
+        Agent.provide(Layer.scopedDiscard(Effect.acquireRelease(note("acquired"), () => note("released")))),
+        Agent.provide(own.layer)
+      )
+      const { session } = yield* talk({
+        script: [[ScriptedModel.wait("1 second"), toolCall("own")], "Hello."],
+        agent: Front
+      })
+      yield* TestSession.drive(session.handoff(Agent.make("back", { instructions: "" })))
+      yield* advance("20 seconds")
+      expect(log).toEqual(["acquired", "begins", "ends", "released"])
+    })
+  )
+})
+
 describe("closing", () => {
   it.scoped("[S2, S4] who waits for a hand-off is told that the session has closed", () =>
     Effect.gen(function* () {
@@ -236,6 +288,30 @@ describe("closing", () => {
         expect(ended.map((exit) => exit._tag)).toEqual(["Some", "Some", "Some", "Some", "Some"])
       })
     )
+  )
+
+  it.scoped("[S2, C1b] what a call does after its point of no return does not outlive the session for ever", () =>
+    Effect.gen(function* () {
+      const done: Array<string> = []
+      const note = (line: string) => Effect.sync(() => void done.push(line))
+      const { close, session } = yield* talk({
+        script: [toolCall("pays"), "I am on it."],
+        drainTimeout: "10 seconds",
+        logs: [/given up on/],
+        tools: {
+          pays: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("paying")
+              yield* RunContext.commit(Effect.zipRight(Effect.sleep("5 seconds"), note("paid")))
+              yield* Effect.sleep("1 hour")
+            }).pipe(Effect.ensuring(note("over")))
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("1 second")
+      yield* close
+      expect(done).toEqual(["paid", "over"])
+    })
   )
 
   it.scoped("[L2, S2] what an agent acquired is released, also when the session closes while that goes on", () =>

@@ -349,7 +349,8 @@ export const requestHandoff = (s: State, handoff: Handoff): boolean => {
 const handoffIsDue = (s: State, handoff: Handoff): boolean => {
   const { call } = handoff
   if (s.mouth !== undefined) return false
-  if (handoff.when === "now" || call === undefined) return s.queue.every((speech) => speech.source !== "say")
+  if (handoff.when === "now" || call === undefined)
+    return !s.queue.some((speech) => speech.source === "say" && isActive(speech))
   if (handoff.when === "idle") return isIdle(s, undefined)
   return call.output !== undefined && call.step.played && (call.recorded || releaseOthers(s, call))
 }
@@ -388,18 +389,19 @@ const beginHandoff = (s: State, handoff: Handoff): void => {
   command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
 }
 
-/** `onExit` has run: the new agent is the current one. */
+/** `onExit` has run: the new agent takes over once the mouth is free. */
 export const enterAgent = (s: State, handoff: Handoff): void => {
+  s.entering = handoff
+  if (s.phase !== "open") dropHandoff(s)
+}
+
+/** A step of the agent that leaves is not cut: what it calls is called while the agent is still there. */
+const takeOver = (s: State): boolean => {
+  const handoff = s.entering
+  if (handoff === undefined || s.mouth !== undefined) return false
+  s.entering = undefined
   s.switching = undefined
   wakeAll(s, s.handoffWaiters)
-  if (s.phase !== "open") {
-    command(s, { _tag: "CloseAgent", activity: handoff.to })
-    if (handoff.resume !== undefined) {
-      const { resume } = handoff
-      wake(s, () => resume(false))
-    }
-    return
-  }
   const from = currentAgent(s)
   const to = handoff.to
   s.agents[s.agents.length - 1] = to
@@ -423,6 +425,7 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
     const { resume } = handoff
     wake(s, () => resume(true))
   }
+  return true
 }
 
 const begin = (s: State, to: Activity, from: Activity | undefined): void => {
@@ -540,14 +543,16 @@ export const timerFired = (s: State, timer: Timer): void => {
 
 // ----------------------------------------------------------------------------------------------------------- closing
 
-/** The hand-off that waits does not happen any more. */
+/** A hand-off that waits, or is about to be done, does not happen any more. */
 const dropHandoff = (s: State): void => {
-  const handoff = s.handoff
-  if (handoff === undefined) return
+  for (const handoff of [s.handoff, s.entering]) {
+    if (handoff === undefined) continue
+    command(s, { _tag: "CloseAgent", activity: handoff.to })
+    const { resume } = handoff
+    if (resume !== undefined) wake(s, () => resume(false))
+  }
   s.handoff = undefined
-  command(s, { _tag: "CloseAgent", activity: handoff.to })
-  const { resume } = handoff
-  if (resume !== undefined) wake(s, () => resume(false))
+  s.entering = undefined
 }
 
 /** The session's scope closes (rule S2). */
@@ -626,7 +631,8 @@ export const isIdle = (s: State, caller: Call | undefined): boolean => {
   const own = caller !== undefined && caller.state._tag === "Inline" ? caller.step.speech : undefined
   for (const speech of s.speeches) {
     if (!isActive(speech)) continue
-    if (speech.state !== "waiting" || (speech !== own && !isHeldUp(s, speech, own !== undefined))) return false
+    if (speech.state !== "waiting") return false
+    if (speech !== own && (caller === undefined || !isHeldUp(s, speech, own !== undefined))) return false
   }
   return true
 }
@@ -675,6 +681,7 @@ export const pump = (s: State): void => {
     if (finishSteps(s)) continue
     if (endFinishedTask(s)) continue
     if (startHandoff(s)) continue
+    if (takeOver(s)) continue
     if (startUrgentReply(s)) continue
     if (giveMouth(s)) continue
     if (grantFloor(s)) continue

@@ -145,6 +145,8 @@ class Shell implements Host {
       case "InterruptRun":
         return interrupt(command.run.fiber)
       case "AbandonRun": {
+        // what is past its point of no return has not been asked to stop before
+        interrupt(command.run.fiber)
         this.fibers.delete(command.run.fiber as Fiber.RuntimeFiber<any, any>)
         return
       }

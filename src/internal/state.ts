@@ -470,6 +470,8 @@ export interface State {
   readonly handoffWaiters: Array<() => void>
   /** since when an agent leaves: its `onExit` runs */
   switching: number | undefined
+  /** `onExit` has run; the last words may still be spoken */
+  entering: Handoff | undefined
   readonly idleWaiters: Set<IdleWaiter>
   readonly jobs: Set<Job>
   agentState: "listening" | "thinking" | "speaking"
@@ -509,6 +511,7 @@ export const make = (options: Options): State => ({
   handoff: undefined,
   handoffWaiters: [],
   switching: undefined,
+  entering: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
   agentState: "listening",

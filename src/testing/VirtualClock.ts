@@ -189,15 +189,18 @@ class ClockImpl implements Service {
     // due at once: the others have their turn, and the clock need not be moved
     if (millis <= 0) return Effect.yieldNow()
     if (!Number.isFinite(millis)) return Effect.never
-    return Effect.async<void>((resume) => {
-      const sleep: Sleep = {
-        at: this.now + millis,
-        order: this.order++,
-        wake: () => resume(Effect.void),
-        index: -1
-      }
-      this.asleep.add(sleep)
-      return Effect.sync(() => this.asleep.remove(sleep))
+    return Effect.suspend(() => {
+      let sleep: Sleep | undefined
+      const wait = Effect.async<void>((resume) => {
+        sleep = { at: this.now + millis, order: this.order++, wake: () => resume(Effect.void), index: -1 }
+        this.asleep.add(sleep)
+      })
+      // around all of it: a fiber may be interrupted before it waits
+      return Effect.onInterrupt(wait, () =>
+        Effect.sync(() => {
+          if (sleep !== undefined) this.asleep.remove(sleep)
+        })
+      )
     })
   }
 

@@ -693,6 +693,12 @@ export class Reference {
     return this.keyOf(spec, args) === "" || (other.calls[0]?.args.k ?? null) === (args.k ?? null)
   }
 
+  /** Nothing may have stopped it, not even what leaves no event: its time limit, a hand-off that is due. */
+  private surelyGoesOn(run: Run): boolean {
+    const limit = Number(run.spec.options.timeout ?? Number.POSITIVE_INFINITY)
+    return run.stops.size === 0 && this.at < run.startedAt + limit && !(this.handoffAsked && run.owner !== undefined)
+  }
+
   private started(event: EventOf<"ToolCallStarted">): void {
     const { callId, name } = event.call
     const fits = (asked: AskedCall) =>
@@ -776,7 +782,7 @@ export class Reference {
     this.runs.add(call.run)
     if (spec.options.onDuplicate === "join" && !call.gated && call.runningThen.length < this.config.maxRunning) {
       const last = call.runningThen.filter((other) => this.isDuplicate(spec, args, other)).at(-1)
-      if (last !== undefined && last.stops.size === 0) return this.joinRun(call, last)
+      if (last !== undefined && this.surelyGoesOn(last)) return this.joinRun(call, last)
     }
     // whoever takes the place of a running call may stop it
     if (spec.options.onDuplicate === "replace" || spec.slowPolicy) {
@@ -837,7 +843,12 @@ export class Reference {
         this.handoffAsked = true
         return
       }
+      case "floor?": {
+        this.asking.add(run)
+        return
+      }
       case "floor+": {
+        this.asking.delete(run)
         this.floors.push(call)
         return
       }
@@ -882,7 +893,7 @@ export class Reference {
         )
       }
       if (mode === "join") {
-        const joinable = others.find((other) => other.phase !== "ended" && other.stops.size === 0)
+        const joinable = others.find((other) => other.phase !== "ended" && this.surelyGoesOn(other))
         this.must(
           joinable === undefined,
           "P2b",
@@ -1259,7 +1270,11 @@ export class Reference {
    */
   private readonly unsure = new Set<Delivery>()
 
-  private mayVoice(delivery: Delivery): boolean {
+  /** calls that have asked for the floor: they may have got it before they can say so */
+  private readonly asking = new Set<Run>()
+
+  private mayVoice(delivery: Delivery, asking = false): boolean {
+    if (asking && delivery.call.run !== undefined && this.asking.has(delivery.call.run)) return true
     const holder = this.floors[this.floors.length - 1]
     return (
       this.target(delivery) === this.current &&
@@ -1278,7 +1293,10 @@ export class Reference {
       const delivery = this.deliveries.get(id)
       if (delivery !== undefined && this.unsure.delete(delivery)) delivery.call.owner = undefined
     }
-    const voiced = this.pending.filter((delivery) => this.mayVoice(delivery))
+    const surely = this.pending.filter((delivery) => this.mayVoice(delivery))
+    const voiced = event.updateIds.every((id) => surely.some((delivery) => delivery.id === id))
+      ? surely
+      : this.pending.filter((delivery) => this.mayVoice(delivery, true))
     const first = voiced[0]
     this.must(first !== undefined, "D1", () => `a reply to ${event.updateIds.join(" ")}, and nothing waits`)
     const items = voiced.filter((delivery) => this.templateOf(delivery) === this.templateOf(first as Delivery))
@@ -1476,12 +1494,13 @@ export class Reference {
     for (const tool of at.running) {
       const call = this.call(tool.callId, "C4")
       const run = call.run as Run
+      // it may have joined another one
+      if (run.handler === undefined) continue
       this.must(
         tool.allowCancellation === (run.spec.options.allowCancellation === true && !run.committed),
         "C4",
         () => `runningTools say of ${call.id} that allowCancellation is ${tool.allowCancellation}`
       )
-      if (run.handler === undefined) continue
       this.must(at.alive.has(run.handler), "C4", () => `call ${call.id} counts as running, and its handler has ended`)
     }
     for (const [handler, { callId }] of at.alive) {
@@ -1542,7 +1561,9 @@ export class Reference {
       )
     }
     const unanswered = Array.from(this.calls.values()).some((call) => call.output === undefined)
-    this.must(mouth || unanswered || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
+    // one that waits for idle, where somebody holds the floor, comes first
+    const behind = this.handoffAsked && this.floors.length > 0
+    this.must(mouth || unanswered || behind || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
     const idle = active.length === 0 && this.userState === "listening" && this.floors.length === 0 && !mouth
     if (!idle) return
     const voiced = this.pending.filter((delivery) => this.target(delivery) === this.current)

@@ -546,15 +546,18 @@ class World {
     return Effect.suspend(() => {
       this.floorWaiters.add(name)
       return Effect.ensuring(
-        RunContext.foreground(
-          Effect.acquireUseRelease(
-            Effect.suspend(() => {
-              this.floorWaiters.delete(name)
-              this.ref.count("floor")
-              return this.announce(handler, { what: "floor+" })
-            }),
-            () => effect,
-            () => this.announce(handler, { what: "floor-" })
+        Effect.zipRight(
+          this.announce(handler, { what: "floor?" }),
+          RunContext.foreground(
+            Effect.acquireUseRelease(
+              Effect.suspend(() => {
+                this.floorWaiters.delete(name)
+                this.ref.count("floor")
+                return this.announce(handler, { what: "floor+" })
+              }),
+              () => effect,
+              () => this.announce(handler, { what: "floor-" })
+            )
           )
         ),
         Effect.sync(() => this.floorWaiters.delete(name))
@@ -690,7 +693,10 @@ class World {
             resource.released = true
             this.resources--
             for (const handler of this.alive.values()) {
-              if (handler.agent?.name === name && !(this.ref.closing && handler.blocked > 0)) {
+              if (
+                handler.agent?.name === name &&
+                !(this.ref.closing && this.ref.calls.get(handler.callId)?.state === "ended")
+              ) {
                 this.fail("S2b", `what ${name} acquired is released while ${handler.callId} works`)
               }
             }
@@ -1128,10 +1134,11 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       if (world.streaming > 0) world.fail("S2", "a model step is read after closing")
       if (world.playing > 0) world.fail("S2", "something is played after closing")
       if (world.switching > 0 && world.alive.size === 0) world.fail("S2", "a hand-off goes on after closing")
-      const sleeps = clock.unsafePending()
+      const left = Array.from(yield* clock.sleeps, (at) => at - world.now)
+      const sleeps = left.length
       const blocked = Array.from(world.alive.values()).length
       if (sleeps > world.ownSleeps + blocked)
-        world.fail("S2", `${sleeps} sleeps after closing; not the session's: ${world.ownSleeps}`)
+        world.fail("S2", `${sleeps} sleeps (${left.join(" ")} ms) after closing; not the session's: ${world.ownSleeps}`)
     }
     yield* clock.runUntilIdle
     if (world.violation === undefined) {
