@@ -11,7 +11,7 @@ import type { SpeechHandle } from "../SpeechHandle.js"
 import { toJson } from "./json.js"
 import * as Machine from "./machine.js"
 import { builtOf } from "./scope.js"
-import type { Activity, Call, Filler, FloorRequest, Run, Speech, State, TaskResult } from "./state.js"
+import type { Activity, Call, Filler, Run, Speech, State, TaskResult } from "./state.js"
 import { without } from "./state.js"
 import type { TaskFinisher } from "./task.js"
 import { outsideSpans } from "./telemetry.js"
@@ -127,34 +127,28 @@ export class HandlerContext implements TaskFinisher {
     }
   }
 
-  private get acquireFloor(): Effect.Effect<void, SessionClosed> {
-    return Effect.async<void, SessionClosed>((resume) => {
-      let granted = false
-      const request: FloorRequest = this.host.transact((s) =>
-        Machine.requestFloor(s, this.owner, (yes) => {
-          granted = yes
-          resume(yes ? Effect.void : Effect.fail(new SessionClosed()))
-        })
-      )
-      return Effect.sync(() =>
-        this.host.transact((s) => {
-          if (granted) Machine.releaseFloor(s, this.owner)
-          else Machine.withdrawFloorRequest(s, request)
-        })
-      )
-    })
-  }
-
   get foreground() {
     return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SessionClosed, R> =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.zipRight(
-          restore(this.acquireFloor),
-          Effect.ensuring(
-            restore(effect),
-            Effect.sync(() => this.host.transact((s) => Machine.releaseFloor(s, this.owner)))
+        Effect.suspend(() => {
+          let granted: boolean | undefined
+          let settle: (() => void) | undefined
+          const request = this.host.transact((s) =>
+            Machine.requestFloor(s, this.owner, (yes) => {
+              granted = yes
+              settle?.()
+            })
           )
-        )
+          const wait = Effect.async<void, SessionClosed>((resume) => {
+            settle = () => resume(granted === true ? Effect.void : Effect.fail(new SessionClosed()))
+            if (granted !== undefined) settle()
+          })
+          // around both: an interruption may come between the grant and the effect
+          return Effect.ensuring(
+            Effect.zipRight(restore(wait), restore(effect)),
+            Effect.sync(() => this.host.transact((s) => Machine.leaveFloor(s, request)))
+          )
+        })
       )
   }
 

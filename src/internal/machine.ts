@@ -114,7 +114,8 @@ export const releaseUserTurn = (s: State): void => {
 
 export const addIdleWaiter = (s: State, waiter: Omit<IdleWaiter, "leaving">): IdleWaiter => {
   const added: IdleWaiter = { ...waiter, leaving: s.switching !== undefined }
-  s.idleWaiters.add(added)
+  if (s.phase === "open") s.idleWaiters.add(added)
+  else wake(s, () => added.resume(false))
   return added
 }
 
@@ -310,18 +311,24 @@ export const waitForPlayout = (s: State, call: Call, resume: () => void): void =
 }
 
 export const requestFloor = (s: State, call: Call, resume: (granted: boolean) => void): FloorRequest => {
-  const request: FloorRequest = { call, seq: ++s.seq, resume }
+  const request: FloorRequest = { call, seq: ++s.seq, granted: false, resume }
   if (s.phase !== "open" || call.state._tag === "Ended") wake(s, () => resume(false))
   else s.floorRequests.push(request)
   return request
 }
 
-export const withdrawFloorRequest = (s: State, request: FloorRequest): void => {
+/** The effect that wanted the floor has ended, whether it had got it or not. */
+export const leaveFloor = (s: State, request: FloorRequest): void => {
+  if (request.granted) releaseFloor(s, request.call)
+  else withdrawFloorRequest(s, request)
+}
+
+const withdrawFloorRequest = (s: State, request: FloorRequest): void => {
   const i = s.floorRequests.indexOf(request)
   if (i >= 0) s.floorRequests.splice(i, 1)
 }
 
-export const releaseFloor = (s: State, call: Call): void => {
+const releaseFloor = (s: State, call: Call): void => {
   const i = s.floors.findLastIndex((floor) => floor.call === call)
   const floor = s.floors[i]
   if (floor === undefined) return
@@ -402,7 +409,8 @@ const handoffIsDue = (s: State, handoff: Handoff): boolean => {
   if (s.mouth !== undefined) return false
   // the turn that asked is paused by a task
   if (handoff.when === "inline" && call?.step.agent.state === "paused") return false
-  if (handoff.when === "now" || call === undefined) return s.queue.every((speech) => speech.source !== "say")
+  if (handoff.when === "now" || call === undefined)
+    return !s.queue.some((speech) => speech.source === "say" && isActive(speech))
   if (handoff.when === "idle") return isIdle(s, undefined)
   return call.output !== undefined && call.step.played && (call.recorded || releaseOthers(s, call))
 }
@@ -435,23 +443,25 @@ const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
 
 const beginHandoff = (s: State, handoff: Handoff): void => {
   s.handoff = undefined
-  s.switching = ++s.seq
+  // the end of a task ends its own leaving: this one begins behind it
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
+  s.switching = ++s.seq
   command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
 }
 
-/** `onExit` has run: the new agent is the current one. */
+/** `onExit` has run: the new agent takes over once the mouth is free. */
 export const enterAgent = (s: State, handoff: Handoff): void => {
+  s.entering = handoff
+  if (s.phase !== "open") dropHandoff(s)
+}
+
+/** A step of the agent that leaves is not cut: what it calls is called while the agent is still there. */
+const takeOver = (s: State): boolean => {
+  const handoff = s.entering
+  if (handoff === undefined || s.mouth !== undefined) return false
+  s.entering = undefined
   s.switching = undefined
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
-  if (s.phase !== "open") {
-    command(s, { _tag: "CloseAgent", activity: handoff.to })
-    if (handoff.resume !== undefined) {
-      const { resume } = handoff
-      wake(s, () => resume(false))
-    }
-    return
-  }
   const from = currentAgent(s)
   const to = handoff.to
   s.agents[s.agents.length - 1] = to
@@ -475,6 +485,7 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
     const { resume } = handoff
     wake(s, () => resume(true))
   }
+  return true
 }
 
 const begin = (s: State, to: Activity, from: Activity | undefined): void => {
@@ -600,16 +611,23 @@ export const timerFired = (s: State, timer: Timer): void => {
 
 // ----------------------------------------------------------------------------------------------------------- closing
 
+/** A hand-off that waits, or is about to be done, does not happen any more. */
+const dropHandoff = (s: State): void => {
+  for (const handoff of [s.handoff, s.entering]) {
+    if (handoff === undefined) continue
+    command(s, { _tag: "CloseAgent", activity: handoff.to })
+    const { resume } = handoff
+    if (resume !== undefined) wake(s, () => resume(false))
+  }
+  s.handoff = undefined
+  s.entering = undefined
+}
+
 /** The session's scope closes (rule S2). */
 export const close = (s: State): void => {
   if (s.phase !== "open") return
   s.phase = "closing"
-  if (s.handoff !== undefined) {
-    const { resume, to } = s.handoff
-    s.handoff = undefined
-    command(s, { _tag: "CloseAgent", activity: to })
-    if (resume !== undefined) wake(s, () => resume(false))
-  }
+  dropHandoff(s)
   for (const filler of Array.from(s.fillers)) endFiller(s, filler)
   for (const speech of Array.from(s.speeches)) {
     speech.interrupted = true
@@ -664,6 +682,8 @@ const giveUp = (s: State): void => {
       message: `${run.tool.name} (${run.calls[0]?.callId}) is given up on: it does not let itself be interrupted.`
     })
     Calls.runEnded(s, run, { _tag: "Interrupted", reason: "drained" })
+    // what is past its point of no return has not been asked to stop before
+    command(s, { _tag: "InterruptRun", run })
   }
 }
 
@@ -671,38 +691,48 @@ const giveUp = (s: State): void => {
 
 /**
  * Idle: the agent neither speaks nor thinks, nothing is queued, the user does not speak, nobody holds the floor. For
- * the handler of an inline call the waiting of its own turn, and its own hold of the floor, do not count.
+ * the handler of an inline call the waiting of its own turn, and its own hold of the floor, do not count; nor do turns
+ * that wait for it in turn, unless a reply is to start (rule D2).
  */
-export const isIdle = (s: State, caller: Call | undefined): boolean => {
+export const isIdle = (s: State, caller: Call | undefined, strict = false): boolean => {
   if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.switching !== undefined) return false
   if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
     return false
   for (const speech of s.speeches) {
-    if (isActive(speech) && (caller === undefined || !waitsFor(s, speech, caller))) return false
+    if (!isActive(speech)) continue
+    if (speech.state !== "waiting" || caller === undefined) return false
+    if (!isInlineIn(caller, speech) && (strict || !isHeldUp(s, speech, isInline(caller)))) return false
   }
   return true
 }
 
 /**
- * Does this turn only wait: for the caller, or for calls all of which wait for idle themselves? Two such turns would
- * otherwise wait for each other.
- */
-const waitsFor = (s: State, speech: SpeechState, caller: Call): boolean => {
-  if (speech.state !== "waiting" || speech.step === undefined) return false
-  if (isInlineIn(caller, speech)) return true
-  const open = speech.step.calls.filter((call) => call.output === undefined)
-  return open.length > 0 && open.every((call) => waitsForIdle(s, call.run))
-}
-
 /** A handler is inline in each turn that waits for it: those of calls that joined its run, too. */
 export const isInlineIn = (caller: Call, speech: SpeechState): boolean =>
-  (caller.run?.calls ?? [caller]).some((call) => call.state._tag === "Inline" && call.step.speech === speech)
+  callsBeside(caller).some((call) => call.state._tag === "Inline" && call.step.speech === speech)
 
-const waitsForIdle = (s: State, run: Run | undefined): boolean => {
-  if (run === undefined) return false
-  if (s.floorRequests.some((request) => request.call.run === run)) return true
-  for (const waiter of s.idleWaiters) if (waiter.caller?.run === run) return true
-  return false
+const isInline = (caller: Call): boolean => callsBeside(caller).some((call) => call.state._tag === "Inline")
+
+const callsBeside = (caller: Call): ReadonlyArray<Call> => caller.run?.calls ?? [caller]
+
+/**
+ * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers,
+ * or, where the caller's own turn waits as well, are such handlers. It must not be waited for.
+ */
+const isHeldUp = (s: State, speech: SpeechState, inline: boolean): boolean => {
+  const waits = (run: Run): boolean =>
+    s.floorRequests.some((request) => request.call.run === run) ||
+    Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run)
+  const behind = (run: Run): boolean =>
+    run.phase === "queued" &&
+    Array.from(s.runs).every(
+      (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
+    )
+  return (
+    speech.step?.calls.every(
+      ({ output, run }) => output !== undefined || (run !== undefined && (behind(run) || (inline && waits(run))))
+    ) === true
+  )
 }
 
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
@@ -729,6 +759,7 @@ export const pump = (s: State): void => {
     if (finishSteps(s)) continue
     if (endFinishedTask(s)) continue
     if (startHandoff(s)) continue
+    if (takeOver(s)) continue
     if (startUrgentTurn(s)) continue
     if (startUrgentReply(s)) continue
     if (giveMouth(s)) continue
@@ -874,7 +905,7 @@ const isAboutToAnswer = (speech: SpeechState): boolean =>
   !speech.spoke && (speech.userTurn || speech.reply !== undefined)
 
 const startReply = (s: State): boolean => {
-  if (s.pending.size === 0 || !isIdle(s, s.floors[s.floors.length - 1]?.call)) return false
+  if (s.pending.size === 0 || !isIdle(s, s.floors[s.floors.length - 1]?.call, true)) return false
   return formReply(s, false)
 }
 
@@ -935,6 +966,7 @@ const grantFloor = (s: State): boolean => {
       s.floors.push({ call, depth: 1 })
     }
     withdrawFloorRequest(s, request)
+    request.granted = true
     wake(s, () => request.resume(true))
     return true
   }

@@ -57,7 +57,8 @@ import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected, work 
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
   place: Environment,
-  onExit?: (exit: Exit.Exit<A, E>) => void
+  onExit?: (exit: Exit.Exit<A, E>) => void,
+  runtimeFlags?: RuntimeFlags.RuntimeFlags
 ) => Fiber.RuntimeFiber<A, E>
 
 const interrupt = (fiber: unknown): void =>
@@ -145,12 +146,16 @@ class Shell implements Host {
     }
   }
 
-  private start<A, E>(effect: Effect.Effect<A, E, any>, { context, fiberRefs }: Environment): Fiber.RuntimeFiber<A, E> {
-    return Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags: this.runtime.runtimeFlags }), effect)
+  private start<A, E>(
+    effect: Effect.Effect<A, E, any>,
+    { context, fiberRefs }: Environment,
+    runtimeFlags = this.runtime.runtimeFlags
+  ): Fiber.RuntimeFiber<A, E> {
+    return Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), effect)
   }
 
-  private readonly fork: Fork = (effect, place, onExit) => {
-    const fiber = this.start(effect, place)
+  private readonly fork: Fork = (effect, place, onExit, runtimeFlags) => {
+    const fiber = this.start(effect, place, runtimeFlags)
     this.fibers.add(fiber)
     fiber.addObserver((exit) => {
       this.fibers.delete(fiber)
@@ -494,30 +499,46 @@ class Shell implements Host {
     const played = (piece: string) => Effect.sync(() => this.transact((s) => Machine.played(s, entry, piece)))
     const play = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
     let over = false
-    const start = before === undefined ? play : Effect.zipRight(this.stopped(before), play)
+    const waits = before !== undefined
+    // cut while it waits, it still waits: who comes behind it must not begin before the first one has stopped
+    const start = waits ? Effect.zipRight(this.stopped(before), Effect.interruptible(play)) : play
     const place = this.telemetry.inTurn(entry.step.speech, built)
-    const fiber = this.fork(start, place, (exit) => {
+    const onExit = (exit: Exit.Exit<void>): void => {
       // it may have ended before it is known which fiber it was
       over = true
       if (this.player === entry.fiber) this.player = undefined
       const failed = Exit.isFailure(exit)
       if (failed && !entry.step.closed) this.log("error", "The output failed while it played.", exit.cause)
       this.transact((s) => Machine.playEnded(s, entry, failed))
-    })
+    }
+    const fiber = waits
+      ? this.fork(start, place, onExit, RuntimeFlags.disable(this.runtime.runtimeFlags, RuntimeFlags.Interruption))
+      : this.fork(start, place, onExit)
     entry.fiber = fiber
     if (!over) this.player = fiber
     if (entry.step.closed) interrupt(fiber)
   }
 
-  /** A player that does not let itself be interrupted must not silence the rest of the conversation. */
+  /**
+   * A player that does not let itself be interrupted must not silence the rest of the conversation. Who waits here has no
+   * fiber below it: an interruption reaches those, where it does not reach the fiber itself.
+   */
   private stopped(player: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<void> {
     const limit = this.state.options.cancellationTimeout
-    if (!Number.isFinite(limit)) return Effect.asVoid(Fiber.await(player))
-    return Effect.flatMap(Effect.timeoutOption(Fiber.await(player), limit), (done) =>
-      Option.isSome(done)
-        ? Effect.void
-        : Effect.logWarning("The output does not stop: the next speech begins beside it.")
-    )
+    return Effect.async<void>((resume) => {
+      let timer: Fiber.RuntimeFiber<void> | undefined
+      const stopped = (): void => {
+        interrupt(timer)
+        resume(Effect.void)
+      }
+      player.addObserver(stopped)
+      if (!Number.isFinite(limit) || player.unsafePoll() !== null) return
+      timer = this.fork(Effect.sleep(limit), this.runtime, (exit) => {
+        if (Exit.isFailure(exit)) return
+        player.removeObserver(stopped)
+        resume(Effect.logWarning("The output does not stop: the next speech begins beside it."))
+      })
+    })
   }
 
   // -------------------------------------------------------------------------------------------------------- handles
@@ -693,24 +714,24 @@ const makeService = (shell: Shell): Service => {
       (): Effect.Effect<A, E | SessionClosed, R> =>
         state.phase === "open" ? effect() : Effect.fail(new SessionClosed())
     )
+  // in one go with the look at the phase: the session may close between two operations of a fiber
   const speech = (input: (s: State.State) => State.Speech): Effect.Effect<SpeechHandle, SessionClosed> =>
-    whenOpen(() => Effect.sync(() => shell.handleOf(transact(input))))
+    whenOpen(() => Effect.succeed(shell.handleOf(transact(input))))
   return {
     send: (text, options) => speech((s) => Machine.send(s, text, turnOptions(options))),
     generateReply: (options) => speech((s) => Machine.generateReply(s, turnOptions(options))),
     say: (text, options) => speech((s) => Machine.say(s, text, turnOptions(options))),
     run: (text, options) =>
-      whenOpen(() =>
-        Effect.async<State.Job, SessionClosed>((resume) => {
-          const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
-          job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
-          transact((s) => Machine.send(s, text, turnOptions(options), job))
-          return Effect.sync(() => {
-            job.resume = undefined
-            state.jobs.delete(job)
-          })
-        }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) })))
-      ),
+      Effect.async<State.Job, SessionClosed>((resume) => {
+        if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
+        const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
+        job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
+        transact((s) => Machine.send(s, text, turnOptions(options), job))
+        return Effect.sync(() => {
+          job.resume = undefined
+          state.jobs.delete(job)
+        })
+      }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) }))),
     interrupt: (options) =>
       Effect.suspend(() => {
         const speeches = Machine.interruptible(state)

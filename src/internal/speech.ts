@@ -235,26 +235,37 @@ export const streamEnded = (s: State, step: Step): void => {
 
 /** Plays and records what can be, in order; then lets the outputs in. */
 export const advance = (s: State, step: Step): void => {
+  if (recordParts(s, step) && step.streamEnded && !step.played) {
+    step.played = true
+    forgetParts(step)
+    releaseMouth(s, step.speech)
+  }
+  wakePlayWaiters(s, step)
+  flushOutputs(s, step)
+}
+
+/** False where it stopped at a part that still streams in or plays. */
+const recordParts = (s: State, step: Step): boolean => {
   while (step.cursor < step.entries.length) {
     const entry = step.entries[step.cursor]
     if (entry === undefined) break
     switch (entry._tag) {
       case "Text": {
         if (step.agent.instantOutput || entry.text === "") {
-          if (!entry.ended) return
+          if (!entry.ended) return false
         } else if (entry.play === "idle") {
           entry.play = "playing"
           beginToSpeak(s, step.speech)
           command(s, { _tag: "Play", entry })
-          return
+          return false
         } else if (entry.play === "playing") {
-          return
+          return false
         }
         recordText(s, entry, false)
         break
       }
       case "Reasoning": {
-        if (!entry.ended) return
+        if (!entry.ended) return false
         step.reasoning.push(entry)
         break
       }
@@ -264,13 +275,7 @@ export const advance = (s: State, step: Step): void => {
     step.cursor++
     wakePlayWaiters(s, step)
   }
-  if (step.streamEnded && !step.played) {
-    step.played = true
-    forgetParts(step)
-    releaseMouth(s, step.speech)
-  }
-  wakePlayWaiters(s, step)
-  flushOutputs(s, step)
+  return true
 }
 
 /** They are in the history now. */

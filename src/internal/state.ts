@@ -373,6 +373,7 @@ export interface Handoff {
 export interface FloorRequest {
   readonly call: Call
   readonly seq: number
+  granted: boolean
   readonly resume: (granted: boolean) => void
 }
 
@@ -555,6 +556,8 @@ export interface State {
   handoffWaiters: ReadonlyArray<() => void>
   /** since when an agent leaves: its `onExit` runs */
   switching: number | undefined
+  /** `onExit` has run; the last words may still be spoken */
+  entering: Handoff | undefined
   readonly idleWaiters: Set<IdleWaiter>
   readonly jobs: Set<Job>
   agentState: "listening" | "thinking" | "speaking"
@@ -597,6 +600,7 @@ export const make = (options: Options): State => ({
   handoff: undefined,
   handoffWaiters: none,
   switching: undefined,
+  entering: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
   agentState: "listening",

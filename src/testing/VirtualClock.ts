@@ -17,8 +17,8 @@
  * ```
  *
  * The layer also puts a `Scheduler` in place, which tells the clock when every fiber waits. Given a `seed`, that
- * scheduler runs the fibers that are ready in another order for each seed, and lets them yield at other places: the
- * same program under many interleavings, each of which can be had again.
+ * scheduler runs the fibers that are ready in another order for each seed, and lets them yield at other places, and
+ * sleeps of one time end together: the same program under many interleavings, each of which can be had again.
  *
  * @since 0.1.0
  */
@@ -51,7 +51,7 @@ export interface Service extends TestClock.TestClock {
   readonly advance: (duration: Duration.DurationInput) => Effect.Effect<void>
   /** As `advance`, to a time in milliseconds. Time never goes back: for one that is past only `settle` happens. */
   readonly advanceTo: (millis: number) => Effect.Effect<void>
-  /** Moves the time to the next sleep and ends it; false where nothing sleeps. */
+  /** Moves the time to the next sleep and ends it (with a seed: those of its time); false where nothing sleeps. */
   readonly next: Effect.Effect<boolean>
   /** Moves the time from sleep to sleep until nothing sleeps any more. */
   readonly runUntilIdle: Effect.Effect<void>
@@ -71,8 +71,8 @@ export interface Options {
   /** The time to begin with, in milliseconds. Default: 0. */
   readonly now?: number | undefined
   /**
-   * Runs ready fibers in an order that comes from this number, and lets them yield where it wants. Default: in the
-   * order in which they became ready, as Effect does.
+   * Runs ready fibers in an order that comes from this number, and lets them yield where it wants; sleeps of one time
+   * end together. Default: in the order in which they became ready, as Effect does.
    */
   readonly seed?: number | undefined
 }
@@ -165,7 +165,9 @@ class ClockImpl implements Service {
 
   constructor(
     private now: number,
-    readonly scheduler: VirtualScheduler
+    readonly scheduler: VirtualScheduler,
+    /** sleeps of one time end at once, and the scheduler has the choice */
+    private readonly together: boolean
   ) {}
 
   unsafeCurrentTimeMillis(): number {
@@ -187,15 +189,18 @@ class ClockImpl implements Service {
     // due at once: the others have their turn, and the clock need not be moved
     if (millis <= 0) return Effect.yieldNow()
     if (!Number.isFinite(millis)) return Effect.never
-    return Effect.async<void>((resume) => {
-      const sleep: Sleep = {
-        at: this.now + millis,
-        order: this.order++,
-        wake: () => resume(Effect.void),
-        index: -1
-      }
-      this.asleep.add(sleep)
-      return Effect.sync(() => this.asleep.remove(sleep))
+    return Effect.suspend(() => {
+      let sleep: Sleep | undefined
+      const wait = Effect.async<void>((resume) => {
+        sleep = { at: this.now + millis, order: this.order++, wake: () => resume(Effect.void), index: -1 }
+        this.asleep.add(sleep)
+      })
+      // around all of it: a fiber may be interrupted before it waits
+      return Effect.onInterrupt(wait, () =>
+        Effect.sync(() => {
+          if (sleep !== undefined) this.asleep.remove(sleep)
+        })
+      )
     })
   }
 
@@ -212,6 +217,7 @@ class ClockImpl implements Service {
         if (!this.scheduler.busy) {
           if (next === undefined || !due(next.at)) return resume(Effect.void)
           this.end(next)
+          while (this.together && this.asleep.next?.at === next.at) this.end(this.asleep.next)
         }
         setImmediate(turn)
       }
@@ -397,7 +403,9 @@ export const make = (options?: Options): Effect.Effect<Service> => Effect.sync((
  * @category constructors
  */
 export const unsafeMake = (options?: Options): Service =>
-  new ClockImpl(options?.now ?? 0, options?.seed === undefined ? new InOrder() : new Shuffled(options.seed))
+  options?.seed === undefined
+    ? new ClockImpl(options?.now ?? 0, new InOrder(), false)
+    : new ClockImpl(options.now ?? 0, new Shuffled(options.seed), true)
 
 /**
  * Puts a virtual clock and its scheduler in place. Under `it.effect` of `@effect/vitest` it replaces the `TestClock`.

@@ -1,0 +1,344 @@
+/** What the simulation found: each bug as a test of its own. */
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Schema, type Scope, Stream } from "effect"
+import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
+import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
+import { started, talk, toolCall, toolkit } from "./support/df.js"
+
+const { advance } = TestSession
+
+/** The same under several interleavings: fibers yield anywhere, and ready ones run in any order. */
+const interleaved = (seeds: ReadonlyArray<number>, effect: Effect.Effect<void, unknown, Scope.Scope>) =>
+  Effect.forEach(seeds, (seed) => Effect.provide(Effect.scoped(effect), VirtualClock.layer({ seed })), {
+    discard: true
+  })
+
+describe("speech", () => {
+  it.scoped(
+    "[F1] a speech that is cut while it waits for the output lets nobody begin before the first has stopped",
+    () =>
+      Effect.gen(function* () {
+        const playing = { now: 0, most: 0, pieces: [] as Array<string> }
+        // it takes a second to fall silent
+        const output: AgentOutput.Service = {
+          play: (text, played) =>
+            Effect.acquireUseRelease(
+              Effect.sync(() => {
+                playing.most = Math.max(playing.most, ++playing.now)
+              }),
+              () =>
+                Stream.runForEach(text, (piece) =>
+                  Effect.sleep("1 second").pipe(
+                    Effect.zipRight(played(piece)),
+                    Effect.tap(() => Effect.sync(() => playing.pieces.push(piece))),
+                    Effect.asVoid
+                  )
+                ),
+              () =>
+                Effect.map(Effect.sleep("1 second"), () => {
+                  playing.now--
+                })
+            )
+        }
+        const { session } = yield* talk({
+          script: [],
+          agent: Agent.make("helper", { instructions: "" }).pipe(
+            Agent.provide(Layer.succeed(AgentOutput.AgentOutput, output) as Layer.Layer<never>)
+          )
+        })
+        yield* session.say("One.")
+        yield* advance("500 millis")
+        yield* session.interrupt()
+        yield* session.say("Two.")
+        yield* advance("100 millis")
+        yield* session.interrupt()
+        yield* session.say("Three.")
+        yield* advance("10 seconds")
+        expect(playing).toEqual({ now: 0, most: 1, pieces: ["Three."] })
+      })
+  )
+
+  it.scoped(
+    "[T2, U2] outputs that are known when the stream ends do not wait for the text behind them to be played",
+    () =>
+      Effect.gen(function* () {
+        const { lines, session } = yield* talk({
+          script: [[toolCall("quick"), "This text takes quite some time."], "And so it is."],
+          tools: { quick: () => Effect.as(RunContext.update("looking"), "done") }
+        })
+        yield* session.send("Go")
+        yield* advance("1 second")
+        expect((yield* lines).map((line) => line.split(":")[0])).toEqual([
+          "user",
+          "call call_1",
+          "output call_1",
+          "call call_1_final",
+          "output call_1_final"
+        ])
+        yield* advance("20 seconds")
+      })
+  )
+})
+
+describe("the floor", () => {
+  it.scoped("[F5] two turns whose handlers wait for idle do not wait for each other", () =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({
+        script: [toolCall("waits"), toolCall("holds"), "One.", "Two."],
+        tools: {
+          waits: () =>
+            Effect.gen(function* () {
+              yield* Effect.sleep("1 second")
+              const { session } = yield* RunContext.RunContext
+              yield* Effect.orDie(session.waitForIdle)
+              return "waited"
+            }),
+          holds: () =>
+            Effect.sleep("2 seconds").pipe(Effect.zipRight(Effect.orDie(RunContext.foreground(Effect.succeed("held")))))
+        }
+      })
+      yield* session.send("First", { allowInterruptions: false })
+      yield* session.send("Second")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.startsWith("output")).sort()).toEqual([
+        'output call_1: "waited"',
+        'output call_2: "held"'
+      ])
+    })
+  )
+
+  it.scoped("[F5, T12] a call that wants the floor does not wait for a turn whose call is queued behind it", () =>
+    Effect.gen(function* () {
+      const holds = toolkit({
+        holds: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update("started")
+            yield* Effect.sleep("1 second")
+            return yield* Effect.orDie(RunContext.foreground(Effect.succeed("held")))
+          })
+      })
+      const { lines, session } = yield* talk({
+        script: [toolCall("holds"), "I am on it.", toolCall("holds"), "And on that.", "One.", "Two."],
+        pace: "instant",
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("one at a time", holds.kit, { maxConcurrency: 1 })]
+        }),
+        layer: holds.layer
+      })
+      yield* session.send("First")
+      yield* advance("500 millis")
+      yield* session.send("Second")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.startsWith("output") && line.includes("held"))).toEqual([
+        'output call_1_final: "held"',
+        'output call_2_final: "held"'
+      ])
+    })
+  )
+
+  it.effect("[F5] a call that is cancelled in the moment in which it asks for the floor does not get it later", () =>
+    interleaved(
+      [2, 12, 15],
+      Effect.gen(function* () {
+        const calls = Array.from({ length: 10 }, (_, i) => `call_${i + 1}`)
+        const { session } = yield* talk({
+          script: [calls.map(() => toolCall("holds")), [ScriptedModel.wait("1 second"), "Fine."]],
+          pace: "instant",
+          tools: {
+            holds: {
+              allowCancellation: true,
+              run: () =>
+                RunContext.update("wait").pipe(
+                  Effect.zipRight(Effect.sleep(500)),
+                  Effect.zipRight(Effect.orDie(RunContext.foreground(Effect.sleep("1 hour"))))
+                )
+            }
+          }
+        })
+        yield* session.send("Go")
+        yield* Effect.forEach(calls, (id) =>
+          Effect.fork(Effect.zipRight(Effect.sleep(500), Effect.ignore(session.cancelTool(id))))
+        )
+        yield* advance(500)
+        expect(yield* session.runningTools).toEqual([])
+        yield* advance("1 second")
+        expect(yield* yield* started(session.waitForIdle)).toBe("done")
+      })
+    )
+  )
+})
+
+describe("hand-off", () => {
+  it.scoped("[S4, S7] while an agent leaves that a task had paused, none of its turns goes on", () =>
+    Effect.gen(function* () {
+      const Task = Agent.task("task", { instructions: "You are the task.", result: toolkit({}).kit.tools as any })
+      const own = toolkit({ own: () => Effect.succeed("mine") })
+      const { kit, layer } = toolkit({
+        ask: () => Effect.ignore(RunContext.runTask(Task as unknown as Agent.AgentTask<unknown, never>))
+      })
+      const Front = Agent.make("front", {
+        instructions: "You are the front.",
+        tools: [kit, own.kit],
+        onExit: Effect.sleep("5 seconds")
+      })
+      const Back = Agent.make("back", { instructions: "You are the back." })
+      const { close, model, session } = yield* talk({
+        script: ({ prompt }) =>
+          JSON.stringify(prompt.content[0]).includes("front") && prompt.content.length < 3 ? toolCall("ask") : "Yes.",
+        agent: Front,
+        layer: Layer.mergeAll(layer, own.layer)
+      })
+      yield* session.send("Go")
+      yield* advance("5 seconds")
+      expect((yield* session.currentAgent).name).toBe("task")
+      const asked = (yield* model.requests).length
+      yield* Effect.fork(session.handoff(Back))
+      yield* advance("1 second")
+      yield* session.send("Hello?")
+      yield* advance("20 seconds")
+      const later = (yield* model.requests).slice(asked)
+      expect(later.map((request) => JSON.stringify(request.prompt.content[0]).includes("front"))).not.toContain(true)
+      yield* close
+    })
+  )
+})
+
+describe("a paused agent", () => {
+  it.scoped("[S4, S7] what it still has to say does not keep a hand-off waiting for the end of the task", () =>
+    Effect.gen(function* () {
+      const Task = Agent.task("task", { instructions: "", result: Schema.Struct({ value: Schema.String }) })
+      const { session } = yield* talk({
+        script: [toolCall("ask"), "Yes."],
+        tools: {
+          ask: () =>
+            Effect.ignore(RunContext.foreground(Effect.zipRight(Effect.sleep("1 second"), RunContext.runTask(Task))))
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("500 millis")
+      yield* session.say("This text takes quite some time.")
+      yield* session.say("And so does the one behind it.")
+      yield* advance("10 seconds")
+      expect((yield* session.currentAgent).name).toBe("task")
+      const handedOver = yield* started(session.handoff(Agent.make("back", { instructions: "" })))
+      yield* advance("20 seconds")
+      expect(yield* handedOver).toBe("done")
+    })
+  )
+})
+
+describe("last words", () => {
+  it.scoped("[S4, S2b, L2] a step of the agent that leaves is done before the next one takes over", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const note = (line: string) => Effect.sync(() => void log.push(line))
+      const own = toolkit({
+        own: () =>
+          Effect.as(Effect.zipRight(note("begins"), Effect.zipRight(Effect.sleep("1 second"), note("ends"))), "x")
+      })
+      const Front = Agent.make("front", {
+        instructions: "",
+        tools: [own.kit],
+        onExit: AgentSession.generateReply()
+      }).pipe(
+        Agent.provide(Layer.scopedDiscard(Effect.acquireRelease(note("acquired"), () => note("released")))),
+        Agent.provide(own.layer)
+      )
+      const { session } = yield* talk({
+        script: [[ScriptedModel.wait("1 second"), toolCall("own")], "Hello."],
+        agent: Front
+      })
+      yield* TestSession.drive(session.handoff(Agent.make("back", { instructions: "" })))
+      yield* advance("20 seconds")
+      expect(log).toEqual(["acquired", "begins", "ends", "released"])
+    })
+  )
+})
+
+describe("closing", () => {
+  it.scoped("[S2, S4] who waits for a hand-off is told that the session has closed", () =>
+    Effect.gen(function* () {
+      const { close, session } = yield* talk({ script: [] })
+      yield* session.say("This takes some time.")
+      const handedOver = yield* started(session.handoff(Agent.make("back", { instructions: "" })))
+      yield* advance("1 second")
+      expect(yield* handedOver).toBe("pending")
+      yield* close
+      expect(yield* handedOver).toBe("SessionClosed")
+    })
+  )
+
+  it.effect("[S2] who asks in the moment in which the session closes is answered", () =>
+    interleaved(
+      [1, 2, 3, 4, 5, 6],
+      Effect.gen(function* () {
+        const { close, session } = yield* talk({ script: () => "Yes.", pace: "instant" })
+        const asking: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          session.waitForIdle,
+          session.run("Go"),
+          Effect.flatMap(session.send("Go"), (speech) => speech.wait),
+          Effect.flatMap(session.say("Well."), (speech) => speech.wait),
+          session.handoff(Agent.make("back", { instructions: "" }))
+        ]
+        const fibers = yield* Effect.forEach(asking, (effect) => Effect.fork(Effect.exit(effect)))
+        yield* close
+        yield* TestSession.settle
+        const ended = yield* Effect.forEach(fibers, Fiber.poll)
+        expect(ended.map((exit) => exit._tag)).toEqual(["Some", "Some", "Some", "Some", "Some"])
+      })
+    )
+  )
+
+  it.scoped("[S2, C1b] what a call does after its point of no return does not outlive the session for ever", () =>
+    Effect.gen(function* () {
+      const done: Array<string> = []
+      const note = (line: string) => Effect.sync(() => void done.push(line))
+      const { close, session } = yield* talk({
+        script: [toolCall("pays"), "I am on it."],
+        drainTimeout: "10 seconds",
+        logs: [/given up on/],
+        tools: {
+          pays: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("paying")
+              yield* RunContext.commit(Effect.zipRight(Effect.sleep("5 seconds"), note("paid")))
+              yield* Effect.sleep("1 hour")
+            }).pipe(Effect.ensuring(note("over")))
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("1 second")
+      yield* close
+      expect(done).toEqual(["paid", "over"])
+    })
+  )
+
+  it.scoped("[L2, S2] what an agent acquired is released, also when the session closes while that goes on", () =>
+    Effect.gen(function* () {
+      const released: Array<string> = []
+      const resource = (name: string) =>
+        Layer.scopedDiscard(
+          Effect.acquireRelease(Effect.void, () =>
+            Effect.zipRight(
+              Effect.sleep("1 second"),
+              Effect.sync(() => released.push(name))
+            )
+          )
+        )
+      const { close, session } = yield* talk({
+        script: [],
+        agent: Agent.make("front", { instructions: "" }).pipe(
+          Agent.provide(resource("one")),
+          Agent.provide(resource("two")),
+          Agent.provide(resource("three"))
+        )
+      })
+      yield* session.handoff(Agent.make("back", { instructions: "" })).pipe(TestSession.drive)
+      yield* advance("500 millis")
+      expect(released).toEqual([])
+      yield* close
+      expect(released).toEqual(["one", "two", "three"])
+    })
+  )
+})

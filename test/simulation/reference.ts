@@ -1,0 +1,1581 @@
+/**
+ * A small model of the SPEC that follows a session from the outside. It is told every event in its order, what the
+ * handlers are about to do (they announce it with `RunContext.progress`, so that it stands in the same order), and what
+ * the model is asked and answers. It keeps a history of its own and says what may come next; whatever does not fit is a
+ * violation that names the rule.
+ */
+import type { AgentSession, AsyncTool, ChatContext, RunContext, SessionEvent } from "effect-meantime"
+import type { Config, Place, ToolSpec } from "./program.js"
+
+export class Violation extends Error {
+  constructor(
+    readonly rule: string,
+    message: string
+  ) {
+    super(`[${rule}] ${message}`)
+  }
+}
+
+type Event = SessionEvent.SessionEvent
+type EventOf<Tag extends Event["_tag"]> = Extract<Event, { readonly _tag: Tag }>
+type Item = ChatContext.ChatItem
+
+// ------------------------------------------------------------------------------------------------------- what it knows
+
+/** A text that somebody is going to say; its first word is its name. */
+export interface Text {
+  readonly name: string
+  /** what the session was given so far */
+  given: string
+  /** what it had been given before the last chunk */
+  before: string
+  whole: boolean
+  recorded: boolean
+  readonly step: Step | undefined
+  /** its place among the parts of the step */
+  readonly place: number
+}
+
+export interface AskedCall {
+  readonly wanted: string
+  readonly name: string
+  readonly args: unknown
+  readonly place: number
+  call: Call | undefined
+}
+
+/** One request to the model. */
+export interface Step {
+  readonly index: number
+  readonly agent: Agent
+  readonly toolChoice: unknown
+  readonly note: string | undefined
+  readonly asked: Array<AskedCall>
+  readonly calls: Array<Call>
+  parts: number
+  state: "open" | "ended" | "failed" | "stopped"
+  /** the place of the part that was recorded last */
+  recorded: number
+  /** an output of it is in the history */
+  answered: boolean
+  speech: string | undefined
+  /** the reply that it gives */
+  reply: ReplyState | undefined
+  /** the same reply had another step behind it */
+  followed: boolean
+  /** how many of the user's turns came before */
+  readonly turn: number
+}
+
+export interface Agent {
+  readonly name: string
+  readonly task: boolean
+  /** the call that runs the task */
+  readonly holder: Call | undefined
+  state: "current" | "paused" | "ended"
+  /** what it sees begins here, behind what was carried over */
+  since: number
+  carried: ReadonlyArray<Item>
+  readonly active: Map<string, number>
+}
+
+type Reason = "cancelled" | "replaced" | "drained" | "timeout"
+
+export type End =
+  | { readonly how: "value"; readonly value: unknown }
+  | { readonly how: "nothing" | "stop" | "defect" }
+  | { readonly how: "error"; readonly message: string }
+
+interface Update {
+  readonly message: unknown
+  readonly delivery: RunContext.Delivery
+  readonly template: boolean
+}
+
+export interface Run {
+  readonly spec: ToolSpec
+  readonly calls: Array<Call>
+  readonly home: Agent | undefined
+  owner: Agent | undefined
+  readonly key: string
+  phase: "admitting" | "working" | "ended"
+  handler: number | undefined
+  startedAt: number
+  committed: boolean
+  readonly stops: Set<Reason>
+  readonly updates: Array<Update>
+  /** how many of them the first call has got */
+  done: number
+  end: End | undefined
+  endedAt: number | undefined
+}
+
+export interface Call {
+  readonly id: string
+  readonly name: string
+  readonly args: any
+  readonly spec: ToolSpec | undefined
+  readonly step: Step
+  readonly startedAt: number
+  readonly runningThen: ReadonlyArray<Run>
+  /** without those that may share another's run */
+  readonly surelyRunning: number
+  readonly idTaken: boolean
+  readonly gated: boolean
+  run: Run | undefined
+  owner: Agent | undefined
+  state: "inline" | "background" | "ended"
+  status: string | undefined
+  output: { readonly value: unknown; readonly isError: boolean } | undefined
+  callRecorded: boolean
+  outputRecorded: boolean
+  held: Array<Delivery>
+  waiting: Array<Delivery>
+  numbered: number
+  /** which of the run's updates comes next */
+  nextUpdate: number
+  /** the update that it was given when it joined */
+  joined: boolean
+  released: string | undefined
+}
+
+interface Delivery {
+  readonly id: string
+  readonly call: Call
+  readonly kind: "update" | "final"
+  readonly value: unknown
+  readonly isError: boolean
+  readonly mode: RunContext.Delivery
+  readonly act: boolean
+  state: "held" | "waiting" | "silent" | "scheduled" | "ended" | "dropped"
+  /** a silent one that a reply may have shown */
+  maybeShown: boolean
+  endings: Array<string>
+  interruptedAt: number | undefined
+}
+
+interface Speech {
+  readonly id: string
+  readonly source: "say" | "reply" | "tool-reply"
+  agent: Agent
+  reply: ReplyState | undefined
+  acting: number
+}
+
+interface ReplyState {
+  readonly id: string
+  readonly items: ReadonlyArray<Delivery>
+  readonly act: boolean
+}
+
+const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+const show = (value: unknown): string => JSON.stringify(value) ?? String(value)
+
+// ------------------------------------------------------------------------------------------------------- prompts
+
+/** Templates that say which one they are. Calls of the `shared` toolset have reply templates of their own. */
+export const templates = {
+  update: "UPD {toolName} {callId} {message}",
+  inProgress: "PROG {toolName} {callId}",
+  released: "REL {toolName} {callId}",
+  ended: "END {toolName} {callId} {how}",
+  duplicateReject: "REJ {toolName} {runningText}",
+  duplicateConfirm: "CONF {toolName} {runningText}",
+  replyAtTail: "TAIL {callIds}",
+  replyMaybeCovered: "COVERED {callIds}"
+}
+
+export const sharedTemplates = { replyAtTail: "TAIL-SHARED {callIds}", replyMaybeCovered: "COVERED-SHARED {callIds}" }
+
+export const ownTemplate = "OWN {callId} {message}"
+
+const companions = new Set(["cancel_task", "get_running_tasks", "complete"])
+
+/** An agent's name has behind a # who asked for it. */
+export const baseName = (agent: string): string => agent.split("#")[0] as string
+
+const placesOf: { readonly [_ in string]: ReadonlyArray<Place> } = {
+  first: ["session", "shared", "first", "firstSet"],
+  second: ["session", "shared", "second"],
+  task: ["session", "shared", "task"]
+}
+
+export const toolsOf = (config: Config, agent: string): ReadonlyArray<ToolSpec> =>
+  config.tools.filter((tool) => placesOf[baseName(agent)]?.includes(tool.place) === true)
+
+/** How a result is sent: the status stands in the value. */
+const onWire = (value: unknown, isError: boolean): unknown =>
+  isError ? { error: value } : value === undefined ? null : value
+
+export interface Snapshot {
+  readonly now: number
+  readonly running: ReadonlyArray<AgentSession.RunningTool>
+  readonly history: ReadonlyArray<Item>
+  /** handlers that have begun and not ended, by number, and whether they cannot be stopped now */
+  readonly alive: ReadonlyMap<number, { readonly callId: string; readonly blocked: boolean }>
+  readonly streaming: number
+  readonly playing: number
+  /** onExit runs, a hand-off is being built */
+  readonly switching: boolean
+  /** `waitForIdle` from outside that has not come back */
+  readonly waiters: number
+  /** hand-offs from outside that have not come back */
+  readonly handoffs: number
+  /** handlers that wait for the floor */
+  readonly floorWaiters: ReadonlyArray<string>
+}
+
+// ----------------------------------------------------------------------------------------------------- the reference
+
+export class Reference {
+  readonly history: Array<Item> = []
+  readonly calls = new Map<string, Call>()
+  readonly deliveries = new Map<string, Delivery>()
+  readonly texts = new Map<string, Text>()
+  readonly steps: Array<Step> = []
+  readonly agents: Array<Agent>
+  /** user's turns that were sent and are not in the history */
+  readonly sent: Array<string> = []
+  readonly runs = new Set<Run>()
+  readonly speeches = new Map<string, Speech>()
+  readonly endedSpeeches = new Map<string, { readonly interrupted: boolean }>()
+  readonly floors: Array<Call> = []
+  readonly policies = new Map<string, string>()
+  claims = 0
+  pending: Array<Delivery> = []
+  closing = false
+  closed = false
+  turns = 0
+  private userState = "listening"
+  private next: Array<(event: Event) => boolean> = []
+  private itemIds = new Set<string>()
+  private readonly limbo = new Set<Delivery>()
+  private readonly replies = new Map<string, ReplyState>()
+  private readonly allReplies: Array<ReplyState> = []
+  private readonly active = new Map<string, number>()
+  private readonly cancelRequests = new Set<string>()
+  private at = 0
+  readonly counts = new Map<string, number>()
+
+  constructor(readonly config: Config) {
+    this.agents = [this.agent("first", undefined)]
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
+  private agent(name: string, holder: Call | undefined): Agent {
+    return { name, task: baseName(name) === "task", holder, state: "current", since: 0, carried: [], active: new Map() }
+  }
+
+  get current(): Agent {
+    return this.agents[this.agents.length - 1] as Agent
+  }
+
+  private must(ok: boolean, rule: string, message: () => string): void {
+    if (!ok) throw new Violation(rule, message())
+  }
+
+  private call(id: string, rule: string): Call {
+    const call = this.calls.get(id)
+    if (call === undefined) throw new Violation(rule, `an event of an unknown call ${id}`)
+    return call
+  }
+
+  private render(template: string, call: Call, more: Record<string, string> = {}): string {
+    return template.replace(/\{(\w+)\}/g, (_, name: string) =>
+      name === "toolName" ? call.name : name === "callId" ? call.id : (more[name] ?? "")
+    )
+  }
+
+  // ---------------------------------------------------------------------------------------------------- told by others
+
+  cancelRequested(callId: string): void {
+    this.cancelRequests.add(callId)
+    this.calls.get(callId)?.run?.stops.add("cancelled")
+  }
+
+  /** The model is asked. `history` is what the session says it is at this moment. */
+  asked(request: { readonly agent: string; readonly toolChoice: unknown; readonly note: string | undefined }): Step {
+    const agent = this.agents.findLast((other) => other.name === request.agent) ?? this.current
+    const step: Step = {
+      index: this.steps.length,
+      agent,
+      toolChoice: request.toolChoice,
+      note: request.note,
+      asked: [],
+      calls: [],
+      parts: 0,
+      state: "open",
+      recorded: -1,
+      answered: false,
+      speech: undefined,
+      reply: undefined,
+      followed: false,
+      turn: this.turns
+    }
+    this.steps.push(step)
+    for (const call of this.calls.values()) {
+      call.waiting = call.waiting.filter((delivery) => delivery.state !== "silent")
+    }
+    const covered = /^(?:TAIL|COVERED)(?:-SHARED)? (.*)$/m.exec(request.note ?? "")
+    if (covered !== null) {
+      const reply = this.allReplies.findLast(
+        ({ items }) => items.map((delivery) => delivery.id).join(", ") === covered[1]
+      )
+      this.must(
+        reply !== undefined,
+        "D3",
+        () => `the model is asked to voice ${covered[1]}, which is no scheduled reply`
+      )
+      if (reply !== undefined) this.expectToolChoice(step, reply)
+    }
+    return step
+  }
+
+  /** A reply may act where one of its items may, and as long as the chain of such replies has steps left (rule D8). */
+  private expectToolChoice(step: Step, reply: ReplyState): void {
+    const before = this.steps.findLast((other) => other !== step && other.reply === reply)
+    if (before !== undefined) before.followed = true
+    step.reply = reply
+    const acted = this.steps.filter(
+      (other) =>
+        other.turn === this.turns && other.reply?.act === true && other.toolChoice !== "none" && other.calls.length > 0
+    )
+    const least = acted.filter((other) => other.followed).length
+    const { toolChoice } = step
+    this.must(
+      toolChoice === "none" || (toolChoice === "auto" && reply.act && least < this.config.maxToolSteps),
+      "D8",
+      () =>
+        `reply ${reply.id}${reply.act ? ", which may act," : ""} is asked for with ${show(toolChoice)} after ${least} steps`
+    )
+    this.must(
+      toolChoice !== "none" || !reply.act || acted.length >= this.config.maxToolSteps,
+      "D8",
+      () => `reply ${reply.id}, which may act, is asked for with "none" after ${acted.length} steps`
+    )
+  }
+
+  /** What the model should have been shown, from what the session says its history is. */
+  expectPrompt(step: Step, messages: ReadonlyArray<any>, history: ReadonlyArray<Item> | undefined): void {
+    const { agent } = step
+    this.must(
+      messages.every((message, i) => (message.role === "system") === (i === 0)),
+      "M5",
+      () => `the roles of a request are ${messages.map((message) => message.role).join(" ")}`
+    )
+    const last = messages[messages.length - 1]
+    this.must(messages.length > 1 && last.role !== "assistant", "M5", () => `a request ends with ${last?.role}`)
+    const shown: Array<string> = []
+    const results = new Map<string, unknown>()
+    messages.forEach((message, i) => {
+      if (message.role === "user") shown.push(`user ${message.content.map((part: any) => part.text).join("")}`)
+      if (message.role === "assistant") {
+        const calls = message.content.filter((part: any) => part.type === "tool-call").map((part: any) => part.id)
+        for (const part of message.content) {
+          if (part.type === "text") shown.push(`assistant ${part.text}`)
+          if (part.type === "tool-call") shown.push(`call ${part.id}`)
+        }
+        const after = messages[i + 1]
+        const answers = after?.role === "tool" ? after.content : []
+        this.must(
+          same(
+            answers.map((part: any) => part.id),
+            calls
+          ),
+          "M3",
+          () => `calls ${calls.join(" ")} are followed by results ${answers.map((part: any) => part.id).join(" ")}`
+        )
+        for (const part of answers) {
+          this.must(!results.has(part.id), "M3", () => `call ${part.id} is in a request twice`)
+          results.set(part.id, part.result)
+        }
+      }
+      if (message.role === "tool") {
+        this.must(messages[i - 1]?.role === "assistant", "M3", () => "results without calls")
+      }
+    })
+    if (history === undefined) return
+    const items = agent.since === 0 ? history : [...agent.carried, ...history.slice(agent.since)]
+    const seen = new Set<string>()
+    const expected = items.flatMap((item) => {
+      if (item._tag === "Message") return item.text === "" ? [] : [`${item.role} ${item.text}`]
+      if (item._tag !== "FunctionCall" || seen.has(item.callId)) return []
+      seen.add(item.callId)
+      return [`call ${item.callId}`]
+    })
+    const extra = shown.slice(expected.length)
+    this.must(
+      same(shown.slice(0, expected.length), expected) &&
+        extra.length <= 1 &&
+        extra.every((text) => text.startsWith("user [Note from the application")),
+      "M5",
+      () => `a request shows\n  ${shown.join("\n  ")}\nwhere the history is\n  ${expected.join("\n  ")}`
+    )
+    const outputs = new Map(
+      history.flatMap((item) => (item._tag === "FunctionCallOutput" ? [[item.callId, item] as const] : []))
+    )
+    for (const [id, result] of results) {
+      const output = outputs.get(id)
+      const call = this.calls.get(id)
+      if (output !== undefined) {
+        this.must(
+          same(result, onWire(output.output, output.isError)),
+          "M3",
+          () => `call ${id} is shown with ${show(result)}`
+        )
+      } else {
+        const held = call?.output
+        this.must(
+          call !== undefined &&
+            ((held !== undefined && same(result, onWire(held.value, held.isError))) ||
+              result === this.render(templates.inProgress, call) ||
+              // events of this moment may not have been told yet
+              (held === undefined && call.state === "inline" && typeof result !== "object")),
+          "M1",
+          () => `call ${id}, which has no output yet, is shown with ${show(result)}`
+        )
+      }
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------------ told by events
+
+  event(event: Event): void {
+    this.must(!this.closed, "E1", () => `${event._tag} comes after SessionClosed`)
+    this.must(event.at >= this.at, "K1", () => `${event._tag} at ${event.at} comes after something at ${this.at}`)
+    this.at = event.at
+    this.count(event._tag)
+    const dropsAtEnd = this.closing && event._tag === "ReplyEnded" && event.status === "dropped"
+    if (event._tag !== "UpdateDropped" && !dropsAtEnd) {
+      const expected = this.next.shift()
+      if (expected !== undefined && !expected(event)) {
+        throw new Violation("U2", `out of its place: ${show(event)}`)
+      }
+    }
+    this.on(event)
+  }
+
+  private on(event: Event): void {
+    switch (event._tag) {
+      case "ItemAdded":
+        return this.added(event.item)
+      case "ToolCallStarted":
+        return this.started(event)
+      case "ToolCallProgress":
+        return this.announced(this.call(event.callId, "U10"), event.value)
+      case "ToolCallUpdated":
+        return this.updated(event)
+      case "ToolCallReleased":
+        return this.released(event)
+      case "ToolCallEnded":
+        return this.ended(event)
+      case "UpdateDropped":
+        return this.dropped(event)
+      case "SpeechCreated":
+        return this.created(event)
+      case "SpeechEnded": {
+        const speech = this.speeches.get(event.speechId)
+        this.must(speech !== undefined, "E1", () => `speech ${event.speechId} ended, but was not there`)
+        this.speeches.delete(event.speechId)
+        this.endedSpeeches.set(event.speechId, { interrupted: event.interrupted })
+        this.count(`speech ${speech?.source} ${event.interrupted ? "interrupted" : "ended"}`)
+        if (event.interrupted) {
+          for (const call of this.calls.values()) {
+            if (call.step.speech === event.speechId && call.spec?.options.cancelOnInterruption === true) {
+              call.run?.stops.add("cancelled")
+            }
+          }
+        }
+        return
+      }
+      case "ReplyScheduled":
+        return this.scheduled(event)
+      case "ReplyEnded":
+        return this.replyEnded(event)
+      case "UserStateChanged": {
+        this.must(event.state !== this.userState, "E1", () => `the user is ${event.state} twice`)
+        this.userState = event.state
+        return
+      }
+      case "AgentStateChanged": {
+        const active = Array.from(this.speeches.values()).filter((speech) => speech.agent.state !== "paused")
+        this.must(
+          event.state !== "listening" || active.length === 0,
+          "E1",
+          () => `the agent listens while ${active.map((speech) => speech.id).join(" ")} are there`
+        )
+        return
+      }
+      case "AgentHandoff":
+        return this.handedOff(event)
+      case "SessionError": {
+        this.count(`error ${event.error.tag}`)
+        return
+      }
+      case "EventsMissed":
+        throw new Violation("E2", "events were missed")
+      case "SessionClosed": {
+        this.closed = true
+        for (const call of this.calls.values()) {
+          this.must(call.state === "ended", "S2", () => `call ${call.id} has not ended at SessionClosed`)
+        }
+        this.must(this.speeches.size === 0, "S2", () => `speeches have not ended at SessionClosed`)
+        this.must(
+          this.pending.length === 0,
+          "D9",
+          () => `${this.pending.map((d) => d.id).join(" ")} wait at SessionClosed`
+        )
+        for (const delivery of this.deliveries.values()) {
+          this.must(
+            delivery.state === "silent" || delivery.state === "ended" || delivery.state === "dropped",
+            "D9",
+            () => `${delivery.id} is ${delivery.state} at SessionClosed`
+          )
+        }
+      }
+    }
+  }
+
+  // ----------------------------------------------------------------------------------------------------- the history
+
+  private added(item: Item): void {
+    this.must(!this.itemIds.has(item.id), "E1", () => `two items have the id ${item.id}`)
+    this.itemIds.add(item.id)
+    this.must(item.createdAt === this.at, "K1", () => `item ${item.id} is of ${item.createdAt}, added at ${this.at}`)
+    this.history.push(item)
+    switch (item._tag) {
+      case "Message": {
+        if (item.role === "user") {
+          const i = this.sent.indexOf(item.text)
+          this.must(i >= 0, "F3", () => `${item.text} is recorded, and the user did not say it`)
+          this.sent.splice(i, 1)
+          this.turns++
+          return
+        }
+        return this.said(item.text, item.interrupted)
+      }
+      case "FunctionCall": {
+        const call = this.calls.get(item.callId)
+        if (call === undefined) {
+          const delivery = this.deliveries.get(item.callId)
+          this.must(
+            delivery !== undefined && item.name === delivery.call.name && same(item.arguments, delivery.call.args),
+            "U2",
+            () => `the call ${item.callId} is recorded, and nobody made it`
+          )
+          return
+        }
+        this.must(!call.callRecorded, "M3", () => `call ${call.id} is recorded twice`)
+        this.must(same(item.arguments, call.args), "T3", () => `call ${call.id} is recorded with other arguments`)
+        call.callRecorded = true
+        const place = call.step.asked.find((asked) => asked.call === call)?.place ?? -1
+        this.inPlace(call.step, place, `call ${call.id}`)
+        this.must(!call.step.answered, "T2", () => `call ${call.id} is recorded behind an output of its step`)
+        return
+      }
+      case "FunctionCallOutput": {
+        const call = this.calls.get(item.callId)
+        if (call === undefined) return
+        this.must(!call.outputRecorded, "M3", () => `call ${call.id} has two outputs`)
+        this.must(
+          call.output !== undefined && same(call.output.value, item.output) && call.output.isError === item.isError,
+          "T5",
+          () => `call ${call.id} has the output ${show(item.output)}, and should have ${show(call.output)}`
+        )
+        for (const other of call.step.calls) {
+          this.must(other.callRecorded, "T2", () => `${call.id} has its output before call ${other.id} is recorded`)
+          if (other === call) break
+          this.must(other.outputRecorded, "T2", () => `${call.id} has its output before ${other.id}`)
+        }
+        call.outputRecorded = true
+        call.step.answered = true
+        for (const delivery of call.held.splice(0)) this.expectPair(delivery)
+        return
+      }
+      case "AgentHandoff": {
+        this.next.push((event) => event._tag === "AgentHandoff" && event.from === item.from && event.to === item.to)
+        return
+      }
+      case "Reasoning":
+        return
+    }
+  }
+
+  private inPlace(step: Step, place: number, what: string): void {
+    this.must(place > step.recorded, "T2", () => `${what} is recorded behind a later part of its step`)
+    step.recorded = place
+  }
+
+  private said(text: string, interrupted: boolean): void {
+    const name = /^\S+/.exec(text)?.[0] ?? ""
+    const known = this.texts.get(name)
+    if (known === undefined) throw new Violation("F3", `${show(text)} is recorded, and nobody said it`)
+    this.must(!known.recorded, "F3", () => `${name} is recorded twice`)
+    known.recorded = true
+    this.must(
+      interrupted ? known.given.startsWith(text) : known.given === text,
+      "F3",
+      () => `${show(known.given)} was said, and ${show(text)} is recorded${interrupted ? ", interrupted" : ""}`
+    )
+    if (interrupted && this.config.pace === undefined && !this.config.languageModel) {
+      this.must(
+        text.length >= known.before.length,
+        "F3",
+        () => `${show(known.before)} was played, ${show(text)} is recorded`
+      )
+    }
+    const pieces = this.played.get(name)
+    if (this.config.pace !== undefined) {
+      const all = pieces?.join("") ?? ""
+      const most = pieces?.slice(0, -1).join("") ?? ""
+      this.must(
+        text === all || (interrupted && text === most),
+        "F3",
+        () => `${show(all)} was played, and ${show(text)} is recorded`
+      )
+    }
+    this.count(interrupted ? "message cut" : "message")
+    if (known.step !== undefined) this.inPlace(known.step, known.place, name)
+  }
+
+  /** what the output has played of each text */
+  readonly played = new Map<string, Array<string>>()
+
+  private expectPair(delivery: Delivery): void {
+    const { id } = delivery
+    this.next.push(
+      (event) => event._tag === "ItemAdded" && event.item._tag === "FunctionCall" && event.item.callId === id,
+      (event) => {
+        if (event._tag !== "ItemAdded" || event.item._tag !== "FunctionCallOutput" || event.item.callId !== id)
+          return false
+        if (!same(event.item.output, delivery.value) || event.item.isError !== delivery.isError) return false
+        this.written(delivery)
+        return true
+      }
+    )
+  }
+
+  private written(delivery: Delivery): void {
+    if (delivery.mode === "silent") {
+      delivery.state = "silent"
+      delivery.maybeShown = this.modelSpeaks()
+      return
+    }
+    delivery.state = "waiting"
+    this.pending.push(delivery)
+    if (this.closing) return
+    if (this.target(delivery).state === "ended") this.expectDrop(delivery)
+  }
+
+  private expectDrop(delivery: Delivery): void {
+    this.next.unshift(
+      (event) => event._tag === "ReplyEnded" && event.status === "dropped" && same(event.updateIds, [delivery.id])
+    )
+  }
+
+  private modelSpeaks(): boolean {
+    return Array.from(this.speeches.values()).some((speech) => speech.source !== "say")
+  }
+
+  // -------------------------------------------------------------------------------------------------------- calls
+
+  private keyOf(spec: ToolSpec, args: any): string {
+    const mode = spec.options.onDuplicate ?? "allow"
+    const scope = spec.options.duplicateScope ?? (mode === "join" ? "name_and_args" : "name")
+    return scope === "name" ? "" : `${args.k ?? null}`
+  }
+
+  private isDuplicate(spec: ToolSpec, args: any, other: Run): boolean {
+    if (other.spec !== spec) return false
+    return this.keyOf(spec, args) === "" || (other.calls[0]?.args.k ?? null) === (args.k ?? null)
+  }
+
+  /** Nothing may have stopped it, not even what leaves no event: its time limit, a hand-off that is due. */
+  private surelyGoesOn(run: Run): boolean {
+    const limit = Number(run.spec.options.timeout ?? Number.POSITIVE_INFINITY)
+    return run.stops.size === 0 && this.at < run.startedAt + limit && !(this.handoffAsked && run.owner !== undefined)
+  }
+
+  private started(event: EventOf<"ToolCallStarted">): void {
+    const { callId, name } = event.call
+    const fits = (asked: AskedCall) =>
+      asked.call === undefined &&
+      asked.name === name &&
+      (callId === asked.wanted || new RegExp(`^${asked.wanted}_\\d+$`).test(callId))
+    const step = this.steps.findLast((other) => other.asked.some(fits))
+    const asked = step?.asked.find(fits)
+    if (step === undefined || asked === undefined) {
+      throw new Violation("T2", `call ${callId} of ${name} started, and the model did not ask for it`)
+    }
+    this.must(!this.calls.has(callId) && !this.deliveries.has(callId), "T11", () => `call ${callId} started twice`)
+    const object = typeof asked.args === "object" && asked.args !== null && !Array.isArray(asked.args)
+    const args: any = object ? asked.args : {}
+    this.must(same(event.call.arguments, args), "T3", () => `call ${callId} has other arguments than the model gave`)
+    const first = this.calls.get(asked.wanted)
+    const idTaken = first !== undefined && first.state !== "ended"
+    this.must(
+      (callId === asked.wanted) === !(first !== undefined || this.deliveries.has(asked.wanted)),
+      "T11",
+      () => `the model's call ${asked.wanted} became ${callId}`
+    )
+    const spec = toolsOf(this.config, step.agent.name).find((tool) => tool.name === name)
+    const known = spec !== undefined || companions.has(name)
+    const call: Call = {
+      id: callId,
+      name,
+      args,
+      spec,
+      step,
+      startedAt: event.at,
+      runningThen: Array.from(this.runs),
+      surelyRunning: Array.from(this.runs).filter((run) => run.handler !== undefined).length,
+      idTaken,
+      gated:
+        spec !== undefined &&
+        Array.from(this.runs).some(
+          (run) => run.spec === spec && run.phase === "admitting" && run.handler === undefined && !this.isQueued(run)
+        ),
+      run: undefined,
+      owner: undefined,
+      state: "inline",
+      status: undefined,
+      output: undefined,
+      callRecorded: false,
+      outputRecorded: false,
+      held: [],
+      waiting: [],
+      numbered: 0,
+      nextUpdate: 0,
+      joined: false,
+      released: undefined
+    }
+    this.calls.set(callId, call)
+    asked.call = call
+    step.calls.push(call)
+    this.count(`call ${spec?.place ?? (companions.has(name) ? name : "unknown")}`)
+    if (!known || !object || idTaken || step.toolChoice === "none") return
+    if (name === "cancel_task" && typeof args.call_id === "string") this.cancelRequested(args.call_id)
+    if (spec === undefined || (args.k !== undefined && args.k !== null && typeof args.k !== "number")) return
+    const local = spec.place !== "session" && spec.place !== "shared"
+    call.owner = local ? step.agent : undefined
+    call.run = {
+      spec,
+      calls: [call],
+      home: call.owner,
+      owner: call.owner,
+      key: this.keyOf(spec, args),
+      phase: "admitting",
+      handler: undefined,
+      startedAt: event.at,
+      committed: false,
+      stops: new Set(this.cancelRequests.has(callId) ? ["cancelled"] : []),
+      updates: [],
+      done: 0,
+      end: undefined,
+      endedAt: undefined
+    }
+    if (this.closing || call.owner?.state === "ended") call.run.stops.add("drained")
+    if (this.userTurnCut(step)) call.run.stops.add("cancelled")
+    this.runs.add(call.run)
+    if (spec.options.onDuplicate === "join" && !call.gated) {
+      const last = call.runningThen.filter((other) => this.isDuplicate(spec, args, other)).at(-1)
+      if (last !== undefined && this.surelyGoesOn(last)) return this.joinRun(call, last)
+    }
+    // whoever takes the place of a running call may stop it
+    if (spec.options.onDuplicate === "replace" || spec.slowPolicy) {
+      for (const other of this.runs)
+        if (other !== call.run && this.isDuplicate(spec, args, other)) other.stops.add("replaced")
+    }
+  }
+
+  private userTurnCut(step: Step): boolean {
+    return step.speech !== undefined && this.endedSpeeches.get(step.speech)?.interrupted === true
+  }
+
+  private activeKey(run: Run): readonly [Map<string, number>, string, number] {
+    const { place } = run.spec
+    const limit =
+      place === "shared" || place === "first" || place === "firstSet" ? this.config.concurrency[place] : Infinity
+    return [run.home?.active ?? this.active, place, limit]
+  }
+
+  private isQueued(run: Run): boolean {
+    const [active, place, limit] = this.activeKey(run)
+    return run.phase === "admitting" && (active.get(place) ?? 0) >= limit
+  }
+
+  /** A handler says what it is about to do. */
+  private announced(call: Call, value: any): void {
+    if (typeof value !== "object" || value === null || !("handler" in value)) return
+    this.must(call.state !== "ended", "U11", () => `progress of call ${call.id}, which has ended`)
+    const run = call.run
+    if (run === undefined) throw new Violation("T2", `call ${call.id}, which was refused, runs`)
+    const { handler } = value
+    // joined calls are told what the first one's handler says
+    if (value.callId !== call.id) {
+      if (run.handler !== handler) this.join(call, handler)
+      return
+    }
+    this.must(
+      run.handler === undefined || run.handler === handler,
+      "P2b",
+      () => `call ${call.id} runs in two handlers, ${run.handler} and ${handler}`
+    )
+    switch (value.what) {
+      case "start":
+        return this.begins(call, run, value)
+      case "update": {
+        run.updates.push(value.update)
+        return
+      }
+      case "commit": {
+        run.committed = true
+        return
+      }
+      case "end": {
+        run.end = value.end
+        return
+      }
+      case "handoff": {
+        this.handoffAsked = true
+        return
+      }
+      case "floor?": {
+        this.asking.add(run)
+        return
+      }
+      case "floor+": {
+        this.asking.delete(run)
+        this.floors.push(call)
+        return
+      }
+      case "floor-": {
+        const i = this.floors.lastIndexOf(call)
+        if (i >= 0) this.floors.splice(i, 1)
+        return
+      }
+      default:
+        return
+    }
+  }
+
+  private begins(call: Call, run: Run, value: any): void {
+    this.must(run.phase === "admitting", "P2b", () => `call ${call.id} starts a second time`)
+    const { spec, step } = call
+    call.step.speech ??= value.speech
+    if (this.userTurnCut(step)) run.stops.add("cancelled")
+    run.handler = value.handler
+    run.phase = "working"
+    run.startedAt = this.at
+    const [active, place, limit] = this.activeKey(run)
+    const now = (active.get(place) ?? 0) + 1
+    active.set(place, now)
+    this.must(now <= limit, "T12", () => `${now} calls are at work in ${place}, where ${limit} may be`)
+    const mode = spec?.options.onDuplicate ?? "allow"
+    const others = call.runningThen.filter((other) => this.isDuplicate(spec as ToolSpec, call.args, other))
+    const running = Array.from(this.runs).filter((other) => other !== run && other.handler !== undefined).length
+    this.must(
+      running < this.config.maxRunning,
+      "T12",
+      () => `call ${call.id} runs, though ${running} run and ${this.config.maxRunning} may`
+    )
+    if (spec?.slowPolicy !== true && !call.gated && others.length > 0) {
+      const refused = mode === "reject" || (mode === "confirm" && call.args.confirm_duplicate !== true)
+      this.must(!refused, "P2", () => `call ${call.id} runs, though ${others[0]?.calls[0]?.id} ran`)
+      if (mode === "replace") {
+        const still = others.find((other) => other.phase !== "ended")
+        this.must(
+          still === undefined,
+          "P2",
+          () => `call ${call.id} runs before ${still?.calls[0]?.id}, which it replaces, has ended`
+        )
+      }
+      if (mode === "join") {
+        const joinable = others.find((other) => other.phase !== "ended" && this.surelyGoesOn(other))
+        this.must(
+          joinable === undefined,
+          "P2b",
+          () => `call ${call.id} runs instead of joining ${joinable?.calls[0]?.id}`
+        )
+      }
+    }
+    this.count("handler")
+  }
+
+  /** It turns out that a call shares the run of another. */
+  private join(call: Call, handler: number | undefined): void {
+    const own = call.run as Run
+    const run = Array.from(this.runs).find((other) => other.handler === handler && other !== own) ?? own
+    if (run === own) {
+      this.must(
+        handler === undefined,
+        "P2b",
+        () => `call ${call.id} is told of handler ${handler}, which is not its own`
+      )
+      return
+    }
+    const { spec } = call
+    this.must(
+      spec !== undefined &&
+        (spec.options.onDuplicate === "join" || this.policies.get(call.id) === "Join") &&
+        this.isDuplicate(spec, call.args, run),
+      "P2b",
+      () => `call ${call.id} shares a run with ${run.calls[0]?.id}`
+    )
+    this.joinRun(call, run)
+  }
+
+  private joinRun(call: Call, run: Run): void {
+    const own = call.run as Run
+    own.phase = "ended"
+    this.runs.delete(own)
+    for (const reason of own.stops) run.stops.add(reason)
+    call.run = run
+    call.joined = true
+    call.owner = run.owner === run.home ? call.owner : run.owner
+    call.nextUpdate = run.done > 0 ? run.done - 1 : 0
+    run.calls.push(call)
+    this.count("joined")
+  }
+
+  private updated(event: EventOf<"ToolCallUpdated">): void {
+    const call = this.call(event.callId, "U1")
+    this.must(call.state !== "ended", "U11", () => `call ${call.id} is updated after its end`)
+    let run = call.run as Run
+    this.must(run !== undefined, "U1", () => `call ${call.id}, which was refused, is updated`)
+    if (run.handler === undefined) {
+      // what it joined tells it where it stands
+      const other = Array.from(this.runs).findLast(
+        (other) =>
+          other !== run &&
+          this.isDuplicate(run.spec, call.args, other) &&
+          other.done > 0 &&
+          same(other.updates[other.done - 1]?.message, event.message)
+      )
+      this.must(other !== undefined, "U1", () => `call ${call.id} is updated before it runs`)
+      this.join(call, other?.handler)
+      run = call.run as Run
+    }
+    const first = call.joined && call.output === undefined && call.nextUpdate === run.done - 1
+    const update = run.updates[call.nextUpdate]
+    this.must(
+      update !== undefined && same(update.message, event.message),
+      "U2",
+      () => `call ${call.id} is updated with ${show(event.message)}, and its handler said ${show(update?.message)}`
+    )
+    if (update === undefined) return
+    call.nextUpdate++
+    run.done = Math.max(run.done, call.nextUpdate)
+    const mode = first ? "when-idle" : update.delivery
+    const value =
+      typeof update.message === "string"
+        ? this.render(update.template ? ownTemplate : templates.update, call, { message: update.message })
+        : update.message
+    this.count(`update ${mode}`)
+    if (call.output === undefined) {
+      this.must(event.id === call.id, "U1", () => `the first update of ${call.id} has the id ${event.id}`)
+      call.output = { value, isError: false }
+      this.next.unshift((next) => next._tag === "ToolCallReleased" && next.callId === call.id && next.by === "update")
+      return
+    }
+    call.numbered++
+    this.must(
+      event.id === `${call.id}_update_${call.numbered}`,
+      "U2",
+      () => `update ${call.numbered} has the id ${event.id}`
+    )
+    this.accept({
+      id: event.id,
+      call,
+      kind: "update",
+      value,
+      isError: false,
+      mode,
+      act: false,
+      state: "held",
+      maybeShown: false,
+      endings: [],
+      interruptedAt: undefined
+    })
+  }
+
+  private accept(delivery: Delivery): void {
+    const { call } = delivery
+    this.deliveries.set(delivery.id, delivery)
+    if (delivery.kind === "update") call.waiting.push(delivery)
+    if (call.outputRecorded) this.expectPair(delivery)
+    else call.held.push(delivery)
+  }
+
+  private released(event: EventOf<"ToolCallReleased">): void {
+    const call = this.call(event.callId, "U9")
+    this.must(call.state === "inline" && call.released === undefined, "U9", () => `call ${call.id} is released twice`)
+    call.state = "background"
+    call.released = event.by
+    this.count(`released ${event.by}`)
+    if (event.by === "update") return
+    this.must(call.output === undefined, "U9", () => `call ${call.id} is released though it has its output`)
+    call.output = { value: this.render(templates.released, call), isError: false }
+    const { spec } = call
+    if (event.by === "model") {
+      this.must(
+        spec?.options.background === "model" && call.args.run_in_background === true,
+        "U9",
+        () => `call ${call.id} is released by the model, which did not ask for it`
+      )
+      return
+    }
+    const after = spec?.options.releaseAfter ?? this.config.releaseAfter
+    const millis = after === undefined ? Infinity : Number(after)
+    const left = call.owner !== undefined && call.owner.state === "ended"
+    this.must(
+      this.at >= call.startedAt + millis || left || this.handoffAsked,
+      "U9",
+      () => `call ${call.id} is released by a timer at ${this.at}; it began at ${call.startedAt}`
+    )
+  }
+
+  private ended(event: EventOf<"ToolCallEnded">): void {
+    const call = this.call(event.callId, "T9")
+    this.must(call.state !== "ended", "T9", () => `call ${call.id} ended twice`)
+    const inline = call.output === undefined
+    const { output, status } = event
+    this.must(
+      event.id === (inline ? call.id : `${call.id}_final`),
+      "U3",
+      () => `the end of ${call.id} has the id ${event.id}`
+    )
+    const nothing = this.judge(call, status, output)
+    call.state = "ended"
+    call.status = status
+    const { run } = call
+    if (run?.phase !== "ended" && run?.calls.every((other) => other.state === "ended") === true) {
+      if (run.phase === "working") {
+        const [active, place] = this.activeKey(run)
+        active.set(place, (active.get(place) ?? 0) - 1)
+      }
+      run.phase = "ended"
+      run.endedAt = this.at
+      this.runs.delete(run)
+    }
+    const isError = status === "error"
+    if (inline) {
+      call.output = { value: output, isError }
+      return
+    }
+    this.accept({
+      id: event.id,
+      call,
+      kind: "final",
+      value: output,
+      isError,
+      mode: nothing ? "silent" : (call.spec?.options.delivery ?? "when-idle"),
+      act: call.spec?.options.onResult === "act",
+      state: "held",
+      maybeShown: false,
+      endings: [],
+      interruptedAt: undefined
+    })
+  }
+
+  /** Is this an end that the call may have? True where there is nothing to voice. */
+  private judge(call: Call, status: string, output: unknown): boolean {
+    const { run, spec, step } = call
+    const bad = (rule: string, why: string): never => {
+      throw new Violation(rule, `call ${call.id} of ${call.name} ended as ${status} with ${show(output)}: ${why}`)
+    }
+    const text = typeof output === "string" ? output : ""
+    const how = text.startsWith(this.render("END {toolName} {callId} ", call))
+      ? (text.split(" ")[3] as string)
+      : undefined
+    if (how === "cancelled" || how === "replaced" || how === "drained") {
+      this.count(`ended ${how}`)
+      if (status !== "cancelled") return bad("C1", "it was stopped")
+      if (run === undefined) return companions.has(call.name) ? true : bad("C1", "it never ran")
+      if (run.handler === undefined && !call.joined && !run.stops.has(how)) this.adopt(call)
+      const now = call.run as Run
+      if (!now.stops.has(how)) {
+        if (how === "drained" && (this.closing || this.handoffAsked)) return true
+        // stopped by what ends a task, or by the turn that it belongs to
+        if (how === "cancelled" && step.speech === undefined && spec?.options.cancelOnInterruption === true) return true
+        return bad("C1", `nobody asked for it; asked for: ${Array.from(now.stops).join(" ")}`)
+      }
+      if (now.committed && !this.closing) return bad("C1b", "it was past its point of no return")
+      if (how !== "drained" && spec?.options.allowCancellation !== true) return bad("C2", "it may not be cancelled")
+      return true
+    }
+    if (status === "cancelled") return bad("C1", "that is no end of a call that was stopped")
+    if (companions.has(call.name)) return how === "done"
+    const refusal = this.refusal(call, status, text)
+    if (refusal !== undefined) {
+      this.count(`refused ${refusal}`)
+      if (run !== undefined) {
+        if (run.handler !== undefined) return bad("T9", "it ran")
+        run.phase = "ended"
+        this.runs.delete(run)
+      }
+      return false
+    }
+    if (run === undefined) return bad("T9", "it never ran")
+    if (run.handler === undefined) this.adopt(call)
+    const shared = call.run as Run
+    if (text.startsWith(`${call.name} was stopped: it took longer`)) {
+      this.count("timed out")
+      const limit = Number(spec?.options.timeout ?? Infinity)
+      if (status !== "error") return bad("T12", "a timeout is an error")
+      if (this.at < shared.startedAt + limit)
+        return bad("T12", `its limit is ${limit}, it began at ${shared.startedAt}`)
+      if (shared.committed) return bad("C1b", "it was past its point of no return")
+      return false
+    }
+    const { end } = shared
+    this.count(`ended ${end?.how ?? "?"}`)
+    switch (end?.how) {
+      case "value":
+        return status === "done" && same(output, end.value) ? false : bad("T5", `it returned ${show(end.value)}`)
+      case "nothing":
+      case "stop":
+        return status === "done" && how === "done" ? true : bad("T7", "it had nothing to say")
+      case "error":
+        return status === "error" && output === end.message ? false : bad("T6", `it failed with ${end.message}`)
+      case "defect":
+        return status === "error" && text === `${call.name} failed because of an unexpected error.`
+          ? false
+          : bad("T8", "it died")
+      default:
+        return bad("T9", "its handler has not ended")
+    }
+  }
+
+  /** A call that ended without a handler of its own shared another's. */
+  private adopt(call: Call): void {
+    const { spec } = call
+    if (spec === undefined || (spec.options.onDuplicate !== "join" && this.policies.get(call.id) !== "Join")) return
+    const other = Array.from(this.calls.values(), ({ run }) => run).findLast(
+      (other) =>
+        other !== undefined &&
+        other !== call.run &&
+        other.handler !== undefined &&
+        (other.phase === "working" || other.endedAt === this.at) &&
+        this.isDuplicate(spec, call.args, other)
+    )
+    if (other !== undefined) this.joinRun(call, other)
+  }
+
+  private refusal(call: Call, status: string, text: string): string | undefined {
+    const { spec, step } = call
+    const others =
+      spec === undefined ? [] : call.runningThen.filter((other) => this.isDuplicate(spec, call.args, other))
+    const mode = spec?.options.onDuplicate ?? "allow"
+    const legal = (rule: string, kind: string, ok: boolean, expected: string): string => {
+      this.must(
+        ok && status === expected,
+        rule,
+        () => `call ${call.id} is refused (${kind}) as ${status} without a reason`
+      )
+      return kind
+    }
+    if (text.startsWith("Not run: a call with the id")) return legal("T11", "id", call.idTaken, "error")
+    if (text.startsWith("Not run: no tools can be called"))
+      return legal("M6", "none", step.toolChoice === "none", "error")
+    if (text.startsWith("There is no tool")) return legal("T4", "unknown", spec === undefined, "error")
+    if (text.startsWith("Invalid arguments")) return legal("T3", "arguments", call.run === undefined, "error")
+    if (/^Not run: \d+ calls are running/.test(text)) {
+      return legal("T12", "maxRunning", call.runningThen.length >= this.config.maxRunning, "error")
+    }
+    if (text.startsWith("REJ "))
+      return legal("P2", "reject", mode === "reject" && (call.gated || others.length > 0), "done")
+    if (text.startsWith("CONF ")) {
+      return legal(
+        "P2",
+        "confirm",
+        mode === "confirm" && call.args.confirm_duplicate !== true && (call.gated || others.length > 0),
+        "done"
+      )
+    }
+    if (text.startsWith("POLICY ")) return legal("P5", "policy", this.policies.get(call.id) === "Refuse", "done")
+    if (text.startsWith("Not run: the running call cannot be replaced")) {
+      const replace = mode === "replace" || this.policies.get(call.id) === "Replace"
+      return legal(
+        "P2",
+        "not replaceable",
+        replace && (call.gated || spec?.slowPolicy === true || others.length > 0),
+        "error"
+      )
+    }
+    if (text.startsWith("Not run: the call that it replaces is still stopping")) {
+      return legal("P2", "still stopping", this.at >= call.startedAt + this.config.cancellationTimeout, "error")
+    }
+    return undefined
+  }
+
+  // ---------------------------------------------------------------------------------------------------- deliveries
+
+  private dropped(event: EventOf<"UpdateDropped">): void {
+    const delivery = this.deliveries.get(event.id)
+    if (delivery === undefined) throw new Violation("U6", `${event.id} is dropped, and never was there`)
+    const { call } = delivery
+    const speaks = this.modelSpeaks()
+    const mayBeShown = (other: Delivery) => other.state === "silent" && (other.maybeShown || speaks)
+    while (call.waiting.length > 0 && call.waiting[0] !== delivery && mayBeShown(call.waiting[0] as Delivery))
+      call.waiting.shift()
+    this.must(call.waiting[0] === delivery, "U6", () => `${event.id} is dropped, and ${call.waiting[0]?.id} is older`)
+    this.must(
+      call.waiting.length > this.config.maxPendingUpdates,
+      "U6",
+      () => `${event.id} is dropped, and only ${call.waiting.length} wait`
+    )
+    call.waiting.shift()
+    call.held = call.held.filter((other) => other !== delivery)
+    this.pending = this.pending.filter((other) => other !== delivery)
+    this.must(
+      delivery.endings.every((how) => how === "interrupted"),
+      "D9",
+      () => `${delivery.id} ended twice`
+    )
+    delivery.state = "dropped"
+    for (let i = this.history.length - 1; i >= 0; i--) {
+      const item = this.history[i] as Item
+      if ("callId" in item && item.callId === delivery.id) {
+        this.history.splice(i, 1)
+        for (const agent of this.agents) if (agent.since > i) agent.since--
+      }
+    }
+    for (const agent of this.agents) {
+      agent.carried = agent.carried.filter((item) => !("callId" in item) || item.callId !== delivery.id)
+    }
+  }
+
+  private target(delivery: Delivery): Agent {
+    return delivery.call.owner ?? this.current
+  }
+
+  private created(event: EventOf<"SpeechCreated">): void {
+    this.must(!this.closing || !this.closed, "S2", () => "a speech begins after the end")
+    this.speeches.set(event.speechId, {
+      id: event.speechId,
+      source: event.source,
+      agent: this.current,
+      reply: undefined,
+      acting: 0
+    })
+    if (event.source === "say") return
+    for (const delivery of this.deliveries.values()) if (delivery.state === "silent") delivery.maybeShown = true
+  }
+
+  /**
+   * What a promoted call of an inline hand-off's step ended with, before the hand-off: the call may have moved already.
+   */
+  private readonly unsure = new Set<Delivery>()
+
+  /** calls that have asked for the floor: they may have got it before they can say so */
+  private readonly asking = new Set<Run>()
+
+  private mayVoice(delivery: Delivery, asking = false): boolean {
+    if (asking && delivery.call.run !== undefined && this.asking.has(delivery.call.run)) return true
+    const holder = this.floors[this.floors.length - 1]
+    return (
+      this.target(delivery) === this.current &&
+      (holder === undefined ||
+        delivery.call.run === holder.run ||
+        (this.current.holder === holder && delivery.call.owner === this.current))
+    )
+  }
+
+  private templateOf(delivery: Delivery): boolean {
+    return delivery.call.spec?.place === "shared"
+  }
+
+  private scheduled(event: EventOf<"ReplyScheduled">): void {
+    for (const id of event.updateIds) {
+      const delivery = this.deliveries.get(id)
+      if (delivery !== undefined && this.unsure.delete(delivery)) delivery.call.owner = undefined
+    }
+    const surely = this.pending.filter((delivery) => this.mayVoice(delivery))
+    const voiced = event.updateIds.every((id) => surely.some((delivery) => delivery.id === id))
+      ? surely
+      : this.pending.filter((delivery) => this.mayVoice(delivery, true))
+    const first = voiced[0]
+    this.must(first !== undefined, "D1", () => `a reply to ${event.updateIds.join(" ")}, and nothing waits`)
+    const items = voiced.filter((delivery) => this.templateOf(delivery) === this.templateOf(first as Delivery))
+    this.must(
+      this.limbo.size > 0 ||
+        same(
+          event.updateIds,
+          items.map((delivery) => delivery.id)
+        ),
+      "D1",
+      () => `a reply covers ${event.updateIds.join(" ")}, and ${items.map((delivery) => delivery.id).join(" ")} wait`
+    )
+    this.must(this.userState === "listening", "F4", () => `reply ${event.replyId} starts while the user speaks`)
+    const urgent = voiced.some((delivery) => delivery.mode === "interrupt")
+    const holder = this.floors[this.floors.length - 1]
+    const own = holder !== undefined && holder.state === "inline" ? holder.step.speech : undefined
+    const busy = Array.from(this.speeches.values()).filter(
+      (speech) => speech.id !== event.speechId && speech.id !== own && speech.agent.state !== "paused"
+    )
+    this.must(
+      urgent || busy.length === 0,
+      "D2",
+      () => `reply ${event.replyId} is scheduled while ${busy.map((speech) => speech.id).join(" ")} are there`
+    )
+    const reply: ReplyState = { id: event.replyId, items, act: items.some((delivery) => delivery.act) }
+    this.replies.set(reply.id, reply)
+    this.allReplies.push(reply)
+    const speech = this.speeches.get(event.speechId ?? "")
+    this.must(speech?.source === "tool-reply", "D5", () => `reply ${reply.id} has no speech`)
+    if (speech !== undefined) speech.reply = reply
+    const taken = new Set(items)
+    this.pending = this.pending.filter((delivery) => !taken.has(delivery))
+    for (const delivery of items) {
+      delivery.state = "scheduled"
+      delivery.call.waiting = delivery.call.waiting.filter((other) => other !== delivery)
+    }
+    this.count(`reply of ${items.length === 1 ? "1 item" : "several items"}${urgent ? ", urgent" : ""}`)
+  }
+
+  private replyEnded(event: EventOf<"ReplyEnded">): void {
+    this.count(`reply ${event.status}`)
+    if (event.status === "dropped") {
+      for (const id of event.updateIds) {
+        const delivery = this.deliveries.get(id)
+        if (delivery === undefined) throw new Violation("D5", `${id} is dropped, and never was there`)
+        this.must(
+          this.pending.includes(delivery) || this.limbo.has(delivery),
+          "D9",
+          () => `${id} is dropped, and does not wait`
+        )
+        // a task that ends drops what it still had before it says that it has ended
+        const target = this.target(delivery)
+        if (target.task && target.state !== "ended") this.ending.add(target)
+        this.must(
+          this.closing || target.task || target.state === "ended",
+          "D10",
+          () => `${id} is dropped, and its agent is there`
+        )
+        this.end(delivery, "dropped")
+      }
+      return
+    }
+    const reply = this.replies.get(event.replyId)
+    if (reply === undefined) throw new Violation("D5", `reply ${event.replyId} ended, and was not scheduled`)
+    this.replies.delete(event.replyId)
+    this.must(
+      same(
+        event.updateIds,
+        reply.items.map((delivery) => delivery.id)
+      ),
+      "D5",
+      () => `reply ${event.replyId} ends with other items than it began`
+    )
+    const again: Array<Delivery> = []
+    for (const delivery of reply.items) {
+      const redeliver =
+        event.status === "interrupted" &&
+        this.config.onInterruptedReply === "redeliver" &&
+        this.target(delivery).state !== "ended"
+      if (redeliver && !this.closing) {
+        delivery.state = "waiting"
+        delivery.endings.push("interrupted")
+        delivery.interruptedAt = this.at
+        again.push(delivery)
+      } else {
+        this.end(delivery, event.status)
+        // closing began a moment ago, or is about to begin
+        if (redeliver) this.limbo.add(delivery)
+      }
+    }
+    this.pending.unshift(...again)
+    for (const delivery of again.toReversed()) if (delivery.kind === "update") delivery.call.waiting.unshift(delivery)
+  }
+
+  private end(delivery: Delivery, how: string): void {
+    this.must(
+      delivery.endings.every((before) => before === "interrupted"),
+      "D9",
+      () => `${delivery.id} ended as ${delivery.endings.join(" ")} and ${how}`
+    )
+    delivery.endings.push(how)
+    delivery.state = "ended"
+    delivery.call.waiting = delivery.call.waiting.filter((other) => other !== delivery)
+    this.pending = this.pending.filter((other) => other !== delivery)
+  }
+
+  // -------------------------------------------------------------------------------------------------------- agents
+
+  handoffAsked = false
+  private readonly ending = new Set<Agent>()
+
+  private handedOff(event: EventOf<"AgentHandoff">): void {
+    const from = this.current
+    this.must(event.from === from.name, "S4", () => `${event.from} hands off, and ${from.name} is there`)
+    this.count(`hand-off ${baseName(event.from ?? "")} → ${baseName(event.to)}`)
+    this.handoffAsked = true
+    if (baseName(event.to) === "task" && this.agents.every((agent) => agent.name !== event.to)) {
+      from.state = "paused"
+      const task = this.agent(event.to, this.floors[this.floors.length - 1])
+      this.agents.push(task)
+      return
+    }
+    from.state = "ended"
+    if (from.task) {
+      this.agents.pop()
+      this.must(
+        event.to === this.current.name,
+        "S7",
+        () => `the task ends, and ${event.to} is not ${this.current.name}`
+      )
+      this.current.state = "current"
+      for (const speech of this.speeches.values()) if (speech.agent === from) speech.agent = this.current
+    } else {
+      const to = this.agent(event.to, undefined)
+      if (baseName(event.to) === "second" && this.config.secondContext === "empty") {
+        to.since = this.history.length - 1
+        const ids = new Set(this.pending.map((delivery) => delivery.id))
+        to.carried = this.history.filter((item) => "callId" in item && ids.has(item.callId))
+      }
+      this.agents[this.agents.length - 1] = to
+      for (const speech of this.speeches.values()) if (speech.agent === from) speech.agent = to
+      const asked = /#h(\d+)\./.exec(event.to)?.[1]
+      for (const call of this.calls.values()) {
+        if (asked !== undefined && call.run?.handler === Number(asked)) this.toSession(call.run)
+      }
+    }
+    // interrupted because its agent ends, a reply is not given again
+    for (const delivery of this.pending.filter((other) => other.call.owner === from)) {
+      if (delivery.endings.length === 0 || delivery.interruptedAt !== this.at) continue
+      delivery.state = "ended"
+      this.limbo.add(delivery)
+      this.pending = this.pending.filter((other) => other !== delivery)
+      delivery.call.waiting = delivery.call.waiting.filter((other) => other !== delivery)
+    }
+    for (const delivery of this.pending) {
+      const { owner, run, spec } = delivery.call
+      if (owner === from && spec?.options.onHandoff === "promote" && run?.phase === "ended") this.unsure.add(delivery)
+    }
+    for (const run of this.runs) {
+      if (run.owner !== from) continue
+      run.stops.add("drained")
+      const how = run.spec.options.onHandoff ?? (run.spec.options.allowCancellation === true ? "cancel" : "await")
+      if (how === "promote") this.toSession(run)
+    }
+  }
+
+  private toSession(run: Run): void {
+    for (const call of run.calls) if (call.owner === run.owner) call.owner = undefined
+    run.owner = undefined
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- at rest
+
+  /** All fibers wait: what should have happened has happened. */
+  settled(at: Snapshot): void {
+    this.must(this.next.length === 0, "U2", () => "something that had to come at once has not come")
+    this.must(
+      same(
+        at.history.map((item) => item.id),
+        this.history.map((item) => item.id)
+      ),
+      "E1",
+      () => `the history has other items than the events told`
+    )
+    const running = Array.from(this.calls.values()).filter((call) => call.state !== "ended" && call.run !== undefined)
+    this.must(
+      same(
+        at.running.map((call) => call.callId),
+        running.map((call) => call.id)
+      ),
+      "C4",
+      () =>
+        `runningTools are ${at.running.map((call) => call.callId).join(" ")}, and ${running.map((call) => call.id).join(" ")} run`
+    )
+    for (const tool of at.running) {
+      const call = this.call(tool.callId, "C4")
+      const run = call.run as Run
+      // it may have joined another one
+      if (run.handler === undefined) continue
+      this.must(
+        tool.allowCancellation === (run.spec.options.allowCancellation === true && !run.committed),
+        "C4",
+        () => `runningTools say of ${call.id} that allowCancellation is ${tool.allowCancellation}`
+      )
+      this.must(at.alive.has(run.handler), "C4", () => `call ${call.id} counts as running, and its handler has ended`)
+    }
+    for (const [handler, { callId }] of at.alive) {
+      const call = this.calls.get(callId)
+      this.must(
+        call?.run?.handler === handler && call.run.phase === "working",
+        "S2",
+        () => `the handler of ${callId} is alive, and the call has ended`
+      )
+    }
+    for (const task of this.ending) {
+      this.must(task.state === "ended" || this.closing, "D10", () => `${task.name} dropped what waited, and goes on`)
+    }
+    // outputs that are due are in the history
+    for (const step of this.steps) {
+      if (step.state === "open" || step.calls.some((call) => !call.callRecorded)) continue
+      for (const call of step.calls) {
+        if (call.output === undefined) break
+        this.must(call.outputRecorded, "T2", () => `the output of ${call.id} is not recorded`)
+      }
+    }
+    for (const run of this.runs) {
+      if (run.phase !== "admitting" || run.handler !== undefined) continue
+      const [active, place, limit] = this.activeKey(run)
+      const waits =
+        (active.get(place) ?? 0) >= limit ||
+        run.spec.slowPolicy ||
+        run.spec.options.onDuplicate === "replace" ||
+        run.spec.options.onDuplicate === "join" ||
+        run.calls.some((call) => call.gated)
+      this.must(waits, "T12", () => `call ${run.calls[0]?.id} could run, and does not`)
+    }
+    for (const call of this.calls.values()) {
+      const certain = call.waiting.filter((delivery) => !(delivery.state === "silent" && delivery.maybeShown))
+      this.must(
+        certain.length <= this.config.maxPendingUpdates,
+        "U6",
+        () => `${certain.map((delivery) => delivery.id).join(" ")} wait, and ${this.config.maxPendingUpdates} may`
+      )
+    }
+    this.must(at.streaming <= 1, "F1", () => `${at.streaming} model steps are read at once`)
+    this.must(at.playing <= 1, "F1", () => `${at.playing} speeches are played at once`)
+    if (this.closing || at.switching) return
+    this.progress(at)
+  }
+
+  /** Nothing stalls: what may go on has gone on. */
+  private progress(at: Snapshot): void {
+    const active = Array.from(this.speeches.values()).filter((speech) => speech.agent.state !== "paused")
+    const mouth = at.streaming > 0 || at.playing > 0
+    if (!mouth) {
+      const inline = Array.from(this.calls.values()).filter((call) => call.output === undefined)
+      const waiting = active.filter((speech) => speech.source !== "say")
+      this.must(
+        active.length === waiting.length && (waiting.length === 0 || inline.length > 0),
+        "F1",
+        () => `nobody speaks, and ${active.map((speech) => speech.id).join(" ")} wait for nothing`
+      )
+    }
+    const unanswered = Array.from(this.calls.values()).some((call) => call.output === undefined)
+    // one that waits for idle, where somebody holds the floor, comes first
+    const behind = this.handoffAsked && this.floors.length > 0
+    this.must(mouth || unanswered || behind || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
+    const idle = active.length === 0 && this.userState === "listening" && this.floors.length === 0 && !mouth
+    if (!idle) return
+    const voiced = this.pending.filter((delivery) => this.target(delivery) === this.current)
+    this.must(voiced.length === 0, "D2", () => `the session is idle, and ${voiced.map((d) => d.id).join(" ")} wait`)
+    this.must(at.waiters === 0, "F1", () => `the session is idle, and ${at.waiters} still wait for it`)
+    this.must(
+      at.floorWaiters.length === 0,
+      "F5",
+      () => `the session is idle, and ${at.floorWaiters.join(" ")} get no floor`
+    )
+  }
+}
+
+export type Options = AsyncTool.Options
