@@ -1097,6 +1097,7 @@ export class Reference {
       if (run === undefined) return companions.has(call.name) ? true : bad("C1", "it never ran")
       if (run.handler === undefined && !call.joined && !run.stops.has(how)) this.adopt(call)
       const now = call.run as Run
+      if (!now.stops.has(how)) this.adoptStopped(now, how)
       if (!now.stops.has(how)) {
         if (how === "drained" && (this.closing || this.handoffAsked)) return true
         // stopped by what ends a task, or by the turn that it belongs to
@@ -1163,6 +1164,17 @@ export class Reference {
         this.isDuplicate(spec, call.args, other)
     )
     if (other !== undefined) this.joinRun(call, other)
+  }
+
+  /** A run may have been stopped through a call that shares it, and has not been told anything by it yet. */
+  private adoptStopped(run: Run, how: Reason): void {
+    for (const call of this.calls.values()) {
+      const { run: own, spec } = call
+      if (call.state === "ended" || own === undefined || own === run || spec === undefined) continue
+      if (own.handler !== undefined || !own.stops.has(how) || call.startedAt < (run.calls[0]?.startedAt ?? 0)) continue
+      if (spec.options.onDuplicate !== "join" && this.policies.get(call.id) !== "Join") continue
+      if (this.isDuplicate(spec, call.args, run)) return this.joinRun(call, run)
+    }
   }
 
   private refusal(call: Call, status: string, text: string): string | undefined {
