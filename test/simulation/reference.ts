@@ -1196,7 +1196,9 @@ export class Reference {
     if (text.startsWith("There is no tool")) return legal("T4", "unknown", spec === undefined, "error")
     if (text.startsWith("Invalid arguments")) return legal("T3", "arguments", call.run === undefined, "error")
     if (/^Not run: \d+ calls are running/.test(text)) {
-      return legal("T12", "maxRunning", call.runningThen.length >= this.config.maxRunning, "error")
+      // it is counted when it would start, which may be long after it was asked for
+      const others = Array.from(this.runs).filter((run) => run !== call.run)
+      return legal("T12", "maxRunning", others.length >= this.config.maxRunning, "error")
     }
     if (text.startsWith("REJ "))
       return legal("P2", "reject", mode === "reject" && (call.gated || others.length > 0), "done")
