@@ -342,3 +342,33 @@ describe("closing", () => {
     })
   )
 })
+
+describe("joined calls", () => {
+  const slow = toolkit({
+    slow: {
+      onDuplicate: "join",
+      onHandoff: "promote",
+      run: () => Effect.zipRight(RunContext.update("looking"), Effect.as(Effect.sleep("10 seconds"), "found"))
+    }
+  })
+  const agent = (name: string) => Agent.make(name, { instructions: "", tools: [slow.kit] })
+
+  it.scoped("[P2b, S2c, D7] a call that joins a promoted one belongs to the session too", () =>
+    Effect.gen(function* () {
+      const { replies, session } = yield* talk({
+        script: [toolCall("slow"), "I look.", toolCall("slow"), "I look, too.", "Found."],
+        pace: "instant",
+        agent: agent("first"),
+        layer: slow.layer
+      })
+      yield* session.send("Go")
+      yield* advance("1 second")
+      yield* session.handoff(agent("second"))
+      yield* session.send("Again")
+      yield* advance("1 second")
+      yield* session.handoff(agent("third"))
+      yield* advance("20 seconds")
+      expect(yield* replies).toEqual(["scheduled call_1_final call_2_final", "completed call_1_final call_2_final"])
+    })
+  )
+})

@@ -475,6 +475,8 @@ const join = (s: State, call: Call, own: Run, other: Run): void => {
   leave(s, own)
   call.run = other
   other.calls.push(call)
+  // a run that has moved to the session takes its calls with it
+  if (other.owner === undefined) call.owner = undefined
   observe(s, { _tag: "CallJoined", call, run: other })
   if (other.updated) updateCall(s, call, other.lastUpdate, other.lastIsText, other.lastTemplate, "when-idle")
   leaveTurn(s, call)

@@ -434,7 +434,7 @@ const leaveBehind = (s: State, run: Run): void => {
 }
 
 const toSession = (run: Run): void => {
-  for (const call of run.calls) if (call.owner === run.owner) call.owner = undefined
+  for (const call of run.calls) call.owner = undefined
   run.owner = undefined
 }
 

@@ -1479,7 +1479,7 @@ export class Reference {
   }
 
   private toSession(run: Run): void {
-    for (const call of run.calls) if (call.owner === run.owner) call.owner = undefined
+    for (const call of run.calls) call.owner = undefined
     run.owner = undefined
   }
 
