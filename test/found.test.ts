@@ -372,3 +372,33 @@ describe("joined calls", () => {
     })
   )
 })
+
+describe("steps", () => {
+  it.scoped("[T10, D8] a user's turn in the middle of a reply that acts gives that reply no more steps", () =>
+    Effect.gen(function* () {
+      const { model, session } = yield* talk({
+        script: [toolCall("poll"), "Fine.", toolCall("now"), toolCall("slow"), "Yes?", "It is late."],
+        tools: {
+          poll: {
+            onResult: "act",
+            run: () => Effect.zipRight(RunContext.update("started"), Effect.as(Effect.sleep("5 seconds"), "polled"))
+          },
+          now: () => Effect.succeed("noon"),
+          slow: () =>
+            Effect.gen(function* () {
+              yield* RunContext.disallowInterruptions
+              yield* Effect.sleep("5 seconds")
+              return "slow is done"
+            })
+        },
+        maxToolSteps: 2
+      })
+      yield* session.send("Go")
+      yield* advance("8 seconds")
+      yield* session.send("Are you there?")
+      yield* advance("30 seconds")
+      const choices = (yield* model.requests).map((request) => request.toolChoice)
+      expect(choices).toEqual(["auto", "auto", "auto", "auto", "auto", "none"])
+    })
+  )
+})

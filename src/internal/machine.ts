@@ -824,7 +824,8 @@ const finishStep = (s: State, speech: SpeechState, step: Step): void => {
 
 const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
   if (speech.toolChoice === "none") return "none"
-  const used = speech.reply?.act === true ? s.actSteps : speech.toolSteps
+  // a user's turn in the middle of a reply begins a new chain, and gives the reply itself no more steps
+  const used = speech.reply?.act === true ? Math.max(s.actSteps, speech.toolSteps) : speech.toolSteps
   if (used >= s.options.maxToolSteps) return "none"
   const first = speech.step === undefined || (speech.step.index === 0 && speech.retried)
   return first ? speech.toolChoice : "auto"

@@ -61,8 +61,8 @@ export interface Step {
   speech: string | undefined
   /** the reply that it gives */
   reply: ReplyState | undefined
-  /** the same reply had another step behind it */
-  followed: boolean
+  /** how many of the user's turns came before the next step of the same reply, if there was one */
+  followed: number | undefined
   /** how many of the user's turns came before */
   readonly turn: number
 }
@@ -312,7 +312,7 @@ export class Reference {
       answered: false,
       speech: undefined,
       reply: undefined,
-      followed: false,
+      followed: undefined,
       turn: this.turns
     }
     this.steps.push(step)
@@ -337,13 +337,22 @@ export class Reference {
   /** A reply may act where one of its items may, and as long as the chain of such replies has steps left (rule D8). */
   private expectToolChoice(step: Step, reply: ReplyState): void {
     const before = this.steps.findLast((other) => other !== step && other.reply === reply)
-    if (before !== undefined) before.followed = true
+    if (before !== undefined) before.followed ??= this.turns
     step.reply = reply
     const acted = this.steps.filter(
-      (other) =>
-        other.turn === this.turns && other.reply?.act === true && other.toolChoice !== "none" && other.calls.length > 0
+      (other) => other.reply?.act === true && other.toolChoice !== "none" && other.calls.length > 0
     )
-    const least = acted.filter((other) => other.followed).length
+    const own = acted.filter((other) => other.reply === reply).length
+    // a step that was at work at the user's turn may count for the chain before or behind it
+    const inChain = acted.filter(
+      (other) =>
+        other.turn === this.turns ||
+        other.followed === this.turns ||
+        (other.followed === undefined && this.replies.has(other.reply?.id ?? ""))
+    )
+    const surely = inChain.filter((other) => other.turn === this.turns && other.followed !== undefined).length
+    const least = Math.max(own, surely)
+    const most = Math.max(own, inChain.length)
     const { toolChoice } = step
     this.must(
       toolChoice === "none" || (toolChoice === "auto" && reply.act && least < this.config.maxToolSteps),
@@ -352,9 +361,9 @@ export class Reference {
         `reply ${reply.id}${reply.act ? ", which may act," : ""} is asked for with ${show(toolChoice)} after ${least} steps`
     )
     this.must(
-      toolChoice !== "none" || !reply.act || acted.length >= this.config.maxToolSteps,
+      toolChoice !== "none" || !reply.act || most >= this.config.maxToolSteps,
       "D8",
-      () => `reply ${reply.id}, which may act, is asked for with "none" after ${acted.length} steps`
+      () => `reply ${reply.id}, which may act, is asked for with "none" after ${most} steps`
     )
   }
 
