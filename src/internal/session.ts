@@ -242,12 +242,15 @@ class Shell implements Host {
         const { from, handoff } = command
         const built = builtOf(from)
         const { onExit } = built.definition.options
-        const what = `onExit of ${from.name}`
-        const leave = onExit === undefined ? Effect.void : this.inTime(this.quietly(onExit, what), what)
-        const behalf: Behalf = { jobs: handoff?.jobs ?? Machine.jobsOfRun(from.task?.call) }
-        this.fork(leave, onBehalf(behalf, built), () => {
-          behalf.jobs = []
+        const left = () =>
           this.transact((s) => (handoff === undefined ? Machine.exitTask(s, from) : Machine.enterAgent(s, handoff)))
+        // at once: in which order fibers run does not decide what comes first
+        if (onExit === undefined) return left()
+        const what = `onExit of ${from.name}`
+        const behalf: Behalf = { jobs: handoff?.jobs ?? Machine.jobsOfRun(from.task?.call) }
+        this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
+          behalf.jobs = []
+          left()
         })
         return
       }
