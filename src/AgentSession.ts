@@ -111,7 +111,10 @@ export interface RunResult {
 export interface Service {
   /** A user's turn: interrupts the current speech where allowed, records the message, starts the reply. */
   readonly send: (text: string, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
-  /** As `send`, until the turn, the background calls it started and their replies have ended. */
+  /**
+   * As `send`, until the turn, the background calls it started and their replies have ended. A hand-off that it asked
+   * for is a part of it, and so is what the new agent's `onEnter` asks for before it first waits.
+   */
   readonly run: (text: string, options?: ReplyOptions) => Effect.Effect<RunResult, SessionClosed>
   /** The agent speaks without a user's turn. */
   readonly generateReply: (options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>

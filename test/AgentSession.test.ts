@@ -1,8 +1,9 @@
 import { Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Clock, Deferred, Effect, Exit, Fiber, type Layer, Schema, TestClock } from "effect"
+import { Chunk, Clock, Deferred, Effect, Exit, Fiber, Layer, Schema, TestClock } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
-import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
+import { started, talk, toolkit } from "./support/df.js"
 import { inVirtualTime, silent } from "./support/me.js"
 
 const { fail, toolCall, wait } = ScriptedModel
@@ -295,6 +296,276 @@ describe("run", () => {
         if (ScriptedModel.userTexts(request).includes("Inner")) return "Inside."
         return results.length === 0 ? toolCall("nest", {}, { id: "n" }) : "Asking."
       })
+    )
+  )
+})
+
+describe("run and a hand-off", () => {
+  const support = (
+    onEnter: Effect.Effect<
+      unknown,
+      AgentSession.SessionClosed,
+      AgentSession.AgentSession
+    > = AgentSession.generateReply()
+  ) => Agent.make("support", { instructions: "You support.", onEnter })
+  const tags = ({ items }: AgentSession.RunResult) =>
+    items.map((item) =>
+      item._tag === "Message" ? item.text : item._tag === "AgentHandoff" ? `-> ${item.to}` : item._tag
+    )
+  const called = ["FunctionCall", "FunctionCallOutput"]
+  /** hands over and says nothing of it */
+  const leave = (to: Agent.Agent<never>) => ({ leave: () => RunContext.handoff(to) })
+  /** in the background, at the end of two seconds */
+  const later = (to: Agent.Agent<never>) => ({
+    leave: () =>
+      RunContext.update("wait").pipe(
+        Effect.zipRight(Effect.sleep("2 seconds")),
+        Effect.zipRight(RunContext.handoff(to))
+      )
+  })
+  const pace = "instant"
+
+  it.scoped(
+    "[R1, S4] the hand-off that the turn asked for is part of it, and so is what the new agent begins with",
+    () =>
+      Effect.gen(function* () {
+        const { session } = yield* talk({
+          script: [toolCall("leave"), [wait("3 seconds"), "Support here."]],
+          tools: leave(support()),
+          pace
+        })
+        const result = yield* drive(session.run("I want to complain"))
+        expect(tags(result)).toEqual(["I want to complain", ...called, "-> support", "Support here."])
+        expect(result.text).toBe("Support here.")
+        expect(result.items).toEqual((yield* session.history).items)
+        expect(yield* now).toBe(3000)
+      })
+  )
+
+  it.scoped("[R1, S4] a text that onEnter says is a reply like others", () =>
+    Effect.gen(function* () {
+      const { session } = yield* talk({
+        script: [toolCall("leave")],
+        tools: leave(support(AgentSession.say("Support here."))),
+        pace
+      })
+      expect((yield* drive(session.run("I want to complain"))).text).toBe("Support here.")
+    })
+  )
+
+  it.scoped("[R1, S4] run waits for the calls that the new agent begins with, and for their replies", () =>
+    Effect.gen(function* () {
+      const own = toolkit({ look: () => Effect.as(Effect.zipRight(RunContext.update("l"), sleep(5)), "found") })
+      const to = Agent.make("support", {
+        instructions: "You support.",
+        tools: [own.kit],
+        onEnter: AgentSession.generateReply()
+      })
+      const { session } = yield* talk({
+        script: [toolCall("leave"), toolCall("look"), "I look.", "Found it."],
+        tools: leave(to as unknown as Agent.Agent<never>),
+        layer: own.layer,
+        pace
+      })
+      const result = yield* drive(session.run("I want to complain"))
+      expect(result.text).toBe("Found it.")
+      expect(yield* now).toBe(5000)
+    })
+  )
+
+  it.scoped("[R1, S4] an onEnter that goes on for ever does not hold it, nor what that asks for later", () =>
+    Effect.gen(function* () {
+      const onEnter = AgentSession.generateReply().pipe(
+        Effect.zipRight(Effect.sleep("1 minute")),
+        Effect.zipRight(AgentSession.generateReply()),
+        Effect.zipRight(Effect.never)
+      )
+      const { lines, session } = yield* talk({
+        script: [toolCall("leave"), "Support here.", "Still there?"],
+        tools: leave(support(onEnter)),
+        pace
+      })
+      const result = yield* drive(session.run("I want to complain"))
+      expect(result.text).toBe("Support here.")
+      expect(yield* now).toBe(0)
+      yield* TestSession.advance("1 minute")
+      expect((yield* lines).at(-1)).toBe("assistant: Still there?")
+      expect(tags(result).at(-1)).toBe("Support here.")
+    })
+  )
+
+  it.scoped("[R1, S4] without onEnter, and where it fails, the hand-off is there and run ends", () =>
+    Effect.gen(function* () {
+      for (const onEnter of [undefined, Effect.die(new Error("broken"))]) {
+        const to = Agent.make("support", { instructions: "You support.", onEnter })
+        const { session } = yield* talk({
+          script: [toolCall("leave")],
+          tools: leave(to),
+          pace,
+          logs: [/onEnter of support failed/]
+        })
+        expect(tags(yield* drive(session.run("Go")))).toEqual(["Go", ...called, "-> support"])
+      }
+    })
+  )
+
+  it.scoped("[R1, S4] what the old agent says as it leaves is among the items", () =>
+    Effect.gen(function* () {
+      const own = toolkit(leave(support()))
+      const agent = Agent.make("front", {
+        instructions: "You greet.",
+        tools: [own.kit],
+        onExit: Effect.flatMap(AgentSession.say("One moment."), (speech) => Effect.orDie(speech.wait)).pipe(
+          Effect.zipRight(AgentSession.say("Bye."))
+        )
+      })
+      const { session } = yield* talk({
+        script: [toolCall("leave"), "Support here."],
+        agent,
+        layer: own.layer,
+        pace
+      })
+      const result = yield* drive(session.run("Go"))
+      expect(tags(result)).toEqual(["Go", ...called, "One moment.", "Bye.", "-> support", "Support here."])
+    })
+  )
+
+  it.scoped("[R1, S4] after an update, where the call has nothing to say", () =>
+    Effect.gen(function* () {
+      const { session } = yield* talk({
+        script: [toolCall("leave"), "Wait.", [wait("3 seconds"), "Support here."]],
+        tools: later(support()),
+        pace
+      })
+      const result = yield* drive(session.run("Go"))
+      expect(tags(result)).toEqual(["Go", ...called, "Wait.", "-> support", ...called, "Support here."])
+      expect(result.text).toBe("Support here.")
+      expect(yield* now).toBe(5000)
+    })
+  )
+
+  it.scoped("[R1, S4] after an update, run waits while the user's turn holds the hand-off up", () =>
+    Effect.gen(function* () {
+      const { session } = yield* talk({
+        script: [toolCall("leave"), "Wait.", "Support here."],
+        tools: later(support()),
+        pace
+      })
+      const run = yield* Effect.fork(session.run("Go"))
+      yield* TestSession.settle
+      yield* Effect.scoped(Effect.zipRight(session.claimUserTurn, TestSession.advance("10 seconds")))
+      yield* TestSession.settle
+      expect(tags(yield* Fiber.join(run)).slice(-2)).toEqual(["-> support", "Support here."])
+      expect(yield* now).toBe(10_000)
+    })
+  )
+
+  it.scoped("[R1, R2] a turn beside it is not held by the hand-off of another", () =>
+    Effect.gen(function* () {
+      const { session } = yield* talk({
+        script: [toolCall("leave"), "Wait.", [wait("1 second"), "Sure."], [wait("5 seconds"), "Support here."]],
+        tools: later(support()),
+        pace
+      })
+      const first = yield* Effect.fork(session.run("Go"))
+      yield* TestSession.advance("1 second")
+      const second = yield* drive(session.run("Well?"))
+      expect(tags(second)).toEqual(["Well?", "Sure."])
+      expect((yield* drive(Fiber.join(first))).text).toBe("Support here.")
+    })
+  )
+
+  it.scoped("[R1, S4] an onEnter that hands over at once: the last agent's greeting is the text", () =>
+    Effect.gen(function* () {
+      const desk = support(Effect.flatMap(AgentSession.AgentSession, (session) => session.handoff(support())))
+      const { session } = yield* talk({
+        script: [toolCall("leave"), "Support here."],
+        tools: leave(desk),
+        pace
+      })
+      const result = yield* drive(session.run("Go"))
+      expect(tags(result)).toEqual(["Go", ...called, "-> support", "-> support", "Support here."])
+    })
+  )
+
+  it.scoped("[R1, S4] where the new agent cannot be built, or the turn is cut, run ends all the same", () =>
+    Effect.gen(function* () {
+      const broken = support().pipe(Agent.provide(Layer.effectDiscard(Effect.die(new Error("broken")))))
+      const failing = yield* talk({
+        script: [toolCall("leave"), "Sorry."],
+        tools: leave(broken),
+        pace,
+        logs: [/could not be built/, /is not available/]
+      })
+      expect((yield* drive(failing.session.run("Go"))).text).toBe("Sorry.")
+      const { session } = yield* talk({
+        script: [toolCall("leave"), "Support here."],
+        tools: { leave: () => Effect.zipLeft(RunContext.handoff(support()), sleep(5)) },
+        pace
+      })
+      const run = yield* Effect.fork(session.run("Go"))
+      yield* TestSession.advance("1 second")
+      yield* session.interrupt()
+      expect(tags(yield* drive(Fiber.join(run)))).toEqual(["Go", ...called, "-> support", "Support here."])
+    })
+  )
+
+  it.scoped("[R1, S2] fails with SessionClosed where the session closes before the hand-off", () =>
+    Effect.gen(function* () {
+      const { close, session } = yield* talk({
+        script: [toolCall("leave"), "Wait."],
+        tools: later(support()),
+        pace
+      })
+      yield* session.claimUserTurn
+      const run = yield* started(session.run("Go"))
+      yield* TestSession.advance("5 seconds")
+      expect(yield* run).toBe("pending")
+      yield* close
+      expect(yield* run).toBe("SessionClosed")
+    })
+  )
+
+  it.scoped("[R1, S7] a task that a call of the turn runs: both hand-offs and what was said are among the items", () =>
+    Effect.gen(function* () {
+      const ask = Agent.task("ask", {
+        instructions: "Ask.",
+        result: Schema.Struct({ city: Schema.String }),
+        onEnter: AgentSession.generateReply()
+      })
+      const { session } = yield* talk({
+        script: [toolCall("book"), [wait("2 seconds"), toolCall("complete", { city: "Oslo" })], "Booked."],
+        tools: { book: () => Effect.map(RunContext.foreground(RunContext.runTask(ask)), ({ city }) => city) },
+        pace
+      })
+      const result = yield* drive(session.run("Book"))
+      expect(tags(result)).toEqual([
+        "Book",
+        "FunctionCall",
+        "-> ask",
+        ...called,
+        "-> helper",
+        "FunctionCallOutput",
+        "Booked."
+      ])
+      expect(result.items).toEqual((yield* session.history).items)
+      expect(result.text).toBe("Booked.")
+    })
+  )
+
+  it.effect("[R1, S4] whichever order fibers run in, the greeting belongs to the run", () =>
+    Effect.forEach(
+      Array.from({ length: 20 }, (_, seed) => seed),
+      (seed) =>
+        Effect.gen(function* () {
+          const { session } = yield* talk({
+            script: [toolCall("leave"), "Support here."],
+            tools: leave(support()),
+            pace
+          })
+          expect((yield* session.run("Go")).text).toBe("Support here.")
+        }).pipe(Effect.scoped, Effect.provide(VirtualClock.layer({ seed }))),
+      { discard: true }
     )
   )
 })

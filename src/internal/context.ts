@@ -114,7 +114,15 @@ export class HandlerContext implements TaskFinisher {
               )
             ),
             Effect.flatMap((to) =>
-              host.transact((s) => Machine.requestHandoff(s, { to, call: owner, when, resume: undefined }))
+              host.transact((s) =>
+                Machine.requestHandoff(s, {
+                  to,
+                  call: owner,
+                  when,
+                  jobs: Machine.jobsOfRun(owner),
+                  resume: undefined
+                })
+              )
                 ? Effect.void
                 : Effect.zipRight(
                     host.discard(to),

@@ -21,7 +21,7 @@ export const add = (
   for (const job of jobs) {
     job.items.push(added)
     // what a filler says is no reply
-    if (added._tag === "Message" && added.role === "assistant" && speech?.source !== "say") job.text = added.text
+    if (added._tag === "Message" && added.role === "assistant" && speech?.filler === undefined) job.text = added.text
   }
   emit(s, { _tag: "ItemAdded", item: added })
 }

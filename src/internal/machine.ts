@@ -53,8 +53,10 @@ export interface TurnOptions {
   readonly priority?: number | undefined
 }
 
+type Jobs = ReadonlyArray<Job>
+
 /** A user's turn (rules F3, F4). */
-export const send = (s: State, text: string, options: TurnOptions, job?: Job): SpeechState => {
+export const send = (s: State, text: string, options: TurnOptions, jobs: Jobs): SpeechState => {
   const agent = currentAgent(s)
   for (const speech of Array.from(s.speeches)) {
     if (speech.state !== "queued" || speech.step !== undefined) {
@@ -62,17 +64,26 @@ export const send = (s: State, text: string, options: TurnOptions, job?: Job): S
     }
   }
   s.actSteps = 0
-  const jobs = job === undefined ? [] : [job]
-  if (job !== undefined) s.jobs.add(job)
   History.add(s, { _tag: "Message", role: "user", text, interrupted: false }, undefined, jobs)
   return Speech.create(s, { ...options, source: "reply", agent, userTurn: true, jobs })
 }
 
-export const generateReply = (s: State, options: TurnOptions): SpeechState =>
-  Speech.create(s, { ...options, source: "reply", agent: currentAgent(s) })
+export const generateReply = (s: State, options: TurnOptions, jobs: Jobs): SpeechState =>
+  Speech.create(s, { ...options, source: "reply", agent: currentAgent(s), jobs })
 
-export const say = (s: State, text: unknown, options: TurnOptions): SpeechState =>
-  Speech.create(s, { ...options, source: "say", agent: currentAgent(s), text })
+export const say = (s: State, text: unknown, options: TurnOptions, jobs: Jobs): SpeechState =>
+  Speech.create(s, { ...options, source: "say", agent: currentAgent(s), text, jobs })
+
+/** `session.run`: a user's turn that somebody waits for (rule R1). */
+export const run = (s: State, text: string, options: TurnOptions, job: Job, jobs: Jobs): SpeechState => {
+  s.jobs.add(job)
+  return send(s, text, options, [job, ...jobs])
+}
+
+/** Jobs wait for something that is neither a speech nor a call. */
+export const holdJobs = (_: State, jobs: Jobs): void => Replies.openJobs(jobs)
+
+export const releaseJobs = (s: State, jobs: Jobs): void => Replies.closeJobs(s, jobs)
 
 /** The speech of an agent that a task has paused is left alone (rule S7). */
 const isActive = (speech: SpeechState): boolean => speech.agent.state !== "paused"
@@ -389,6 +400,7 @@ export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): v
 export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined) return false
   s.handoff = handoff
+  Replies.openJobs(handoff.jobs)
   return true
 }
 
@@ -400,6 +412,7 @@ export const withdrawHandoff = (s: State, handoff: Handoff, waiter: () => void):
   }
   if (s.handoff !== handoff) return false
   s.handoff = undefined
+  Replies.closeJobs(s, handoff.jobs)
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
   return true
 }
@@ -466,7 +479,7 @@ const takeOver = (s: State): boolean => {
   const to = handoff.to
   s.agents[s.agents.length - 1] = to
   end(s, from)
-  begin(s, to, from)
+  begin(s, to, from, handoff.jobs)
   const asked = handoff.call?.run
   if (asked !== undefined) toSession(asked)
   for (const run of Array.from(s.runs)) {
@@ -480,7 +493,8 @@ const takeOver = (s: State): boolean => {
   )
   for (const speech of s.speeches) if (speech.agent === from) speech.agent = to
   if (from.running === 0) command(s, { _tag: "CloseAgent", activity: from })
-  command(s, { _tag: "EnterAgent", activity: to })
+  // they wait for it since it was asked for
+  command(s, { _tag: "EnterAgent", activity: to, jobs: handoff.jobs })
   if (handoff.resume !== undefined) {
     const { resume } = handoff
     wake(s, () => resume(true))
@@ -488,15 +502,15 @@ const takeOver = (s: State): boolean => {
   return true
 }
 
-const begin = (s: State, to: Activity, from: Activity | undefined): void => {
+const begin = (s: State, to: Activity, from: Activity | undefined, jobs: Jobs): void => {
   to.state = "current"
   to.since = to.context === "inherit" ? 0 : s.history.length
   if (from === undefined) return
-  handedOff(s, from, to)
+  handedOff(s, from, to, jobs)
 }
 
-const handedOff = (s: State, from: Activity, to: Activity): void => {
-  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
+const handedOff = (s: State, from: Activity, to: Activity, jobs: Jobs): void => {
+  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name }, undefined, jobs)
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
 }
@@ -510,17 +524,25 @@ const end = (s: State, agent: Activity): void => {
 /** The first agent of the session. */
 export const startSession = (s: State, first: Activity): void => {
   s.agents.push(first)
-  begin(s, first, undefined)
-  command(s, { _tag: "EnterAgent", activity: first })
+  begin(s, first, undefined, [])
+  command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
 }
+
+const jobsOfTask = (task: Activity): Jobs => jobsOfRun(task.task?.call)
+
+/** Those of all calls that share its run. */
+export const jobsOfRun = (call: Call | undefined): Jobs =>
+  call === undefined ? [] : Replies.jobsOf(call.run?.calls ?? [call])
 
 export const startTask = (s: State, to: Activity): boolean => {
   if (s.phase !== "open" || s.switching !== undefined) return false
   const from = currentAgent(s)
   from.state = "paused"
   s.agents.push(to)
-  begin(s, to, from)
-  command(s, { _tag: "EnterAgent", activity: to })
+  const jobs = jobsOfTask(to)
+  begin(s, to, from, jobs)
+  Replies.openJobs(jobs)
+  command(s, { _tag: "EnterAgent", activity: to, jobs })
   return true
 }
 
@@ -559,7 +581,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
     Speech.end(s, speech)
   }
   back.state = "current"
-  if (s.phase === "open") handedOff(s, task, back)
+  if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
   for (const run of Array.from(s.runs)) {
     if (run.owner === task) leaveBehind(s, run)
   }
@@ -930,15 +952,13 @@ const formReply = (s: State, urgent: boolean): boolean => {
   const agent = currentAgent(s)
   const prompts = Replies.promptsOf((reply.items[0] as (typeof reply.items)[number]).call, agent)
   const note = Calls.renderReply(s, Replies.atTail(s, reply) ? "replyAtTail" : "replyMaybeCovered", prompts, reply.ids)
-  const jobs = new Set<Job>()
-  for (const delivery of reply.items) for (const job of delivery.call.jobs) jobs.add(job)
   const speech = Speech.create(s, {
     source: "tool-reply",
     agent,
     toolChoice: reply.act ? "auto" : "none",
     instructions: note,
     reply,
-    jobs: Array.from(jobs),
+    jobs: Replies.jobsOf(reply.items.map((delivery) => delivery.call)),
     ...(urgent ? { priority: Number.POSITIVE_INFINITY } : {})
   })
   reply.speech = speech

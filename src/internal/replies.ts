@@ -34,6 +34,9 @@ export const closeJobs = (s: State, jobs: ReadonlyArray<Job>): void => {
   }
 }
 
+export const jobsOf = (calls: ReadonlyArray<Call>): ReadonlyArray<Job> =>
+  Array.from(new Set(calls.flatMap((call) => call.jobs)))
+
 /** Who voices a delivery: the owner of its call, or whoever is current for what belongs to the session (rule D7). */
 export const target = (s: State, delivery: Delivery): Activity => delivery.call.owner ?? currentAgent(s)
 

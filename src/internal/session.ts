@@ -61,6 +61,40 @@ type Fork = <A, E>(
   runtimeFlags?: RuntimeFlags.RuntimeFlags
 ) => Fiber.RuntimeFiber<A, E>
 
+type Jobs = ReadonlyArray<State.Job>
+
+/** For whom `onEnter` and `onExit` ask, as long as that counts. */
+interface Behalf {
+  jobs: Jobs
+}
+
+class OnBehalf extends Context.Tag("effect-meantime/internal/OnBehalf")<OnBehalf, Behalf>() {}
+
+const onBehalf = (behalf: Behalf, { context, fiberRefs }: Environment): Environment => ({
+  context: withService(context, OnBehalf, behalf),
+  fiberRefs
+})
+
+/** As long as that counts, a scheduler that lets fibers yield anywhere does not decide how far this one gets. */
+const inOneGo = (behalf: Behalf, { context, fiberRefs }: Environment): Environment => {
+  const scheduler = FiberRefs.getOrDefault(fiberRefs, FiberRef.currentScheduler)
+  return {
+    context,
+    fiberRefs: FiberRefs.updateAs(fiberRefs, {
+      fiberId: FiberId.none,
+      fiberRef: FiberRef.currentScheduler,
+      value: {
+        shouldYield: (fiber) =>
+          behalf.jobs.length > 0 ? Scheduler.defaultShouldYield(fiber) : scheduler.shouldYield(fiber),
+        scheduleTask: (task, priority) => scheduler.scheduleTask(task, priority)
+      }
+    })
+  }
+}
+
+const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): Jobs =>
+  (context.unsafeMap.get(OnBehalf.key) as Behalf | undefined)?.jobs ?? []
+
 const interrupt = (fiber: unknown): void =>
   (fiber as Fiber.RuntimeFiber<unknown, unknown> | undefined)?.unsafeInterruptAsFork(FiberId.none)
 
@@ -213,25 +247,24 @@ class Shell implements Host {
         const { from, handoff } = command
         const built = builtOf(from)
         const { onExit } = built.definition.options
-        const what = `onExit of ${from.name}`
-        const leave = onExit === undefined ? Effect.void : this.inTime(this.quietly(onExit, what), what)
-        this.fork(leave, built, () => {
+        const left = () =>
           this.transact((s) => (handoff === undefined ? Machine.exitTask(s, from) : Machine.enterAgent(s, handoff)))
+        // at once: in which order fibers run does not decide what comes first
+        if (onExit === undefined) return left()
+        const what = `onExit of ${from.name}`
+        const behalf: Behalf = { jobs: handoff?.jobs ?? Machine.jobsOfRun(from.task?.call) }
+        this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
+          behalf.jobs = []
+          left()
         })
         return
       }
       case "EnterAgent": {
-        const { activity } = command
+        const { activity, jobs } = command
         const built = builtOf(activity)
         const { onEnter } = built.definition.options
-        if (onEnter === undefined) return
-        const fiber = this.fork(this.quietly(onEnter, `onEnter of ${activity.name}`), built)
-        built.entering = fiber
-        const stop = this.noLonger(
-          Fiber.interrupt(fiber),
-          Effect.logWarning(`onEnter of ${activity.name} does not stop.`)
-        )
-        this.runFork(Scope.addFinalizer(built.scope, stop))
+        if (onEnter !== undefined) this.enter(activity, onEnter, jobs)
+        if (jobs.length > 0) this.transact((s) => Machine.releaseJobs(s, jobs))
         return
       }
       case "StopEntering":
@@ -250,6 +283,18 @@ class Shell implements Host {
         resume?.()
       }
     }
+  }
+
+  /** Those who wait for the hand-off wait for what `onEnter` asks for before it first waits; it may go on for ever. */
+  private enter(activity: State.Activity, onEnter: Effect.Effect<unknown, SessionClosed, any>, jobs: Jobs): void {
+    const built = builtOf(activity)
+    const behalf: Behalf = { jobs }
+    const place = jobs.length === 0 ? built : inOneGo(behalf, onBehalf(behalf, built))
+    const fiber = this.fork(this.quietly(onEnter, `onEnter of ${activity.name}`), place)
+    behalf.jobs = []
+    built.entering = fiber
+    const stop = this.noLonger(Fiber.interrupt(fiber), Effect.logWarning(`onEnter of ${activity.name} does not stop.`))
+    this.runFork(Scope.addFinalizer(built.scope, stop))
   }
 
   private releaseAgent(scope: Scope.CloseableScope): Effect.Effect<void> {
@@ -715,23 +760,27 @@ const makeService = (shell: Shell): Service => {
         state.phase === "open" ? effect() : Effect.fail(new SessionClosed())
     )
   // in one go with the look at the phase: the session may close between two operations of a fiber
-  const speech = (input: (s: State.State) => State.Speech): Effect.Effect<SpeechHandle, SessionClosed> =>
-    whenOpen(() => Effect.succeed(shell.handleOf(transact(input))))
+  const speech = (input: (s: State.State, jobs: Jobs) => State.Speech): Effect.Effect<SpeechHandle, SessionClosed> =>
+    Effect.contextWithEffect((context) =>
+      whenOpen(() => Effect.succeed(shell.handleOf(transact((s) => input(s, jobsIn(context))))))
+    )
   return {
-    send: (text, options) => speech((s) => Machine.send(s, text, turnOptions(options))),
-    generateReply: (options) => speech((s) => Machine.generateReply(s, turnOptions(options))),
-    say: (text, options) => speech((s) => Machine.say(s, text, turnOptions(options))),
+    send: (text, options) => speech((s, jobs) => Machine.send(s, text, turnOptions(options), jobs)),
+    generateReply: (options) => speech((s, jobs) => Machine.generateReply(s, turnOptions(options), jobs)),
+    say: (text, options) => speech((s, jobs) => Machine.say(s, text, turnOptions(options), jobs)),
     run: (text, options) =>
-      Effect.async<State.Job, SessionClosed>((resume) => {
-        if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
-        const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
-        job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
-        transact((s) => Machine.send(s, text, turnOptions(options), job))
-        return Effect.sync(() => {
-          job.resume = undefined
-          state.jobs.delete(job)
-        })
-      }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) }))),
+      Effect.contextWithEffect((context) =>
+        Effect.async<State.Job, SessionClosed>((resume) => {
+          if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
+          const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
+          job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
+          transact((s) => Machine.run(s, text, turnOptions(options), job, jobsIn(context)))
+          return Effect.sync(() => {
+            job.resume = undefined
+            state.jobs.delete(job)
+          })
+        }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) })))
+      ),
     interrupt: (options) =>
       Effect.suspend(() => {
         const speeches = Machine.interruptible(state)
@@ -751,8 +800,10 @@ const makeService = (shell: Shell): Service => {
     handoff: <R>(agent: Agent<R>) =>
       whenOpen(() =>
         Effect.contextWithEffect((caller: Context.Context<R>) =>
-          Effect.uninterruptibleMask((restore) =>
-            Effect.flatMap(
+          Effect.uninterruptibleMask((restore) => {
+            const jobs = jobsIn(caller)
+            transact((s) => Machine.holdJobs(s, jobs))
+            const handedOff = Effect.flatMap(
               restore(
                 // a layer may take for ever: who asked is told when the session closes
                 Effect.raceFirst(
@@ -771,6 +822,7 @@ const makeService = (shell: Shell): Service => {
                     to,
                     call: undefined,
                     when: "now",
+                    jobs,
                     resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
                   }
                   const attempt = (): void => {
@@ -787,7 +839,11 @@ const makeService = (shell: Shell): Service => {
                 return restore(wait)
               }
             )
-          )
+            return Effect.ensuring(
+              handedOff,
+              Effect.sync(() => transact((s) => Machine.releaseJobs(s, jobs)))
+            )
+          })
         )
       ),
     currentAgent: Effect.sync(() => ({ name: (state.agents[state.agents.length - 1] as State.Activity).name })),

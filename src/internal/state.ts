@@ -367,6 +367,8 @@ export interface Handoff {
   readonly call: Call | undefined
   /** inline: with the step of the call; idle: at the next idle moment; now: when the mouth is free */
   readonly when: "inline" | "idle" | "now"
+  /** of the turn that asked: the hand-off, and what the new agent begins with, are part of it (rule R1) */
+  readonly jobs: ReadonlyArray<Job>
   readonly resume: ((done: boolean) => void) | undefined
 }
 
@@ -403,7 +405,7 @@ export interface IdleWaiter {
   readonly resume: (idle: boolean) => void
 }
 
-/** What `session.run` waits for: how many speeches, calls and deliveries of its turn are still open. */
+/** What `session.run` waits for: how many speeches, calls, deliveries and hand-offs of its turn are still open. */
 export interface Job {
   open: number
   readonly items: Array<ChatItem>
@@ -446,7 +448,8 @@ export type Command =
   | { readonly _tag: "SayFiller"; readonly filler: Filler }
   | { readonly _tag: "Wake"; readonly resume: () => void }
   | { readonly _tag: "LeaveAgent"; readonly handoff: Handoff | undefined; readonly from: Activity }
-  | { readonly _tag: "EnterAgent"; readonly activity: Activity }
+  /** the shell tells once `onEnter` has run to its first wait */
+  | { readonly _tag: "EnterAgent"; readonly activity: Activity; readonly jobs: ReadonlyArray<Job> }
   | { readonly _tag: "StopEntering"; readonly activity: Activity }
   | { readonly _tag: "CloseAgent"; readonly activity: Activity }
   | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string; readonly cause?: unknown }
