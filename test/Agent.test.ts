@@ -1506,6 +1506,32 @@ describe("a task", () => {
     }).pipe(script([call("book"), call("leave"), "Support here."]))
   )
 
+  it.scoped(
+    "[S7] [S4] a hand-off during a task: while onExit runs the outer turn waits, and so does the next hand-off",
+    () =>
+      Effect.gen(function* () {
+        const { all, note } = notes()
+        const onExit = Effect.zipRight(note("exit"), Effect.zipRight(Effect.sleep("5 seconds"), note("left")))
+        const Front = agent("front", { works: { book: RunContext.foreground(runTask(task("own"))) }, onExit })
+        const test = yield* talk({ agent: Front })
+        yield* test.say("Book it")
+        yield* Effect.forkScoped(test.session.handoff(Back))
+        yield* TestSession.settle
+        yield* Effect.forkScoped(test.session.handoff(agent("third")))
+        yield* TestSession.settle
+        expect(yield* test.ended).toEqual([["book", "error"]])
+        expect(yield* test.asked).toEqual(["front"])
+        expect(all).toEqual(["exit"])
+        yield* TestSession.advance("1 minute")
+        expect(all).toEqual(["exit", "left"])
+        expect(yield* test.asked).toEqual(["front", "back"])
+        expect((yield* test.handoffs).slice(2)).toEqual([
+          ["front", "back"],
+          ["back", "third"]
+        ])
+      }).pipe(script([call("book"), "Here."]))
+  )
+
   it.scoped("[S7] it inherits the conversation or starts empty, and never has the outer instructions", () =>
     Effect.gen(function* () {
       const works = {
