@@ -418,6 +418,27 @@ describe("a hand-off", () => {
     }).pipe(script(["Here."]))
   )
 
+  it.scoped("[S4] a handler that hands over by the session lends the new agent nothing of its call", () =>
+    Effect.gen(function* () {
+      const { all, note } = notes()
+      const To = agent("to", {
+        onEnter: Effect.flatMap(AgentSession.AgentSession, (session) =>
+          Effect.zipRight(session.waitForIdle, note("idle"))
+        )
+      })
+      const leave = Effect.flatMap(RunContext.RunContext, ({ session }) =>
+        Effect.zipRight(session.handoff(To), Effect.as(Effect.sleep("10 seconds"), "left"))
+      )
+      const test = yield* talk({ agent: agent("front", { works: { leave } }), tools: [] })
+      yield* test.say("Support, please")
+      expect(yield* test.agentName).toBe("to")
+      // the turn still waits for the call
+      expect(all).toEqual([])
+      yield* TestSession.advance("10 seconds")
+      expect(all).toEqual(["idle"])
+    }).pipe(script([call("leave"), "Here."]))
+  )
+
   it.scoped("[S4] onEnter may hand over at once", () =>
     Effect.gen(function* () {
       const onEnter = Effect.flatMap(AgentSession.AgentSession, (session) => session.handoff(Back))
@@ -1530,6 +1551,27 @@ describe("a task", () => {
           ["back", "third"]
         ])
       }).pipe(script([call("book"), "Here."]))
+  )
+
+  it.scoped("[S7] [S4] a tool of the task that hands over and works on: its call moves to the session", () =>
+    Effect.gen(function* () {
+      const leave = handoff.pipe(
+        Effect.zipRight(RunContext.update("Handing over.")),
+        Effect.zipRight(Effect.as(Effect.sleep("1 minute"), "found"))
+      )
+      const Own = task("own", { works: { leave: [{ allowCancellation: true }, leave] } })
+      const book = Effect.catchTag(RunContext.foreground(runTask(Own)), "ToolError", () => new AsyncTool.StopResponse())
+      const test = yield* talk({ agent: agent("front", { works: { book } }) })
+      yield* test.say("Book it")
+      yield* test.say("Support!")
+      expect(yield* test.agentName).toBe("back")
+      expect(yield* test.running).toEqual(["leave"])
+      yield* TestSession.advance("1 minute")
+      expect(yield* test.ended).toContainEqual(["leave", "done"])
+      expect(yield* test.replies).toEqual([["completed", "leave_final"]])
+      expect(yield* test.asked).toEqual(["front", "own", "back", "back"])
+      expect(yield* test.said).toEqual(["Support here.", "Found."])
+    }).pipe(script([call("book"), call("leave"), "Support here.", "Found."]))
   )
 
   it.scoped("[S7] it inherits the conversation or starts empty, and never has the outer instructions", () =>
