@@ -429,7 +429,7 @@ describe("a hand-off", () => {
       const leave = Effect.flatMap(RunContext.RunContext, ({ session }) =>
         Effect.zipRight(session.handoff(To), Effect.as(Effect.sleep("10 seconds"), "left"))
       )
-      const test = yield* talk({ agent: agent("front", { works: { leave } }), tools: [] })
+      const test = yield* talk({ agent: agent("front"), tools: [toolset("desk", { leave })] })
       yield* test.say("Support, please")
       expect(yield* test.agentName).toBe("to")
       // the turn still waits for the call
