@@ -418,6 +418,27 @@ describe("a hand-off", () => {
     }).pipe(script(["Here."]))
   )
 
+  it.scoped("[S4] a handler that hands over by the session lends the new agent nothing of its call", () =>
+    Effect.gen(function* () {
+      const { all, note } = notes()
+      const To = agent("to", {
+        onEnter: Effect.flatMap(AgentSession.AgentSession, (session) =>
+          Effect.zipRight(session.waitForIdle, note("idle"))
+        )
+      })
+      const leave = Effect.flatMap(RunContext.RunContext, ({ session }) =>
+        Effect.zipRight(session.handoff(To), Effect.as(Effect.sleep("10 seconds"), "left"))
+      )
+      const test = yield* talk({ agent: agent("front"), tools: [toolset("desk", { leave })] })
+      yield* test.say("Support, please")
+      expect(yield* test.agentName).toBe("to")
+      // the turn still waits for the call
+      expect(all).toEqual([])
+      yield* TestSession.advance("10 seconds")
+      expect(all).toEqual(["idle"])
+    }).pipe(script([call("leave"), "Here."]))
+  )
+
   it.scoped("[S4] onEnter may hand over at once", () =>
     Effect.gen(function* () {
       const onEnter = Effect.flatMap(AgentSession.AgentSession, (session) => session.handoff(Back))
@@ -1504,6 +1525,53 @@ describe("a task", () => {
       expect(yield* test.asked).toEqual(["front", "own", "back"])
       expect(yield* test.said).toEqual(["Support here."])
     }).pipe(script([call("book"), call("leave"), "Support here."]))
+  )
+
+  it.scoped(
+    "[S7] [S4] a hand-off during a task: while onExit runs the outer turn waits, and so does the next hand-off",
+    () =>
+      Effect.gen(function* () {
+        const { all, note } = notes()
+        const onExit = Effect.zipRight(note("exit"), Effect.zipRight(Effect.sleep("5 seconds"), note("left")))
+        const Front = agent("front", { works: { book: RunContext.foreground(runTask(task("own"))) }, onExit })
+        const test = yield* talk({ agent: Front })
+        yield* test.say("Book it")
+        yield* Effect.forkScoped(test.session.handoff(Back))
+        yield* TestSession.settle
+        yield* Effect.forkScoped(test.session.handoff(agent("third")))
+        yield* TestSession.settle
+        expect(yield* test.ended).toEqual([["book", "error"]])
+        expect(yield* test.asked).toEqual(["front"])
+        expect(all).toEqual(["exit"])
+        yield* TestSession.advance("1 minute")
+        expect(all).toEqual(["exit", "left"])
+        expect(yield* test.asked).toEqual(["front", "back"])
+        expect((yield* test.handoffs).slice(2)).toEqual([
+          ["front", "back"],
+          ["back", "third"]
+        ])
+      }).pipe(script([call("book"), "Here."]))
+  )
+
+  it.scoped("[S7] [S4] a tool of the task that hands over and works on: its call moves to the session", () =>
+    Effect.gen(function* () {
+      const leave = handoff.pipe(
+        Effect.zipRight(RunContext.update("Handing over.")),
+        Effect.zipRight(Effect.as(Effect.sleep("1 minute"), "found"))
+      )
+      const Own = task("own", { works: { leave: [{ allowCancellation: true }, leave] } })
+      const book = Effect.catchTag(RunContext.foreground(runTask(Own)), "ToolError", () => new AsyncTool.StopResponse())
+      const test = yield* talk({ agent: agent("front", { works: { book } }) })
+      yield* test.say("Book it")
+      yield* test.say("Support!")
+      expect(yield* test.agentName).toBe("back")
+      expect(yield* test.running).toEqual(["leave"])
+      yield* TestSession.advance("1 minute")
+      expect(yield* test.ended).toContainEqual(["leave", "done"])
+      expect(yield* test.replies).toEqual([["completed", "leave_final"]])
+      expect(yield* test.asked).toEqual(["front", "own", "back", "back"])
+      expect(yield* test.said).toEqual(["Support here.", "Found."])
+    }).pipe(script([call("book"), call("leave"), "Support here.", "Found."]))
   )
 
   it.scoped("[S7] it inherits the conversation or starts empty, and never has the outer instructions", () =>

@@ -456,6 +456,8 @@ const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
 
 const beginHandoff = (s: State, handoff: Handoff): void => {
   s.handoff = undefined
+  // what follows ends the agents, and never the call that asked
+  if (handoff.call?.run !== undefined) toSession(handoff.call.run)
   // the end of a task ends its own leaving: this one begins behind it
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
   s.switching = ++s.seq
@@ -480,11 +482,7 @@ const takeOver = (s: State): boolean => {
   s.agents[s.agents.length - 1] = to
   end(s, from)
   begin(s, to, from, handoff.jobs)
-  const asked = handoff.call?.run
-  if (asked !== undefined) toSession(asked)
-  for (const run of Array.from(s.runs)) {
-    if (run.owner === from && run !== asked) leaveBehind(s, run)
-  }
+  for (const run of Array.from(s.runs)) if (run.owner === from) leaveBehind(s, run)
   for (const call of s.calls.values()) if (call.owner === from) Calls.release(s, call, "timer")
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   Replies.dropPending(

@@ -748,6 +748,9 @@ const callerOf = (shell: Shell): Effect.Effect<State.Call | undefined> =>
     })
   )
 
+/** What a handler has beside its call: an agent that it hands over to outlives that. */
+const outsideCalls = Context.omit(RunContext) as (context: Context.Context<any>) => AnyContext
+
 // ----------------------------------------------------------------------------------------------------------- service
 
 const turnOptions = (options: ReplyOptions | undefined): Machine.TurnOptions => options ?? {}
@@ -809,7 +812,7 @@ const makeService = (shell: Shell): Service => {
                 Effect.raceFirst(
                   Effect.disconnect(
                     shell.build(agent as unknown as AgentDefinition, {
-                      context: Context.merge(caller as Context.Context<any>, shell.scope.context),
+                      context: Context.merge(outsideCalls(caller), shell.scope.context),
                       fiberRefs: shell.scope.fiberRefs
                     })
                   ),
