@@ -33,7 +33,7 @@ const joined = (codes: ReadonlyArray<string>): string => {
 const files: Record<string, string> = { README: joined(blocks(read("README.md"))) }
 // the other pages show parts of the examples, where a test looks for them
 for (const page of guide) files[page] = joined(blocks(read(`docs/${page}.md`)))
-for (const folder of ["src/", "src/testing/"]) {
+for (const folder of ["src/", "src/ai-sdk/", "src/testing/"]) {
   for (const file of readdirSync(new URL(folder, root))) {
     if (!file.endsWith(".ts")) continue
     const comments = read(`${folder}${file}`).match(/\/\*\*[\s\S]*?\*\//g) ?? []

@@ -161,7 +161,7 @@ export const ChatContext: Schema.Schema<ChatContext, any> = Schema.Struct({ item
 /**
  * What of a long conversation the model sees: a function from context to context, given to the session or an
  * agent as a layer. Default: all of it. Whatever it leaves out, every call that is sent is still answered exactly once.
- * The items that it is given are the session's own: copy what you keep.
+ * What it is given is the session's own and grows with the conversation: copy what you keep, change nothing in place.
  *
  * ```ts
  * import { ChatContext } from "effect-meantime"

@@ -67,13 +67,26 @@ export class SessionModel extends Context.Tag("effect-meantime/SessionModel")<Se
 
 /**
  * Does the provider's package leave the tools out of a request at tool choice `none`? Then `auto` is sent instead, and
- * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (`anthropic` and
- * `amazon-bedrock` do).
+ * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (of the providers of
+ * `@effect/ai`, `anthropic` and `amazon-bedrock` do).
  *
  * @since 0.1.0
  * @category references
  */
 export class DropsToolsAtNone extends Context.Reference<DropsToolsAtNone>()("effect-meantime/DropsToolsAtNone", {
+  defaultValue: (): boolean | undefined => undefined
+}) {}
+
+/**
+ * Does the provider check the parameters of tools in strict mode, where every property has to be required? Then the
+ * model is shown a schema in which null stands for what is left out, and an agent whose tools have no such schema is
+ * not built. Default: known by `Model.ProviderName` (`openai` and `openrouter` do). Set it to false together with
+ * `strict: false` in the configuration of OpenAI's model.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class StrictSchemas extends Context.Reference<StrictSchemas>()("effect-meantime/StrictSchemas", {
   defaultValue: (): boolean | undefined => undefined
 }) {}
 
@@ -90,23 +103,12 @@ export const make = (options: Form): Service =>
   options.stream === undefined ? { stream: internal.toStream(options.run), run: options.run } : options
 
 /**
+ * Provides a model in place of the `LanguageModel`, by either of its two forms.
+ *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (options: Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
-
-/**
- * Does the provider check the parameters of tools in strict mode, where every property has to be required? Then the
- * model is shown a schema in which null stands for what is left out, and an agent whose tools have no such schema is
- * not built. Default: known by `Model.ProviderName` (`openai` and `openrouter` do). Set it to false together with
- * `strict: false` in the configuration of OpenAI's model.
- *
- * @since 0.1.0
- * @category references
- */
-export class StrictSchemas extends Context.Reference<StrictSchemas>()("effect-meantime/StrictSchemas", {
-  defaultValue: (): boolean | undefined => undefined
-}) {}
 
 /**
  * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. A call of an unknown tool,

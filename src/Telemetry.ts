@@ -1,7 +1,7 @@
 /**
  * What a session tells of itself to tracing and metrics. Spans and metrics need nothing from here: a session makes
- * spans for the tracer that it finds (Effect's own, which nobody can read, aside), and its metrics are `Metric`s of Effect.
- * This module has the switches.
+ * spans for the tracer that it finds (Effect's own, which nobody can read, aside), and its metrics are `Metric`s of
+ * Effect. This module has the switches.
  *
  * ```ts
  * import { Agent, Telemetry } from "effect-meantime"

@@ -59,20 +59,22 @@ export interface Settings {
   readonly frequencyPenalty?: number | undefined
   readonly stopSequences?: ReadonlyArray<string> | undefined
   readonly seed?: number | undefined
-  /** version 4 of the interface only */
+  /** Version 4 of the interface only. */
   readonly reasoning?: "provider-default" | "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | undefined
   readonly headers?: Readonly<Record<string, string | undefined>> | undefined
   readonly providerOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>> | undefined
 }
 
 /**
+ * How the model is asked.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface Options extends Settings {
   /** `false`: whole answers, which cost less, and which is all that some models have. Default: true. */
   readonly streaming?: boolean | undefined
-  /** how often a request that failed before it gave anything is sent again, where that may help; default 0 */
+  /** How often a request that failed before it gave anything is sent again, where that may help. Default: 0. */
   readonly maxRetries?: number | undefined
 }
 

@@ -9,15 +9,17 @@ import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
 
 /**
+ * Settings of one function tool.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface ToolOptions {
-  /** whether the provider has to keep to the schema; absent: the provider decides */
+  /** Does the provider have to keep to the schema? Absent: the provider decides. */
   readonly strict?: boolean | undefined
-  /** sent with the definition of the tool, such as Anthropic's `cacheControl` */
+  /** Sent with the definition of the tool, such as Anthropic's `cacheControl` */
   readonly providerOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>> | undefined
-  /** arguments that show the model how the tool is called */
+  /** Arguments that show the model how the tool is called. */
   readonly inputExamples?: ReadonlyArray<unknown> | undefined
 }
 

@@ -106,7 +106,7 @@ export class HandlerContext implements TaskFinisher {
             )
           }
           return restore(host.buildAgent(agent)).pipe(
-            Effect.tapErrorCause(() => Effect.sync(() => Machine.unclaimHandoff(host.state, owner, when))),
+            Effect.tapErrorCause(() => Effect.sync(() => host.transact((s) => Machine.unclaimHandoff(s, owner, when)))),
             Effect.catchAllDefect((defect) =>
               Effect.zipRight(
                 outsideSpans(Effect.logError(`The agent "${agent.name}" could not be built.`, defect)),

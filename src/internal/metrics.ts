@@ -1,6 +1,6 @@
 /**
- * The metrics of all sessions (rule E3), named by the conventions of OpenTelemetry where these have a name. An update costs
- * one look-up: a tagged `Metric` of Effect would make its key anew each time.
+ * The metrics of all sessions (rule E3), named by the conventions of OpenTelemetry where these have a name. An update
+ * costs one look-up: a tagged `Metric` of Effect would make its key anew each time.
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"

@@ -1,6 +1,6 @@
 /**
- * What is known of the providers of `@effect/ai` and the AI SDK, by `Model.ProviderName`: what their APIs want, and what their packages
- * do. `docs/providers.md` tells it in words.
+ * What is known of the providers of `@effect/ai` and the AI SDK, by `Model.ProviderName`: what their APIs want, and what
+ * their packages do. `docs/providers.md` tells it in words.
  */
 import { ProviderName } from "@effect/ai/Model"
 import * as Context from "effect/Context"

@@ -483,8 +483,8 @@ class Shell implements Host {
   }
 
   /**
-   * What a view is given: a copy, so that one that changes it changes nothing else. It grows with the conversation
-   * instead of being made for each step, as long as it is what it was.
+   * What a view is given: a copy, so that one that changes it all the same does no harm to the history. It grows with the
+   * conversation instead of being made for each step, as long as it is what it was.
    */
   private copyFor(built: Built, all: ReadonlyArray<ChatItem>): ReadonlyArray<ChatItem> {
     const { copy } = built

@@ -148,6 +148,7 @@ const ofProvider = (metadata: Record<string, unknown>): Record<string, unknown> 
   Object.hasOwn(metadata, ours) || Object.hasOwn(metadata, "__proto__")
     ? Object.fromEntries(Object.entries(metadata).filter(([key]) => key !== ours && key !== "__proto__"))
     : metadata
+
 /** A later part says nothing of what it leaves out. */
 const defined = (value: Record<string, unknown>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined))

@@ -1,7 +1,7 @@
 /**
  * What a session tells to tracing and metrics (rule E3). The machine says what happened (`Observation`); this keeps the
- * spans of what is open, and nothing of what has ended. Attributes are named by OpenTelemetry's conventions for generative
- * AI, with `effect_meantime.*` for what they have no name for.
+ * spans of what is open, and nothing of what has ended. Attributes are named by OpenTelemetry's conventions for
+ * generative AI, with `effect_meantime.*` for what they have no name for.
  */
 import * as AiError from "@effect/ai/AiError"
 import { ProviderName } from "@effect/ai/Model"

@@ -40,6 +40,8 @@ import { PCGRandom } from "effect/Utils"
 // -------------------------------------------------------------------------------------
 
 /**
+ * A clock that a program moves.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -64,6 +66,8 @@ export interface Service extends TestClock.TestClock {
 }
 
 /**
+ * Where the time begins, and in which order fibers run.
+ *
  * @since 0.1.0
  * @category models
  */
