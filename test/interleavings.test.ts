@@ -122,8 +122,7 @@ describe("fillers", () => {
 })
 
 describe("the order in which fibers happen to run", () => {
-  /** The first one is an order in which a hand-off once came behind the result of the call that asked for it. */
-  const seeds = Array.from({ length: Number(process.env.SEEDS ?? 3) }, (_, i) => 11 + i)
+  const seeds = Array.from({ length: Number(process.env.SEEDS ?? 3) }, (_, i) => i + 1)
   const asking = Agent.task("email", {
     instructions: "Ask for the address.",
     result: Schema.Struct({ email: Schema.String }),
@@ -140,7 +139,8 @@ describe("the order in which fibers happen to run", () => {
   const held = (effect: Effect.Effect<unknown, any, RunContext.RunContext>) => () =>
     Effect.orDie(Effect.as(RunContext.foreground(effect), "held"))
   const leaving = () => Effect.as(RunContext.handoff(support), "going")
-  const task = held(RunContext.runTask(asking))
+  /** whose result does not come in the instant in which the next one gets the floor */
+  const task = () => Effect.zipLeft(held(RunContext.runTask(asking))(), Effect.sleep(500))
   const address = toolCall("complete", { email: "a@b.c" })
 
   const scenarios: ReadonlyArray<{
@@ -277,4 +277,21 @@ describe("the order in which fibers happen to run", () => {
       })
     )
   }
+
+  it.effect("[S4] the hand-off comes before the result of the call that asked for it", () =>
+    Effect.gen(function* () {
+      // in the last of these orders it once came behind it; the first run of all makes what is made once
+      for (const seed of [undefined, 61, 62, 63, 64]) {
+        yield* Effect.gen(function* () {
+          const { lines, session } = yield* talk({
+            script: [toolCall("leave"), "Wait.", "Hello.", "Going."],
+            tools: { leave: () => Effect.zipRight(RunContext.update("wait"), Effect.delay(leaving(), 3000)) }
+          })
+          yield* session.send("Go")
+          yield* advance("1 minute")
+          expect((yield* lines).slice(4, 6)).toEqual(["handoff: support", "call call_1_final"])
+        }).pipe(Effect.scoped, Effect.provide(VirtualClock.layer({ seed })))
+      }
+    })
+  )
 })
