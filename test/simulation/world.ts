@@ -829,7 +829,13 @@ class World {
                 const ids = new Set(Effect.runSync(session.history).items.map((item) => item.id))
                 const lost = items.find((item) => !ids.has(item.id))
                 if (lost !== undefined) this.fail("R1", `run gives ${lost.id}, which is not in the history`)
-                const said = items.findLast((item) => item._tag === "Message" && item.role === "assistant")
+                // what a program says is no reply
+                const said = items.findLast(
+                  (item) =>
+                    item._tag === "Message" &&
+                    item.role === "assistant" &&
+                    this.ref.texts.get(/^\S+/.exec(item.text)?.[0] ?? "")?.step !== undefined
+                )
                 if ((said?._tag === "Message" ? said.text : "") !== text) this.fail("R1", `run gives the text ${text}`)
                 for (const item of items) {
                   const call = item._tag === "FunctionCall" ? this.ref.calls.get(item.callId) : undefined
