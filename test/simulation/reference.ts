@@ -150,6 +150,7 @@ interface Delivery {
   state: "held" | "waiting" | "silent" | "scheduled" | "ended" | "dropped"
   /** a silent one that a reply may have shown */
   maybeShown: boolean
+  writtenAt: number | undefined
   endings: Array<string>
   interruptedAt: number | undefined
 }
@@ -317,7 +318,12 @@ export class Reference {
     }
     this.steps.push(step)
     for (const call of this.calls.values()) {
-      call.waiting = call.waiting.filter((delivery) => delivery.state !== "silent")
+      call.waiting = call.waiting.filter((delivery) => {
+        if (delivery.state !== "silent") return true
+        // what was written in this moment may have come when the step had begun
+        delivery.maybeShown = true
+        return delivery.writtenAt === this.at
+      })
     }
     const covered = /^(?:TAIL|COVERED)(?:-SHARED)? (.*)$/m.exec(request.note ?? "")
     if (covered !== null) {
@@ -668,6 +674,7 @@ export class Reference {
   }
 
   private written(delivery: Delivery): void {
+    delivery.writtenAt = this.at
     if (delivery.mode === "silent") {
       delivery.state = "silent"
       delivery.maybeShown = this.modelSpeaks()
@@ -1006,6 +1013,7 @@ export class Reference {
       act: false,
       state: "held",
       maybeShown: false,
+      writtenAt: undefined,
       endings: [],
       interruptedAt: undefined
     })
@@ -1085,6 +1093,7 @@ export class Reference {
       act: call.spec?.options.onResult === "act",
       state: "held",
       maybeShown: false,
+      writtenAt: undefined,
       endings: [],
       interruptedAt: undefined
     })

@@ -829,9 +829,12 @@ class World {
                 const ids = new Set(Effect.runSync(session.history).items.map((item) => item.id))
                 const lost = items.find((item) => !ids.has(item.id))
                 if (lost !== undefined) this.fail("R1", `run gives ${lost.id}, which is not in the history`)
-                // what a filler says is no reply
+                // what a program says is no reply
                 const said = items.findLast(
-                  (item) => item._tag === "Message" && item.role === "assistant" && !item.text.startsWith("fill")
+                  (item) =>
+                    item._tag === "Message" &&
+                    item.role === "assistant" &&
+                    this.ref.texts.get(/^\S+/.exec(item.text)?.[0] ?? "")?.step !== undefined
                 )
                 if ((said?._tag === "Message" ? said.text : "") !== text) this.fail("R1", `run gives the text ${text}`)
                 for (const item of items) {
