@@ -1,8 +1,9 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { talk, toolCall } from "./support/df.js"
+import { scoped } from "./support/virtual.js"
 
 /** The same numbers for the same seed. */
 const random = (seed: number) => {
@@ -132,7 +133,7 @@ const conversation = (seed: number) =>
 
 describe("conversations of all kinds", () => {
   for (let seed = 1; seed <= Number(process.env.SEEDS ?? 6); seed++) {
-    it.scoped(`[D9, T9, M3] what begins ends once, and what is reported is told or dropped (${seed})`, () =>
+    scoped(`[D9, T9, M3] what begins ends once, and what is reported is told or dropped (${seed})`, () =>
       conversation(seed)
     )
   }
