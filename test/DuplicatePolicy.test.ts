@@ -21,6 +21,7 @@ import {
   workshop,
   workTool
 } from "./support/pc.js"
+import { scoped } from "./support/virtual.js"
 
 const { advance, settle } = TestSession
 const verdict = {
@@ -50,7 +51,7 @@ const three = { first: work(1, "a"), second: work(2, "b"), third: work(1, "c") }
 const inBackground = (n: number) => Effect.zipRight(RunContext.update(`at ${n}`), slowly(n))
 
 describe("modes", () => {
-  it.scoped("[P1] allow, the default, runs equal calls side by side", () =>
+  scoped("[P1] allow, the default, runs equal calls side by side", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -64,7 +65,7 @@ describe("modes", () => {
     })
   )
 
-  it.scoped("[P1] by default the same tool with other arguments is a duplicate", () =>
+  scoped("[P1] by default the same tool with other arguments is a duplicate", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({ turns: three, tool: { onDuplicate: "reject" } })
       yield* say(session, "first", "second")
@@ -74,7 +75,7 @@ describe("modes", () => {
   )
 
   for (const mode of ["reject", "confirm", "replace"] as const) {
-    it.scoped(`[P1] ${mode} with name_and_args lets other arguments run and takes equal ones for duplicates`, () =>
+    scoped(`[P1] ${mode} with name_and_args lets other arguments run and takes equal ones for duplicates`, () =>
       Effect.gen(function* () {
         const { events, session } = yield* workshop({
           turns: three,
@@ -89,7 +90,7 @@ describe("modes", () => {
     )
   }
 
-  it.scoped("[P1] join compares the arguments too, unless it is told not to", () =>
+  scoped("[P1] join compares the arguments too, unless it is told not to", () =>
     Effect.gen(function* () {
       const log = journal()
       const config = { turns: three, handler: watched(log) }
@@ -103,7 +104,7 @@ describe("modes", () => {
     })
   )
 
-  it.scoped("[P1] calls of two tools are no duplicates, whatever their arguments", () =>
+  scoped("[P1] calls of two tools are no duplicates, whatever their arguments", () =>
     Effect.gen(function* () {
       const other = AsyncTool.make("other", { parameters: { n: Schema.Number }, success: Schema.String })
       const tools = Toolkit.make(workTool(), other)
@@ -117,7 +118,7 @@ describe("modes", () => {
     })
   )
 
-  it.scoped("[P1] a call that has ended is no duplicate, even if its reply is still to come", () =>
+  scoped("[P1] a call that has ended is no duplicate, even if its reply is still to come", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: three,
@@ -138,7 +139,7 @@ describe("modes", () => {
 })
 
 describe("reject", () => {
-  it.scoped("[P2] answers with the template, does not run, and the model replies to it in the same turn", () =>
+  scoped("[P2] answers with the template, does not run, and the model replies to it in the same turn", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, requests, session } = yield* workshop({
@@ -162,7 +163,7 @@ describe("reject", () => {
     })
   )
 
-  it.scoped("[P2] a template that throws is replaced by the default, with an error in the log", () =>
+  scoped("[P2] a template that throws is replaced by the default, with an error in the log", () =>
     Effect.gen(function* () {
       const { layer, logged } = collector()
       const { session } = yield* workshop({
@@ -183,7 +184,7 @@ describe("reject", () => {
     })
   )
 
-  it.scoped("[P2] a refused call has one start, one end and one output", () =>
+  scoped("[P2] a refused call has one start, one end and one output", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({ turns: three, tool: { onDuplicate: "reject" } })
       yield* say(session, "first", "second")
@@ -195,7 +196,7 @@ describe("reject", () => {
     })
   )
 
-  it.scoped("[P2] the template is given the running calls", () =>
+  scoped("[P2] the template is given the running calls", () =>
     Effect.gen(function* () {
       const given: Array<ToolPrompts.DuplicateArgs> = []
       const { session } = yield* workshop({
@@ -220,7 +221,7 @@ describe("confirm", () => {
   const again = (id: string, value?: boolean | null) =>
     work(2, id, value === undefined ? {} : { confirm_duplicate: value })
 
-  it.scoped("[P2] answers until the model calls again with the flag; null, false and absent do not confirm", () =>
+  scoped("[P2] answers until the model calls again with the flag; null, false and absent do not confirm", () =>
     Effect.gen(function* () {
       const seen: Array<unknown> = []
       const toolkit = Toolkit.make(workTool(confirm))
@@ -250,7 +251,7 @@ describe("confirm", () => {
     })
   )
 
-  it.scoped("[P2] with nothing running the flag changes nothing", () =>
+  scoped("[P2] with nothing running the flag changes nothing", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: { a: again("a", true), b: again("b", true) }, tool: confirm })
       yield* say(session, "a")
@@ -260,7 +261,7 @@ describe("confirm", () => {
     })
   )
 
-  it.scoped("[P2] the flag is no part of the arguments that are compared", () =>
+  scoped("[P2] the flag is no part of the arguments that are compared", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: {
@@ -277,7 +278,7 @@ describe("confirm", () => {
     })
   )
 
-  it.scoped("[P2] a tool that refuses unknown parameters gets none of ours", () =>
+  scoped("[P2] a tool that refuses unknown parameters gets none of ours", () =>
     Effect.gen(function* () {
       const strict = AsyncTool.make("work", { success: Schema.String, ...confirm, background: "model" }).setParameters(
         Schema.Struct({ n: Schema.Number }).annotations({ parseOptions: { onExcessProperty: "error" } })
@@ -306,7 +307,7 @@ describe("confirm", () => {
     })
   const nullableBoolean = { anyOf: expect.arrayContaining([{ type: "boolean" }, { type: "null" }]) }
 
-  it.scoped("[P2] the schema of a confirm tool has the flag as a required and nullable boolean", () =>
+  scoped("[P2] the schema of a confirm tool has the flag as a required and nullable boolean", () =>
     Effect.gen(function* () {
       const own = yield* schemaOf(confirm)
       expect(own.properties).toMatchObject({ n: { type: "number" }, confirm_duplicate: nullableBoolean })
@@ -318,7 +319,7 @@ describe("confirm", () => {
     })
   )
 
-  it.scoped("[P2] the schemas of other tools do not have it", () =>
+  scoped("[P2] the schemas of other tools do not have it", () =>
     Effect.gen(function* () {
       for (const onDuplicate of ["allow", "reject", "replace", "join"] as const) {
         expect(Object.keys((yield* schemaOf({ onDuplicate })).properties)).toEqual(["n"])
@@ -329,7 +330,7 @@ describe("confirm", () => {
     })
   )
 
-  it.scoped("[P2] a tool of @effect/ai becomes a confirm tool by an annotation or by a layer", () =>
+  scoped("[P2] a tool of @effect/ai becomes a confirm tool by an annotation or by a layer", () =>
     Effect.gen(function* () {
       const Plain = Tool.make("work", { parameters: { n: Schema.Number }, success: Schema.String })
       const Annotated = Plain.annotate(AsyncTool.Annotations, confirm)
@@ -353,7 +354,7 @@ describe("confirm", () => {
 describe("replace", () => {
   const replace = { onDuplicate: "replace", allowCancellation: true } as const
 
-  it.scoped("[P2] interrupts the running call, waits until its finalizers have run, then runs", () =>
+  scoped("[P2] interrupts the running call, waits until its finalizers have run, then runs", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -373,7 +374,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] the second of two calls in one step takes the place of the first, which is told so", () =>
+  scoped("[P2] the second of two calls in one step takes the place of the first, which is told so", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, requests, session } = yield* workshop({
@@ -392,7 +393,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a call that is replaced in the background gets its last item, and no reply", () =>
+  scoped("[P2] a call that is replaced in the background gets its last item, and no reply", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: three,
@@ -408,25 +409,23 @@ describe("replace", () => {
     })
   )
 
-  it.scoped(
-    "[P2] where the running call may not be cancelled, the new one gets an error and nothing is interrupted",
-    () =>
-      Effect.gen(function* () {
-        const log = journal()
-        const { events, session } = yield* workshop({
-          turns: three,
-          tool: { onDuplicate: "replace" },
-          handler: watched(log)
-        })
-        yield* say(session, "first", "second")
-        expect(yield* outputOf(session, "b")).toMatchObject({ isError: true })
-        expect(yield* ends(events)).toEqual(["b error"])
-        yield* advance("10 seconds")
-        expect(log.lines).toEqual(["0 start 1", "10 end 1"])
+  scoped("[P2] where the running call may not be cancelled, the new one gets an error and nothing is interrupted", () =>
+    Effect.gen(function* () {
+      const log = journal()
+      const { events, session } = yield* workshop({
+        turns: three,
+        tool: { onDuplicate: "replace" },
+        handler: watched(log)
       })
+      yield* say(session, "first", "second")
+      expect(yield* outputOf(session, "b")).toMatchObject({ isError: true })
+      expect(yield* ends(events)).toEqual(["b error"])
+      yield* advance("10 seconds")
+      expect(log.lines).toEqual(["0 start 1", "10 end 1"])
+    })
   )
 
-  it.scoped("[P2] where one of several may not be cancelled, none of them is interrupted", () =>
+  scoped("[P2] where one of several may not be cancelled, none of them is interrupted", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -442,7 +441,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] several running calls are all replaced, and the last finalizer is waited for", () =>
+  scoped("[P2] several running calls are all replaced, and the last finalizer is waited for", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -460,7 +459,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a running call that is still stopping after cancellationTimeout costs the new one an error", () =>
+  scoped("[P2] a running call that is still stopping after cancellationTimeout costs the new one an error", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -483,7 +482,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a third call waits its turn while the second waits for the first one's finalizer", () =>
+  scoped("[P2] a third call waits its turn while the second waits for the first one's finalizer", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -505,7 +504,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a third call goes on when the waiting second one is cancelled", () =>
+  scoped("[P2] a third call goes on when the waiting second one is cancelled", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -521,7 +520,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a third call that is cancelled while it waits never runs", () =>
+  scoped("[P2] a third call that is cancelled while it waits never runs", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -537,7 +536,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a call that is being cancelled already is waited for like one that is replaced", () =>
+  scoped("[P2] a call that is being cancelled already is waited for like one that is replaced", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -557,7 +556,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] the time that a call waits for another one to stop is not of its own timeout", () =>
+  scoped("[P2] the time that a call waits for another one to stop is not of its own timeout", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -572,7 +571,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a call that still waits when the session closes never runs", () =>
+  scoped("[P2] a call that still waits when the session closes never runs", () =>
     Effect.gen(function* () {
       const log = journal()
       const { close, events, session } = yield* workshop({
@@ -587,7 +586,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a call that still waits when its agent hands over never runs", () =>
+  scoped("[P2] a call that still waits when its agent hands over never runs", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -603,7 +602,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] two calls that wait for one that does not stop both get an error, and it stops in the end", () =>
+  scoped("[P2] two calls that wait for one that does not stop both get an error, and it stops in the end", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -619,7 +618,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] of many calls in one step only the last one is left", () =>
+  scoped("[P2] of many calls in one step only the last one is left", () =>
     Effect.gen(function* () {
       const log = journal()
       const ids = Array.from({ length: 30 }, (_, i) => `${i}`)
@@ -636,7 +635,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a queued call is replaced before it has begun", () =>
+  scoped("[P2] a queued call is replaced before it has begun", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -653,7 +652,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a call that ends by itself while it is replaced makes room as well", () =>
+  scoped("[P2] a call that ends by itself while it is replaced makes room as well", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -671,7 +670,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a call whose speech disallows interruptions is not replaced while the speech lasts", () =>
+  scoped("[P2] a call whose speech disallows interruptions is not replaced while the speech lasts", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({ turns: three, tool: replace })
       yield* session.send("first", { allowInterruptions: false })
@@ -683,7 +682,7 @@ describe("replace", () => {
     })
   )
 
-  it.scoped("[P2] a call that is replaced before it has begun does nothing", () =>
+  scoped("[P2] a call that is replaced before it has begun does nothing", () =>
     Effect.gen(function* () {
       const log = journal()
       const toolkit = Toolkit.make(workTool(replace))
@@ -712,7 +711,7 @@ describe("join", () => {
   const join = { onDuplicate: "join", allowCancellation: true } as const
   const twice = { both: [work(1, "a"), work(1, "b")], late: work(1, "c") }
 
-  it.scoped("[P2b] two calls of one step share one run and one result", () =>
+  scoped("[P2b] two calls of one step share one run and one result", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, requests, session } = yield* workshop({ turns: twice, tool: join, handler: watched(log) })
@@ -728,7 +727,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] all updates and the end come under each call's own id", () =>
+  scoped("[P2b] all updates and the end come under each call's own id", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: twice,
@@ -762,7 +761,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] one that joins late leaves the turn with the last update and gets the same end", () =>
+  scoped("[P2b] one that joins late leaves the turn with the last update and gets the same end", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, requests, session } = yield* workshop({
@@ -787,7 +786,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] one that joins late and inline is answered with the result in its own turn", () =>
+  scoped("[P2b] one that joins late and inline is answered with the result in its own turn", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: { first: work(1, "a"), late: work(1, "c") }, tool: join })
       yield* say(session, "first")
@@ -800,7 +799,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] a failure is shared as well, and logged once", () =>
+  scoped("[P2b] a failure is shared as well, and logged once", () =>
     Effect.gen(function* () {
       const { layer, logged } = collector()
       const { events, session } = yield* workshop({
@@ -817,7 +816,7 @@ describe("join", () => {
   )
 
   for (const target of ["a", "b", "c"]) {
-    it.scoped(`[P2b] cancelling ${target}, one of three joined calls, cancels the run for all of them`, () =>
+    scoped(`[P2b] cancelling ${target}, one of three joined calls, cancels the run for all of them`, () =>
       Effect.gen(function* () {
         const log = journal()
         const { events, session } = yield* workshop({
@@ -835,7 +834,7 @@ describe("join", () => {
     )
   }
 
-  it.scoped("[P2b] a call whose speech disallows interruptions is not cancelled through one that joined it", () =>
+  scoped("[P2b] a call whose speech disallows interruptions is not cancelled through one that joined it", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: { first: work(1, "a"), late: work(1, "c") }, tool: join })
       yield* session.send("first", { allowInterruptions: false })
@@ -853,7 +852,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] one that comes while the run is being stopped starts a run of its own", () =>
+  scoped("[P2b] one that comes while the run is being stopped starts a run of its own", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -871,7 +870,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] a queued run can be joined, too", () =>
+  scoped("[P2b] a queued run can be joined, too", () =>
     Effect.gen(function* () {
       const log = journal()
       const { session } = yield* workshop({
@@ -887,7 +886,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] a joined call is in the running tools, and gone when the run is over", () =>
+  scoped("[P2b] a joined call is in the running tools, and gone when the run is over", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: twice, tool: join, handler: inBackground })
       yield* say(session, "both")
@@ -901,7 +900,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] a tool with releaseAfter 0 keeps no joined call in the turn", () =>
+  scoped("[P2b] a tool with releaseAfter 0 keeps no joined call in the turn", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({ turns: twice, tool: { ...join, releaseAfter: 0 } })
       yield* say(session, "both", "late")
@@ -914,7 +913,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] a joined call leaves the turn where the model asked for the background", () =>
+  scoped("[P2b] a joined call leaves the turn where the model asked for the background", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: { first: work(1, "a"), late: work(1, "c", { run_in_background: true }) },
@@ -928,7 +927,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] each joined call has a releaseAfter of its own", () =>
+  scoped("[P2b] each joined call has a releaseAfter of its own", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: { first: work(1, "a"), late: work(1, "c") },
@@ -945,7 +944,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] a run that timed out ends for all of them", () =>
+  scoped("[P2b] a run that timed out ends for all of them", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({ turns: twice, tool: { ...join, timeout: "5 seconds" } })
       yield* say(session, "both")
@@ -956,7 +955,7 @@ describe("join", () => {
     })
   )
 
-  it.scoped("[P2b] session.run waits for a run that its turn has joined", () =>
+  scoped("[P2b] session.run waits for a run that its turn has joined", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: { first: work(1, "a"), late: work(1, "c") },
@@ -1087,10 +1086,10 @@ describe("arguments", () => {
     ]
   ]
   for (const [title, asked, expected] of cases) {
-    it.scoped(`[P3] ${title}`, () => Effect.map(duplicates(asked), (found) => expect(found).toEqual(expected)))
+    scoped(`[P3] ${title}`, () => Effect.map(duplicates(asked), (found) => expect(found).toEqual(expected)))
   }
 
-  it.scoped("[P3] calls without parameters are equal", () =>
+  scoped("[P3] calls without parameters are equal", () =>
     Effect.map(duplicates({ parameters: {}, calls: [{}, {}] }), (found) => expect(found).toEqual([false, true]))
   )
 
@@ -1100,7 +1099,7 @@ describe("arguments", () => {
     encode: (value, _, ast) => ParseResult.fail(new ParseResult.Forbidden(ast, value, "one way"))
   })
 
-  it.scoped("[P3] arguments that cannot be encoded are compared as sent", () =>
+  scoped("[P3] arguments that cannot be encoded are compared as sent", () =>
     Effect.map(
       duplicates({
         parameters: { a: oneWay, b: Schema.Number },
@@ -1114,7 +1113,7 @@ describe("arguments", () => {
     )
   )
 
-  it.scoped("[P3] so are those whose encoding throws", () =>
+  scoped("[P3] so are those whose encoding throws", () =>
     Effect.map(
       duplicates({
         parameters: {
@@ -1132,7 +1131,7 @@ describe("arguments", () => {
     )
   )
 
-  it.scoped("[P3] schemas that take time to decode and encode are compared like others", () =>
+  scoped("[P3] schemas that take time to decode and encode are compared like others", () =>
     Effect.map(
       duplicates({
         parameters: {
@@ -1191,7 +1190,7 @@ describe("the check and the start", () => {
     ["confirm", ["a done", "b done"]],
     ["replace", ["a cancelled", "b done"]]
   ] as const) {
-    it.scoped(`[P4] ${mode}: of two equal calls in one model step the second sees the first`, () =>
+    scoped(`[P4] ${mode}: of two equal calls in one model step the second sees the first`, () =>
       Effect.gen(function* () {
         const log = journal()
         const { events, session } = yield* workshop({
@@ -1207,7 +1206,7 @@ describe("the check and the start", () => {
     )
   }
 
-  it.scoped("[P4] that holds for calls that come in one chunk and for one whose schema takes its time", () =>
+  scoped("[P4] that holds for calls that come in one chunk and for one whose schema takes its time", () =>
     Effect.gen(function* () {
       const slow = Schema.transformOrFail(Schema.Number, Schema.Number, {
         strict: true,
@@ -1242,45 +1241,43 @@ describe("the check and the start", () => {
     ["fails", Effect.zipRight(Effect.sleep("1 second"), Effect.fail("no"))],
     ["never ends and is cancelled", Effect.never]
   ] as const) {
-    it.scoped(
-      `[P4] a call whose arguments are still decoded, which ${how}, does not hold up the next one for good`,
-      () =>
-        Effect.gen(function* () {
-          const { layer, logged } = collector()
-          const n = Schema.transformOrFail(Schema.Number, Schema.Number, {
-            strict: true,
-            decode: (n, _, ast) =>
-              n === 1
-                ? Effect.mapError(first, () => new ParseResult.Type(ast, n))
-                : Effect.as(Effect.sleep("100 millis"), n),
-            encode: ParseResult.succeed
-          })
-          const toolkit = Toolkit.make(
-            AsyncTool.make("work", {
-              parameters: { n },
-              success: Schema.String,
-              allowCancellation: true,
-              onDuplicate: "reject"
-            })
-          )
-          const agent = Agent.make("worker", { instructions: "You work.", tools: [toolkit] }).pipe(
-            Agent.provide(toolkit.toLayer({ work: ({ n }) => slowly(n) }))
-          )
-          const { events, session } = yield* open(turns({ go: [work(1, "a"), work(2, "b")] }), { agent }).pipe(
-            Effect.provide(layer)
-          )
-          yield* say(session, "go")
-          yield* advance("2 seconds")
-          if (how.startsWith("never")) yield* TestSession.drive(session.cancelTool("a"))
-          expect(yield* ends(events)).toEqual([how.startsWith("never") ? "a cancelled" : "a error"])
-          yield* advance("1 minute")
-          expect(yield* outputOf(session, "b")).toEqual({ output: "result 2", isError: false })
-          expect(logged.filter((line) => line.startsWith("ERROR"))).toHaveLength(how === "dies" ? 1 : 0)
+    scoped(`[P4] a call whose arguments are still decoded, which ${how}, does not hold up the next one for good`, () =>
+      Effect.gen(function* () {
+        const { layer, logged } = collector()
+        const n = Schema.transformOrFail(Schema.Number, Schema.Number, {
+          strict: true,
+          decode: (n, _, ast) =>
+            n === 1
+              ? Effect.mapError(first, () => new ParseResult.Type(ast, n))
+              : Effect.as(Effect.sleep("100 millis"), n),
+          encode: ParseResult.succeed
         })
+        const toolkit = Toolkit.make(
+          AsyncTool.make("work", {
+            parameters: { n },
+            success: Schema.String,
+            allowCancellation: true,
+            onDuplicate: "reject"
+          })
+        )
+        const agent = Agent.make("worker", { instructions: "You work.", tools: [toolkit] }).pipe(
+          Agent.provide(toolkit.toLayer({ work: ({ n }) => slowly(n) }))
+        )
+        const { events, session } = yield* open(turns({ go: [work(1, "a"), work(2, "b")] }), { agent }).pipe(
+          Effect.provide(layer)
+        )
+        yield* say(session, "go")
+        yield* advance("2 seconds")
+        if (how.startsWith("never")) yield* TestSession.drive(session.cancelTool("a"))
+        expect(yield* ends(events)).toEqual([how.startsWith("never") ? "a cancelled" : "a error"])
+        yield* advance("1 minute")
+        expect(yield* outputOf(session, "b")).toEqual({ output: "result 2", isError: false })
+        expect(logged.filter((line) => line.startsWith("ERROR"))).toHaveLength(how === "dies" ? 1 : 0)
+      })
     )
   }
 
-  it.scoped("[P4] a slow finalizer of a replaced call holds up only calls with the same key", () =>
+  scoped("[P4] a slow finalizer of a replaced call holds up only calls with the same key", () =>
     Effect.gen(function* () {
       const log = journal()
       const Other = AsyncTool.make("other", { success: Schema.String, onDuplicate: "reject" })
@@ -1308,7 +1305,7 @@ describe("the check and the start", () => {
     })
   )
 
-  it.scoped("[P4] nor does it hold up the conversation", () =>
+  scoped("[P4] nor does it hold up the conversation", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: three,
@@ -1425,7 +1422,7 @@ describe("any course of events", () => {
 })
 
 describe("a policy of one's own", () => {
-  it.scoped("[P5] is asked before every call, with the running duplicates or none", () =>
+  scoped("[P5] is asked before every call, with the running duplicates or none", () =>
     Effect.gen(function* () {
       const asked: Array<unknown> = []
       const { events, session } = yield* workshop({
@@ -1446,7 +1443,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P5] sees only equal calls where the tool's duplicateScope is name_and_args", () =>
+  scoped("[P5] sees only equal calls where the tool's duplicateScope is name_and_args", () =>
     Effect.gen(function* () {
       const asked: Array<unknown> = []
       const { session } = yield* workshop({
@@ -1466,7 +1463,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P5] can refuse a call with nothing running, join and replace", () =>
+  scoped("[P5] can refuse a call with nothing running, join and replace", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -1486,7 +1483,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P5] with nothing running, join and replace just run", () =>
+  scoped("[P5] with nothing running, join and replace just run", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: { first: work(1, "a"), second: work(2, "b") },
@@ -1498,7 +1495,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P5] may use services, of its own layer and at the time it is asked", () =>
+  scoped("[P5] may use services, of its own layer and at the time it is asked", () =>
     Effect.gen(function* () {
       class Limit extends Context.Tag("Limit")<Limit, Ref.Ref<number>>() {}
       const limit = yield* Ref.make(1)
@@ -1519,7 +1516,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P4] may take its time, and holds up only calls with the same key meanwhile", () =>
+  scoped("[P4] may take its time, and holds up only calls with the same key meanwhile", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -1547,7 +1544,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P4] is asked again if the running calls changed meanwhile, and its old verdict does not count", () =>
+  scoped("[P4] is asked again if the running calls changed meanwhile, and its old verdict does not count", () =>
     Effect.gen(function* () {
       const asked: Array<ReadonlyArray<number>> = []
       const log = journal()
@@ -1571,7 +1568,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P4] is not asked again if other tools came and went", () =>
+  scoped("[P4] is not asked again if other tools came and went", () =>
     Effect.gen(function* () {
       const asked: Array<string> = []
       const tools = Toolkit.make(workTool(), AsyncTool.make("other", { success: Schema.String }))
@@ -1604,32 +1601,30 @@ describe("a policy of one's own", () => {
     ]
   ]
   for (const [how, decide] of broken) {
-    it.scoped(
-      `[P4] one that ${how} costs the call an error, is logged once, and leaves the way free for the next`,
-      () =>
-        Effect.gen(function* () {
-          const { layer, logged } = collector()
-          const log = journal()
-          const { events, session } = yield* workshop({
-            turns: three,
-            handler: watched(log),
-            provide: policy((n) => (n === 1 ? decide() : verdict.run))
-          }).pipe(Effect.provide(layer))
-          yield* say(session, "first")
-          yield* advance("1 second")
-          const answer = yield* outputOf(session, "a")
-          expect(answer).toMatchObject({ isError: true })
-          expect(JSON.stringify(answer)).not.toContain("secret")
-          expect(yield* ends(events)).toEqual(["a error"])
-          expect(logged).toHaveLength(1)
-          expect(logged[0]).toContain("ERROR")
-          yield* say(session, "second")
-          expect(log.lines).toEqual(["1 start 2"])
-        })
+    scoped(`[P4] one that ${how} costs the call an error, is logged once, and leaves the way free for the next`, () =>
+      Effect.gen(function* () {
+        const { layer, logged } = collector()
+        const log = journal()
+        const { events, session } = yield* workshop({
+          turns: three,
+          handler: watched(log),
+          provide: policy((n) => (n === 1 ? decide() : verdict.run))
+        }).pipe(Effect.provide(layer))
+        yield* say(session, "first")
+        yield* advance("1 second")
+        const answer = yield* outputOf(session, "a")
+        expect(answer).toMatchObject({ isError: true })
+        expect(JSON.stringify(answer)).not.toContain("secret")
+        expect(yield* ends(events)).toEqual(["a error"])
+        expect(logged).toHaveLength(1)
+        expect(logged[0]).toContain("ERROR")
+        yield* say(session, "second")
+        expect(log.lines).toEqual(["1 start 2"])
+      })
     )
   }
 
-  it.scoped("[P4] is interrupted when its call is cancelled, and the next call goes on", () =>
+  scoped("[P4] is interrupted when its call is cancelled, and the next call goes on", () =>
     Effect.gen(function* () {
       const log = journal()
       const { layer, logged } = collector()
@@ -1651,7 +1646,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P4] a call that is cancelled while its arguments are decoded never runs", () =>
+  scoped("[P4] a call that is cancelled while its arguments are decoded never runs", () =>
     Effect.gen(function* () {
       const log = journal()
       const slow = Schema.transformOrFail(Schema.Number, Schema.Number, {
@@ -1676,7 +1671,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P4] a session closes while one decides, and no error is logged", () =>
+  scoped("[P4] a session closes while one decides, and no error is logged", () =>
     Effect.gen(function* () {
       const { layer, logged } = collector()
       const { close, events, session } = yield* workshop({
@@ -1691,7 +1686,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P4] a decision that comes after the call was cancelled starts nothing", () =>
+  scoped("[P4] a decision that comes after the call was cancelled starts nothing", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -1708,7 +1703,7 @@ describe("a policy of one's own", () => {
     })
   )
 
-  it.scoped("[P4] a call that waits for one can leave the turn by its timer, and gets its end later", () =>
+  scoped("[P4] a call that waits for one can leave the turn by its timer, and gets its end later", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: three,
@@ -1746,7 +1741,7 @@ describe("across the session", () => {
     }
   }
 
-  it.scoped("[P4b] the same tool reached through two executors is still a duplicate", () =>
+  scoped("[P4b] the same tool reached through two executors is still a duplicate", () =>
     Effect.gen(function* () {
       const log = journal()
       const { back, front } = desks("reject", {}, watched(log))
@@ -1759,7 +1754,7 @@ describe("across the session", () => {
     })
   )
 
-  it.scoped("[P4b] replace reaches into another executor", () =>
+  scoped("[P4b] replace reaches into another executor", () =>
     Effect.gen(function* () {
       const log = journal()
       const options = { allowCancellation: true, onHandoff: "await" } as const
@@ -1774,7 +1769,7 @@ describe("across the session", () => {
     })
   )
 
-  it.scoped("[P4b] join shares a run of another executor, and the new agent tells its result", () =>
+  scoped("[P4b] join shares a run of another executor, and the new agent tells its result", () =>
     Effect.gen(function* () {
       const log = journal()
       const { back, front } = desks("join", {}, watched(log, inBackground))
@@ -1790,7 +1785,7 @@ describe("across the session", () => {
     })
   )
 
-  it.scoped("[P4b] a session's toolset and an agent's are two executors, too", () =>
+  scoped("[P4b] a session's toolset and an agent's are two executors, too", () =>
     Effect.gen(function* () {
       const log = journal()
       const toolkit = Toolkit.make(workTool({ onDuplicate: "reject" }))
@@ -1808,7 +1803,7 @@ describe("across the session", () => {
     })
   )
 
-  it.scoped("[P4b] a slow finalizer of a call in another executor is waited for in the same way", () =>
+  scoped("[P4b] a slow finalizer of a call in another executor is waited for in the same way", () =>
     Effect.gen(function* () {
       const log = journal()
       const options = { allowCancellation: true, onHandoff: "cancel" } as const
@@ -1822,7 +1817,7 @@ describe("across the session", () => {
     })
   )
 
-  it.scoped("[P4b] calls of another session are no duplicates", () =>
+  scoped("[P4b] calls of another session are no duplicates", () =>
     Effect.gen(function* () {
       const config = { turns: three, tool: { onDuplicate: "reject" } } as const
       const one = yield* workshop(config)
@@ -1844,7 +1839,7 @@ describe("across the session", () => {
     })
 
   for (const mode of ["reject", "confirm"] as const) {
-    it.scoped(`[P4b] ${mode} names cancel_task where the running call can be cancelled`, () =>
+    scoped(`[P4b] ${mode} names cancel_task where the running call can be cancelled`, () =>
       Effect.gen(function* () {
         const text = yield* refusal(mode, { allowCancellation: true })
         expect(text).toContain("cancel_task")
@@ -1852,11 +1847,11 @@ describe("across the session", () => {
       })
     )
 
-    it.scoped(`[P4b] ${mode} does not name cancel_task where it cannot`, () =>
+    scoped(`[P4b] ${mode} does not name cancel_task where it cannot`, () =>
       Effect.map(refusal(mode, {}), (text) => expect(text).not.toContain("cancel_task"))
     )
 
-    it.scoped(`[P4b] ${mode} does not name cancel_task for a call past its point of no return`, () =>
+    scoped(`[P4b] ${mode} does not name cancel_task for a call past its point of no return`, () =>
       Effect.map(
         refusal(mode, { allowCancellation: true }, (n) => RunContext.commit(slowly(n))),
         (text) => expect(text).not.toContain("cancel_task")
@@ -1864,7 +1859,7 @@ describe("across the session", () => {
     )
   }
 
-  it.scoped("[P4b] the text does not name cancel_task where another tool has the flag and this one has not", () =>
+  scoped("[P4b] the text does not name cancel_task where another tool has the flag and this one has not", () =>
     Effect.gen(function* () {
       const Other = AsyncTool.make("other", { success: Schema.String, allowCancellation: true })
       const tools = Toolkit.make(workTool({ onDuplicate: "reject" }), Other)
@@ -1878,7 +1873,7 @@ describe("across the session", () => {
     })
   )
 
-  it.scoped("[P4b] the text does not name cancel_task where the agent is not offered it", () =>
+  scoped("[P4b] the text does not name cancel_task where the agent is not offered it", () =>
     Effect.gen(function* () {
       // one tool name, cancellable for the first agent only
       const cancellable = Toolkit.make(workTool({ allowCancellation: true, onHandoff: "await" }))
@@ -1932,27 +1927,27 @@ describe("where the mode comes from", () => {
   const reject = DuplicatePolicy.layer("reject")
   const custom = policy(() => verdict.refuse("custom"))
 
-  it.scoped("[P5] none set: allow", () => Effect.map(outcome({}), (found) => expect(found).toBe("allowed")))
+  scoped("[P5] none set: allow", () => Effect.map(outcome({}), (found) => expect(found).toBe("allowed")))
 
-  it.scoped("[P5] the session's mode holds where nothing else is set", () =>
+  scoped("[P5] the session's mode holds where nothing else is set", () =>
     Effect.map(outcome({ session: reject }), (found) => expect(found).toBe("rejected"))
   )
 
-  it.scoped("[P5] the agent's wins over the session's", () =>
+  scoped("[P5] the agent's wins over the session's", () =>
     Effect.gen(function* () {
       expect(yield* outcome({ session: reject, agent: allow })).toBe("allowed")
       expect(yield* outcome({ session: allow, agent: reject })).toBe("rejected")
     })
   )
 
-  it.scoped("[P5] the toolset's wins over the agent's", () =>
+  scoped("[P5] the toolset's wins over the agent's", () =>
     Effect.gen(function* () {
       expect(yield* outcome({ agent: reject, toolset: allow })).toBe("allowed")
       expect(yield* outcome({ agent: allow, toolset: reject })).toBe("rejected")
     })
   )
 
-  it.scoped("[P5] the tool's own wins over all, over a policy of one's own too", () =>
+  scoped("[P5] the tool's own wins over all, over a policy of one's own too", () =>
     Effect.gen(function* () {
       expect(yield* outcome({ toolset: reject, tool: { onDuplicate: "allow" } })).toBe("allowed")
       expect(yield* outcome({ toolset: allow, tool: { onDuplicate: "reject" } })).toBe("rejected")
@@ -1960,7 +1955,7 @@ describe("where the mode comes from", () => {
     })
   )
 
-  it.scoped("[P5] a policy of one's own is a setting like another", () =>
+  scoped("[P5] a policy of one's own is a setting like another", () =>
     Effect.gen(function* () {
       expect(yield* outcome({ session: custom })).toBe("rejected")
       expect(yield* outcome({ session: custom, agent: allow })).toBe("allowed")
@@ -1968,7 +1963,7 @@ describe("where the mode comes from", () => {
     })
   )
 
-  it.scoped("[P5] a layer sets the scope too, and the tool's duplicateScope wins over it", () =>
+  scoped("[P5] a layer sets the scope too, and the tool's duplicateScope wins over it", () =>
     Effect.gen(function* () {
       const byArguments = DuplicatePolicy.layer("reject", { scope: "name_and_args" })
       expect(yield* outcome({ agent: byArguments })).toBe("allowed")
@@ -1977,7 +1972,7 @@ describe("where the mode comes from", () => {
     })
   )
 
-  it.scoped("[P5] join set by a layer compares the arguments", () =>
+  scoped("[P5] join set by a layer compares the arguments", () =>
     Effect.gen(function* () {
       const log = journal()
       const { session } = yield* workshop({
@@ -1990,7 +1985,7 @@ describe("where the mode comes from", () => {
     })
   )
 
-  it.scoped("[P5] confirm set by a layer asks, and takes the flag", () =>
+  scoped("[P5] confirm set by a layer asks, and takes the flag", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: { ...three, yes: work(2, "y", { confirm_duplicate: true }) },
@@ -2002,7 +1997,7 @@ describe("where the mode comes from", () => {
     })
   )
 
-  it.scoped("[P5] the policies of two agents hold for their own calls", () =>
+  scoped("[P5] the policies of two agents hold for their own calls", () =>
     Effect.gen(function* () {
       const toolkit = Toolkit.make(workTool({ onHandoff: "await" }))
       const agent = (name: string, layer: Layer.Layer<never>) =>
@@ -2021,7 +2016,7 @@ describe("where the mode comes from", () => {
     })
   )
 
-  it.scoped("[P5] the session's own tools are not subject to it", () =>
+  scoped("[P5] the session's own tools are not subject to it", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: {

@@ -1,9 +1,10 @@
 import { AiError } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Stream } from "effect"
 import { RunContext, type SpeechHandle } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { now, started, talk, toolCall, wait } from "./support/df.js"
+import { scoped } from "./support/virtual.js"
 
 const { advance, settle } = TestSession
 
@@ -12,7 +13,7 @@ const long = "This will take some time, and then some more time."
 const sleeper = (seconds: number, result: string) => () => Effect.as(Effect.sleep(seconds * 1000), result)
 
 describe("F1: one speech at a time", () => {
-  it.scoped("[F1] the others wait by priority, then by order", () =>
+  scoped("[F1] the others wait by priority, then by order", () =>
     Effect.gen(function* () {
       const { events, session } = yield* talk({ script: ["Hi there."] })
       const handles = [yield* session.say("Nine one.")]
@@ -36,7 +37,7 @@ describe("F1: one speech at a time", () => {
     })
   )
 
-  it.scoped("[F1] a speech of higher priority does not cut the one that is spoken", () =>
+  scoped("[F1] a speech of higher priority does not cut the one that is spoken", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: [] })
       yield* session.say("This will take some time.")
@@ -47,7 +48,7 @@ describe("F1: one speech at a time", () => {
     })
   )
 
-  it.scoped("[F1] a turn that waits for its calls lets others speak, and comes back after them", () =>
+  scoped("[F1] a turn that waits for its calls lets others speak, and comes back after them", () =>
     Effect.gen(function* () {
       const { events, lines, request, session } = yield* talk({
         script: [["Look.", toolCall("slow")], "Just wait a bit.", "Slow is done now."],
@@ -75,7 +76,7 @@ describe("F1: one speech at a time", () => {
     })
   )
 
-  it.scoped("[F1] a turn whose call ends while another one speaks waits for its end", () =>
+  scoped("[F1] a turn whose call ends while another one speaks waits for its end", () =>
     Effect.gen(function* () {
       const { events, lines, session } = yield* talk({
         script: [toolCall("slow"), "Slow is done now."],
@@ -93,7 +94,7 @@ describe("F1: one speech at a time", () => {
     })
   )
 
-  it.scoped("[F1, D6] after a filler the agent goes on thinking until its turn has ended", () =>
+  scoped("[F1, D6] after a filler the agent goes on thinking until its turn has ended", () =>
     Effect.gen(function* () {
       const { events, session } = yield* talk({
         script: [toolCall("slow"), "Done."],
@@ -114,7 +115,7 @@ describe("F1: one speech at a time", () => {
     })
   )
 
-  it.scoped("[F1] a text that streams in is spoken as it comes", () =>
+  scoped("[F1] a text that streams in is spoken as it comes", () =>
     Effect.gen(function* () {
       const { events, lines, session } = yield* talk({ script: [] })
       const text = Stream.make("This ", "will ", "take.").pipe(Stream.tap(() => Effect.sleep("2 seconds")))
@@ -126,7 +127,7 @@ describe("F1: one speech at a time", () => {
     })
   )
 
-  it.scoped("[F1] a text with nothing in it ends at once and leaves no message", () =>
+  scoped("[F1] a text with nothing in it ends at once and leaves no message", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: [] })
       const handles = [
@@ -140,7 +141,7 @@ describe("F1: one speech at a time", () => {
     })
   )
 
-  it.scoped("[F1] a text that breaks off leaves the session alive, and what was said of it", () =>
+  scoped("[F1] a text that breaks off leaves the session alive, and what was said of it", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: [], logs: [/^ERROR: The text to say failed/] })
       const broken = yield* session.say(Stream.concat(Stream.make("This ", "will "), Stream.die("broken")))
@@ -153,7 +154,7 @@ describe("F1: one speech at a time", () => {
 })
 
 describe("F2: the handle of a speech", () => {
-  it.scoped("[F2] tells how it stands: id, done, interrupted, and what it added to the history", () =>
+  scoped("[F2] tells how it stands: id, done, interrupted, and what it added to the history", () =>
     Effect.gen(function* () {
       const { events, session } = yield* talk({
         script: [["Look.", toolCall("slow")], "Done."],
@@ -182,7 +183,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] wait ends when the whole turn has been played: the tool steps and their replies, too", () =>
+  scoped("[F2] wait ends when the whole turn has been played: the tool steps and their replies, too", () =>
     Effect.gen(function* () {
       const { session } = yield* talk({
         script: [["Look.", toolCall("slow")], "Done."],
@@ -199,7 +200,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped(
+  scoped(
     "[F2] a wait ends when the speech is cut, and when the session closes; one that is interrupted hurts nobody",
     () =>
       Effect.gen(function* () {
@@ -218,7 +219,7 @@ describe("F2: the handle of a speech", () => {
       })
   )
 
-  it.scoped("[F2] interrupting a speech that disallows it is a typed failure, unless forced", () =>
+  scoped("[F2] interrupting a speech that disallows it is a typed failure, unless forced", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: [] })
       const handle = yield* session.say(long, { allowInterruptions: false })
@@ -243,7 +244,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] allowInterruptions can be set while it lasts, but not be taken back once it was interrupted", () =>
+  scoped("[F2] allowInterruptions can be set while it lasts, but not be taken back once it was interrupted", () =>
     Effect.gen(function* () {
       const { session } = yield* talk({ script: [] })
       const handle = yield* session.say(long)
@@ -260,7 +261,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] interrupting one that has been spoken does not change it", () =>
+  scoped("[F2] interrupting one that has been spoken does not change it", () =>
     Effect.gen(function* () {
       const { events, session } = yield* talk({ script: [] })
       const handle = yield* session.say("Next.")
@@ -271,7 +272,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] a speech that waits in the queue can be interrupted: it is never played", () =>
+  scoped("[F2] a speech that waits in the queue can be interrupted: it is never played", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: [] })
       yield* session.say("First.")
@@ -284,7 +285,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] waiting for the own turn's speech from an inline handler is a failure, never a deadlock", () =>
+  scoped("[F2] waiting for the own turn's speech from an inline handler is a failure, never a deadlock", () =>
     Effect.gen(function* () {
       const failures: Array<unknown> = []
       const given = yield* Deferred.make<SpeechHandle.SpeechHandle>()
@@ -316,7 +317,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2, P2b] so is waiting for a later turn that has joined the run", () =>
+  scoped("[F2, P2b] so is waiting for a later turn that has joined the run", () =>
     Effect.gen(function* () {
       const turn = yield* Deferred.make<SpeechHandle.SpeechHandle>()
       const { lines, session } = yield* talk({
@@ -340,7 +341,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] a handler in the background may wait for the speech of its turn", () =>
+  scoped("[F2] a handler in the background may wait for the speech of its turn", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [toolCall("a"), "This will take some time.", "There."],
@@ -360,7 +361,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] an inline handler may wait for another speech, and for idle", () =>
+  scoped("[F2] an inline handler may wait for another speech, and for idle", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [["Look.", toolCall("a")], "Done."],
@@ -388,7 +389,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] waitForPlayout ends when what was said before the call has been played", () =>
+  scoped("[F2] waitForPlayout ends when what was said before the call has been played", () =>
     Effect.gen(function* () {
       const times: Array<number> = []
       const tool = () =>
@@ -409,7 +410,7 @@ describe("F2: the handle of a speech", () => {
     })
   )
 
-  it.scoped("[F2] waitForPlayout ends when that text is cut", () =>
+  scoped("[F2] waitForPlayout ends when that text is cut", () =>
     Effect.gen(function* () {
       const times: Array<number> = []
       const { session } = yield* talk({
@@ -432,7 +433,7 @@ describe("F2: the handle of a speech", () => {
 })
 
 describe("F3: a user's turn interrupts", () => {
-  it.scoped("[F3] the message is cut to what had been played, and marked", () =>
+  scoped("[F3] the message is cut to what had been played, and marked", () =>
     Effect.gen(function* () {
       const { events, lines, request, session } = yield* talk({ script: [long, "Sure."] })
       const handle = yield* session.send("Go")
@@ -454,7 +455,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] what was not played at all leaves no message", () =>
+  scoped("[F3] what was not played at all leaves no message", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: [long, [wait("1 second"), "Sure."], "Yes."] })
       yield* session.send("Go")
@@ -468,7 +469,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] a speech that disallows interruptions is spoken to its end, and the user is answered after it", () =>
+  scoped("[F3] a speech that disallows interruptions is spoken to its end, and the user is answered after it", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: ["This will take some time.", "Sure."] })
       const first = yield* session.send("Go", { allowInterruptions: false })
@@ -486,7 +487,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] the model and the text that stream in are interrupted, too", () =>
+  scoped("[F3] the model and the text that stream in are interrupted, too", () =>
     Effect.gen(function* () {
       const stopped: Array<string> = []
       const stream = (name: string) =>
@@ -512,7 +513,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] of several texts in a step the one that is spoken is cut, and those behind it never were", () =>
+  scoped("[F3] of several texts in a step the one that is spoken is cut, and those behind it never were", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [["Look.", toolCall("a"), "This will take some time.", toolCall("b"), "Also never said."], "Sure."],
@@ -536,7 +537,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] what is queued is not cut by it", () =>
+  scoped("[F3] what is queued is not cut by it", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: ["Sure."] })
       yield* session.say(long)
@@ -550,7 +551,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] with the default output text counts as played as it streams in", () =>
+  scoped("[F3] with the default output text counts as played as it streams in", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [ScriptedModel.text("This will take.", { pace: "2 seconds" }), "Sure."],
@@ -564,7 +565,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] session.interrupt cuts without a turn: nothing is said in return", () =>
+  scoped("[F3] session.interrupt cuts without a turn: nothing is said in return", () =>
     Effect.gen(function* () {
       const { lines, requested, session } = yield* talk({ script: [long] })
       yield* session.send("Go")
@@ -578,7 +579,7 @@ describe("F3: a user's turn interrupts", () => {
     })
   )
 
-  it.scoped("[F3] disallowInterruptions protects the rest of the turn", () =>
+  scoped("[F3] disallowInterruptions protects the rest of the turn", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [toolCall("a"), "This will take some time.", "Sure."],
@@ -595,7 +596,7 @@ describe("F3: a user's turn interrupts", () => {
 })
 
 describe("F4: the user speaks", () => {
-  it.scoped("[F4] a claim marks the user as speaking for as long as its scope lasts; claims nest", () =>
+  scoped("[F4] a claim marks the user as speaking for as long as its scope lasts; claims nest", () =>
     Effect.gen(function* () {
       const { events, session } = yield* talk({ script: [] })
       yield* Effect.scoped(
@@ -613,7 +614,7 @@ describe("F4: the user speaks", () => {
     })
   )
 
-  it.scoped("[F4] claiming cuts nothing, and a send inside a claim is answered at once", () =>
+  scoped("[F4] claiming cuts nothing, and a send inside a claim is answered at once", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({ script: ["Sure."] })
       yield* Effect.scoped(
@@ -630,7 +631,7 @@ describe("F4: the user speaks", () => {
     })
   )
 
-  it.scoped("[F4] no reply starts during a claim, not even one that interrupts", () =>
+  scoped("[F4] no reply starts during a claim, not even one that interrupts", () =>
     Effect.gen(function* () {
       const { events, replies, session } = yield* talk({
         script: [toolCall("a"), "Fine.", "There."],
@@ -660,7 +661,7 @@ describe("F4: the user speaks", () => {
     })
   )
 
-  it.scoped("[F4] a claim that is still open when the session closes harms nothing", () =>
+  scoped("[F4] a claim that is still open when the session closes harms nothing", () =>
     Effect.gen(function* () {
       const { close, events, session } = yield* talk({ script: [] })
       const idle = yield* started(session.waitForIdle)
@@ -677,7 +678,7 @@ describe("F4: the user speaks", () => {
     })
   )
 
-  it.scoped("[F4] waitForIdle waits for the end of a claim", () =>
+  scoped("[F4] waitForIdle waits for the end of a claim", () =>
     Effect.gen(function* () {
       const { session } = yield* talk({ script: [] })
       const idle = yield* Effect.scoped(
@@ -700,7 +701,7 @@ describe("F5: the foreground", () => {
     return { seen, mark: (what: string) => Effect.map(now, (at) => void seen.push([what, at])) }
   }
 
-  it.scoped(
+  scoped(
     "[F5] an own report goes out first, then the effect runs and nobody else's reply starts until it has ended",
     () =>
       Effect.gen(function* () {
@@ -736,7 +737,7 @@ describe("F5: the foreground", () => {
       })
   )
 
-  it.scoped("[F5] it waits for idle: the agent's speech, the user's, and what is queued", () =>
+  scoped("[F5] it waits for idle: the agent's speech, the user's, and what is queued", () =>
     Effect.gen(function* () {
       const { mark, seen } = times()
       const { session } = yield* talk({
@@ -755,7 +756,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] an inline call gets the floor while its own turn waits for it", () =>
+  scoped("[F5] an inline call gets the floor while its own turn waits for it", () =>
     Effect.gen(function* () {
       const { mark, seen } = times()
       const { replies, session } = yield* talk({
@@ -775,7 +776,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] two calls hold the floor one after the other", () =>
+  scoped("[F5] two calls hold the floor one after the other", () =>
     Effect.gen(function* () {
       const { mark, seen } = times()
       const hold = (name: string) => () =>
@@ -804,7 +805,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] inside it the holder may wait for idle, say something, use a filler, and hold the floor again", () =>
+  scoped("[F5] inside it the holder may wait for idle, say something, use a filler, and hold the floor again", () =>
     Effect.gen(function* () {
       const { mark, seen } = times()
       const { lines, session } = yield* talk({
@@ -844,7 +845,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped(
+  scoped(
     "[F5] the floor is given back when the effect fails, when its call is cancelled, and when nobody waited for it any more",
     () =>
       Effect.gen(function* () {
@@ -883,7 +884,7 @@ describe("F5: the foreground", () => {
       })
   )
 
-  it.scoped("[F5] a user's turn is answered while the floor is held, and the effect goes on", () =>
+  scoped("[F5] a user's turn is answered while the floor is held, and the effect goes on", () =>
     Effect.gen(function* () {
       const { mark, seen } = times()
       const { lines, replies, session } = yield* talk({
@@ -909,7 +910,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] an own report made while holding the floor is not lost", () =>
+  scoped("[F5] an own report made while holding the floor is not lost", () =>
     Effect.gen(function* () {
       const { replies, session } = yield* talk({
         script: [toolCall("a"), "Fine.", "Found.", "There."],
@@ -939,7 +940,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] two inline calls of one step hold the floor one after the other", () =>
+  scoped("[F5] two inline calls of one step hold the floor one after the other", () =>
     Effect.gen(function* () {
       const hold = () => Effect.zipRight(RunContext.foreground(Effect.sleep("2 seconds")), now)
       const { lines, session } = yield* talk({
@@ -952,7 +953,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] two turns whose inline calls both wait for the floor do not wait for each other", () =>
+  scoped("[F5] two turns whose inline calls both wait for the floor do not wait for each other", () =>
     Effect.gen(function* () {
       const hold = (seconds: number) => () =>
         Effect.gen(function* () {
@@ -978,7 +979,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] two turns whose inline calls both wait for idle do not wait for each other", () =>
+  scoped("[F5] two turns whose inline calls both wait for idle do not wait for each other", () =>
     Effect.gen(function* () {
       const idle = () =>
         Effect.gen(function* () {
@@ -997,7 +998,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5, P2b] a run that a later turn has joined is inline in that turn as well: it gets the floor", () =>
+  scoped("[F5, P2b] a run that a later turn has joined is inline in that turn as well: it gets the floor", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [toolCall("a"), toolCall("a"), "Done."],
@@ -1030,7 +1031,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5, U7] an update that interrupts waits while the floor is held", () =>
+  scoped("[F5, U7] an update that interrupts waits while the floor is held", () =>
     Effect.gen(function* () {
       const { events, lines, session } = yield* talk({
         script: [[toolCall("a"), toolCall("b")], "Fine.", "There."],
@@ -1060,7 +1061,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5, F7] an own report whose reply fails or is cut does not hold up the floor", () =>
+  scoped("[F5, F7] an own report whose reply fails or is cut does not hold up the floor", () =>
     Effect.gen(function* () {
       const times: Array<number> = []
       const report = (text: string) =>
@@ -1091,7 +1092,7 @@ describe("F5: the foreground", () => {
     })
   )
 
-  it.scoped("[F5] older reports of others go out before the floor is given", () =>
+  scoped("[F5] older reports of others go out before the floor is given", () =>
     Effect.gen(function* () {
       const { mark, seen } = times()
       const { replies, session } = yield* talk({
@@ -1155,7 +1156,7 @@ describe("F6: fillers", () => {
 
   for (const inline of [true, false]) {
     const how = inline ? "inline" : "in the background"
-    it.scoped(`[F6] the filler is said once it has been idle for the delay, and not before (${how})`, () =>
+    scoped(`[F6] the filler is said once it has been idle for the delay, and not before (${how})`, () =>
       Effect.gen(function* () {
         const { said } = yield* filled({ say: "Hm.", delay: "5 seconds" }, { inline })
         yield* advance("4999 millis")
@@ -1168,7 +1169,7 @@ describe("F6: fillers", () => {
       })
     )
 
-    it.scoped(`[F6] it is said again each interval, until the effect has ended (${how})`, () =>
+    scoped(`[F6] it is said again each interval, until the effect has ended (${how})`, () =>
       Effect.gen(function* () {
         const { said } = yield* filled({ say: "Hm.", delay: "5 seconds", interval: "20 seconds" }, { inline })
         yield* advance("200 seconds")
@@ -1180,7 +1181,7 @@ describe("F6: fillers", () => {
       })
     )
 
-    it.scoped(`[F6] an effect that ends before says nothing (${how})`, () =>
+    scoped(`[F6] an effect that ends before says nothing (${how})`, () =>
       Effect.gen(function* () {
         const { said } = yield* filled({ say: "Hm.", delay: "5 seconds" }, { inline, work: Effect.sleep("4 seconds") })
         yield* advance("60 seconds")
@@ -1189,7 +1190,7 @@ describe("F6: fillers", () => {
     )
   }
 
-  it.scoped("[F6] maxSteps bounds how often it is said; 0 is never", () =>
+  scoped("[F6] maxSteps bounds how often it is said; 0 is never", () =>
     Effect.gen(function* () {
       const twice = yield* filled({ say: "Hm.", delay: "1 second", interval: "2 seconds", maxSteps: 2 })
       yield* advance("50 seconds")
@@ -1203,7 +1204,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] a function is asked for the text of each step when it is due; undefined skips that step", () =>
+  scoped("[F6] a function is asked for the text of each step when it is due; undefined skips that step", () =>
     Effect.gen(function* () {
       const asked: Array<number> = []
       const { said } = yield* filled({
@@ -1225,7 +1226,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] a function that throws is logged and harms neither the effect nor the conversation", () =>
+  scoped("[F6] a function that throws is logged and harms neither the effect nor the conversation", () =>
     Effect.gen(function* () {
       const { events, logs, said } = yield* filled(
         {
@@ -1248,7 +1249,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] the delay is zero by default: it is said as soon as the session is idle", () =>
+  scoped("[F6] the delay is zero by default: it is said as soon as the session is idle", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [["Look.", toolCall("a")], "Done."],
@@ -1260,7 +1261,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] the agent's speech starts the delay anew", () =>
+  scoped("[F6] the agent's speech starts the delay anew", () =>
     Effect.gen(function* () {
       const { said, session } = yield* filled({ say: "Hm.", delay: "5 seconds" }, { pace: 5 })
       yield* advance("4 seconds")
@@ -1278,7 +1279,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] the agent's speech starts the delay anew, also where it takes no time", () =>
+  scoped("[F6] the agent's speech starts the delay anew, also where it takes no time", () =>
     Effect.gen(function* () {
       const { said, session } = yield* filled({ say: "Hm.", delay: "5 seconds" })
       yield* advance("4 seconds")
@@ -1291,7 +1292,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] the user's speech starts the delay anew", () =>
+  scoped("[F6] the user's speech starts the delay anew", () =>
     Effect.gen(function* () {
       const { said, session } = yield* filled({ say: "Hm.", delay: "5 seconds" })
       yield* advance("4 seconds")
@@ -1304,7 +1305,7 @@ describe("F6: fillers", () => {
   )
 
   for (const delivery of ["when-idle", "silent"] as const) {
-    it.scoped(`[F6] an update starts the delay anew (${delivery})`, () =>
+    scoped(`[F6] an update starts the delay anew (${delivery})`, () =>
       Effect.gen(function* () {
         const { said } = yield* filled(
           { say: "Hm.", delay: "5 seconds" },
@@ -1321,7 +1322,7 @@ describe("F6: fillers", () => {
     )
   }
 
-  it.scoped("[F6] a first update that comes inside it moves the call to the background, and the filler goes on", () =>
+  scoped("[F6] a first update that comes inside it moves the call to the background, and the filler goes on", () =>
     Effect.gen(function* () {
       const { lines } = yield* filled(
         { say: "Hm.", delay: "3 seconds" },
@@ -1336,7 +1337,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] progress is no update: it does not touch the delay", () =>
+  scoped("[F6] progress is no update: it does not touch the delay", () =>
     Effect.gen(function* () {
       const { said } = yield* filled(
         { say: "Hm.", delay: "5 seconds" },
@@ -1347,7 +1348,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] one that waits in the queue when the effect ends is never said", () =>
+  scoped("[F6] one that waits in the queue when the effect ends is never said", () =>
     Effect.gen(function* () {
       const { said, session } = yield* filled(
         { say: "Hm.", delay: "5 seconds" },
@@ -1361,7 +1362,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] one in the middle of its words when the effect ends is spoken to its end, and the reply waits", () =>
+  scoped("[F6] one in the middle of its words when the effect ends is spoken to its end, and the reply waits", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [toolCall("a"), "Done."],
@@ -1378,7 +1379,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] the effect's value and failure pass through, and its interruption ends the filler", () =>
+  scoped("[F6] the effect's value and failure pass through, and its interruption ends the filler", () =>
     Effect.gen(function* () {
       const seen: Array<unknown> = []
       const { said } = yield* filled(
@@ -1398,7 +1399,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] it ends with an interruption of the call's speech", () =>
+  scoped("[F6] it ends with an interruption of the call's speech", () =>
     Effect.gen(function* () {
       const { handle, events, said } = yield* filled(
         { say: "Hm.", delay: "5 seconds", interval: "5 seconds" },
@@ -1414,7 +1415,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] one that starts after the call's speech was interrupted says nothing", () =>
+  scoped("[F6] one that starts after the call's speech was interrupted says nothing", () =>
     Effect.gen(function* () {
       const { handle, said } = yield* filled(
         { say: "Hm.", delay: "5 seconds", interval: "5 seconds" },
@@ -1427,7 +1428,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] two at once are two: each has its own delay, and each restarts the other's", () =>
+  scoped("[F6] two at once are two: each has its own delay, and each restarts the other's", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [[toolCall("a"), toolCall("b")], "Done."],
@@ -1447,7 +1448,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] a filler under another one of the same call", () =>
+  scoped("[F6] a filler under another one of the same call", () =>
     Effect.gen(function* () {
       const { said } = yield* filled(
         { say: "Outer.", delay: "10 seconds" },
@@ -1461,7 +1462,7 @@ describe("F6: fillers", () => {
     })
   )
 
-  it.scoped("[F6] while somebody else holds the floor nothing is said, and the delay starts when it is free", () =>
+  scoped("[F6] while somebody else holds the floor nothing is said, and the delay starts when it is free", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
         script: [[toolCall("a"), toolCall("b")], ""],
@@ -1491,7 +1492,7 @@ describe("F7: the model fails", () => {
     request: { method: "POST", url: "http://localhost", urlParams: [], hash: Option.none(), headers: {} }
   })
 
-  it.scoped("[F7] the speech ends with that error, an event tells it, and the session lives on", () =>
+  scoped("[F7] the speech ends with that error, an event tells it, and the session lives on", () =>
     Effect.gen(function* () {
       const { events, lines, session } = yield* talk({ script: [ScriptedModel.fail(failure), "Here I am."] })
       const handle = yield* session.send("Go")
@@ -1506,7 +1507,7 @@ describe("F7: the model fails", () => {
     })
   )
 
-  it.scoped("[F7] an error in the middle keeps what was played and what was called", () =>
+  scoped("[F7] an error in the middle keeps what was played and what was called", () =>
     Effect.gen(function* () {
       const { events, lines, session } = yield* talk({
         script: [["Look here.", toolCall("a"), wait("1500 millis"), ScriptedModel.fail("broken")], "Sure."],
@@ -1523,7 +1524,7 @@ describe("F7: the model fails", () => {
     })
   )
 
-  it.scoped("[F7] an error part in the stream is such a failure", () =>
+  scoped("[F7] an error part in the stream is such a failure", () =>
     Effect.gen(function* () {
       const { events, session } = yield* talk({
         script: [[ScriptedModel.part({ type: "error", error: "overloaded" })], "Sure."]
@@ -1538,7 +1539,7 @@ describe("F7: the model fails", () => {
     })
   )
 
-  it.scoped("[F7] a failure after a tool step: the output stays, and the next turn sees it", () =>
+  scoped("[F7] a failure after a tool step: the output stays, and the next turn sees it", () =>
     Effect.gen(function* () {
       const { lines, request, session } = yield* talk({
         script: [toolCall("a"), ScriptedModel.fail("broken"), "Sure."],
@@ -1553,7 +1554,7 @@ describe("F7: the model fails", () => {
     })
   )
 
-  it.scoped("[F7] a model that throws is a failure like others, told in full to the log only", () =>
+  scoped("[F7] a model that throws is a failure like others, told in full to the log only", () =>
     Effect.gen(function* () {
       const { events, logs, session } = yield* talk({
         script: [ScriptedModel.effect(Effect.die(new Error("secret"))), "Sure."],
@@ -1570,7 +1571,7 @@ describe("F7: the model fails", () => {
     })
   )
 
-  it.scoped(
+  scoped(
     "[F7] what waits in the queue is said all the same, and a model that failed after it was cut tells nothing",
     () =>
       Effect.gen(function* () {

@@ -29,6 +29,7 @@ import {
   workshop,
   workTool
 } from "./support/pc.js"
+import { scoped } from "./support/virtual.js"
 
 const { advance, drive, settle } = TestSession
 
@@ -55,7 +56,7 @@ const refusal = (session: AgentSession.AgentSession_, callId: string) =>
 const Other = Agent.make("other", { instructions: "You help." })
 
 describe("cancelling", () => {
-  it.scoped("[C1] interrupts the fiber of the call and waits until its finalizers have run", () =>
+  scoped("[C1] interrupts the fiber of the call and waits until its finalizers have run", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -79,7 +80,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] interrupts the fibers that the handler started", () =>
+  scoped("[C1] interrupts the fibers that the handler started", () =>
     Effect.gen(function* () {
       const log = journal()
       const child = (name: string) => Effect.onInterrupt(Effect.never, () => log.note(`stop ${name}`))
@@ -94,7 +95,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a region that cannot be interrupted runs to its end, and nothing after it", () =>
+  scoped("[C1] a region that cannot be interrupted runs to its end, and nothing after it", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -115,31 +116,29 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped(
-    "[C1] after five seconds the canceller is told that the call is still stopping; it stops all the same",
-    () =>
-      Effect.gen(function* () {
-        const log = journal()
-        const { events, session } = yield* workshop({
-          turns: script,
-          tool: cancellable,
-          handler: watched(log, slowly, Effect.sleep("20 seconds"))
-        })
-        yield* say(session, "first")
-        yield* advance("1 second")
-        yield* canceller(session, log)
-        yield* advance("4999 millis")
-        expect(log.lines).toEqual(["0 start 1", "1 stop 1"])
-        yield* advance("1 millis")
-        expect(log.lines).toEqual(["0 start 1", "1 stop 1", "6 told: still stopping"])
-        expect(yield* ends(events)).toEqual([])
-        yield* advance("1 minute")
-        expect(log.lines.slice(3)).toEqual(["21 clean 1"])
-        expect(yield* ends(events)).toEqual(["a cancelled"])
+  scoped("[C1] after five seconds the canceller is told that the call is still stopping; it stops all the same", () =>
+    Effect.gen(function* () {
+      const log = journal()
+      const { events, session } = yield* workshop({
+        turns: script,
+        tool: cancellable,
+        handler: watched(log, slowly, Effect.sleep("20 seconds"))
       })
+      yield* say(session, "first")
+      yield* advance("1 second")
+      yield* canceller(session, log)
+      yield* advance("4999 millis")
+      expect(log.lines).toEqual(["0 start 1", "1 stop 1"])
+      yield* advance("1 millis")
+      expect(log.lines).toEqual(["0 start 1", "1 stop 1", "6 told: still stopping"])
+      expect(yield* ends(events)).toEqual([])
+      yield* advance("1 minute")
+      expect(log.lines.slice(3)).toEqual(["21 clean 1"])
+      expect(yield* ends(events)).toEqual(["a cancelled"])
+    })
   )
 
-  it.scoped("[C1] cancellationTimeout can be set; infinite waits as long as it takes", () =>
+  scoped("[C1] cancellationTimeout can be set; infinite waits as long as it takes", () =>
     Effect.gen(function* () {
       const log = journal()
       for (const cancellationTimeout of ["2 seconds", Number.POSITIVE_INFINITY] as const) {
@@ -158,7 +157,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a tool that ignores cancellation stays visible until it has ended, and ends once", () =>
+  scoped("[C1] a tool that ignores cancellation stays visible until it has ended, and ends once", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -178,7 +177,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] the model is told, too: done when the finalizers have run, an error when it takes too long", () =>
+  scoped("[C1] the model is told, too: done when the finalizers have run, an error when it takes too long", () =>
     Effect.gen(function* () {
       for (const [cleanUp, isError, told] of [
         ["2 seconds", false, 2],
@@ -201,7 +200,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] one who cancels again waits for the same end", () =>
+  scoped("[C1] one who cancels again waits for the same end", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -219,7 +218,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a canceller that is interrupted itself does not take the cancellation back", () =>
+  scoped("[C1] a canceller that is interrupted itself does not take the cancellation back", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -237,7 +236,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a finalizer that dies changes nothing: the call is cancelled, and the defect is logged once", () =>
+  scoped("[C1] a finalizer that dies changes nothing: the call is cancelled, and the defect is logged once", () =>
     Effect.gen(function* () {
       const { layer, logged } = collector()
       const { events, session } = yield* workshop({
@@ -254,7 +253,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a handler can cancel its own call", () =>
+  scoped("[C1] a handler can cancel its own call", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -272,7 +271,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a timeout takes the same path: the call ends when its finalizers have run", () =>
+  scoped("[C1] a timeout takes the same path: the call ends when its finalizers have run", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -289,7 +288,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] so does a hand-off", () =>
+  scoped("[C1] so does a hand-off", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -306,7 +305,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] and a drain", () =>
+  scoped("[C1] and a drain", () =>
     Effect.gen(function* () {
       const log = journal()
       const { close, events, session } = yield* workshop({
@@ -321,7 +320,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] the first reason counts: a timeout that comes while a call is cancelled changes nothing", () =>
+  scoped("[C1] the first reason counts: a timeout that comes while a call is cancelled changes nothing", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: script,
@@ -336,7 +335,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a call that was cancelled in the background gets its last item without a reply", () =>
+  scoped("[C1] a call that was cancelled in the background gets its last item without a reply", () =>
     Effect.gen(function* () {
       const { events, requests, session } = yield* workshop({
         turns: script,
@@ -359,7 +358,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] an update of a fiber that outlived its cancelled call is ignored, with a warning", () =>
+  scoped("[C1] an update of a fiber that outlived its cancelled call is ignored, with a warning", () =>
     Effect.gen(function* () {
       const { layer, logged } = collector()
       const { events, session } = yield* workshop({
@@ -383,7 +382,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] in the moment in which the handler ends, either its result or the cancellation counts", () =>
+  scoped("[C1] in the moment in which the handler ends, either its result or the cancellation counts", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({ turns: script, tool: cancellable, provide: howTemplate })
       yield* say(session, "first")
@@ -398,7 +397,7 @@ describe("cancelling", () => {
     })
   )
 
-  it.scoped("[C1] a queued call is cancelled at once and never begins", () =>
+  scoped("[C1] a queued call is cancelled at once and never begins", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -437,7 +436,7 @@ describe("the point of no return", () => {
     ["while it runs", 4],
     ["after it, while the handler goes on", 8]
   ] as const) {
-    it.scoped(`[C1b] ${when} nobody can cancel the call, and its result is recorded`, () =>
+    scoped(`[C1b] ${when} nobody can cancel the call, and its result is recorded`, () =>
       Effect.gen(function* () {
         const log = journal()
         const { events, session } = yield* workshop({
@@ -463,7 +462,7 @@ describe("the point of no return", () => {
     )
   }
 
-  it.scoped("[C1b] before it the call can be cancelled, and the effect does not run", () =>
+  scoped("[C1b] before it the call can be cancelled, and the effect does not run", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({ turns: script, tool: cancellable, handler: booking(log) })
@@ -476,7 +475,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a cancellation that came first wins over a commit in the same uninterruptible region", () =>
+  scoped("[C1b] a cancellation that came first wins over a commit in the same uninterruptible region", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -494,7 +493,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] in one moment either the cancellation or the commit wins, and all agree which", () =>
+  scoped("[C1b] in one moment either the cancellation or the commit wins, and all agree which", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({ turns: script, tool: cancellable, handler: booking(log) })
@@ -510,7 +509,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a timeout that comes after it does nothing", () =>
+  scoped("[C1b] a timeout that comes after it does nothing", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -526,7 +525,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a timeout that came before it wins", () =>
+  scoped("[C1b] a timeout that came before it wins", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -541,7 +540,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] who wants to replace the call is told that it is too late", () =>
+  scoped("[C1b] who wants to replace the call is told that it is too late", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -559,7 +558,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a replacement that came first wins", () =>
+  scoped("[C1b] a replacement that came first wins", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -574,7 +573,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a hand-off does not cut it; what it ends with is recorded", () =>
+  scoped("[C1b] a hand-off does not cut it; what it ends with is recorded", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, requests, session } = yield* workshop({
@@ -594,7 +593,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a hand-off that came first wins", () =>
+  scoped("[C1b] a hand-off that came first wins", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -610,7 +609,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a session that closes waits for it and records what it ends with", () =>
+  scoped("[C1b] a session that closes waits for it and records what it ends with", () =>
     Effect.gen(function* () {
       const log = journal()
       const { close, events, session } = yield* workshop({ turns: script, tool: cancellable, handler: booking(log) })
@@ -623,7 +622,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] also where it takes longer than drainTimeout", () =>
+  scoped("[C1b] also where it takes longer than drainTimeout", () =>
     Effect.gen(function* () {
       const log = journal()
       const { layer } = collector()
@@ -642,7 +641,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] also where drainTimeout is 0, as long as a call that stops may take", () =>
+  scoped("[C1b] also where drainTimeout is 0, as long as a call that stops may take", () =>
     Effect.gen(function* () {
       const log = journal()
       const { layer } = collector()
@@ -660,7 +659,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a drain that came first wins", () =>
+  scoped("[C1b] a drain that came first wins", () =>
     Effect.gen(function* () {
       const log = journal()
       const { close, events, session } = yield* workshop({
@@ -675,7 +674,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] an interruption of the turn does not cancel it", () =>
+  scoped("[C1b] an interruption of the turn does not cancel it", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -693,7 +692,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] a failure of the effect is recorded like any other", () =>
+  scoped("[C1b] a failure of the effect is recorded like any other", () =>
     Effect.gen(function* () {
       const { layer } = collector()
       const { events, session } = yield* workshop({
@@ -710,7 +709,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] the effect cannot be interrupted by the handler either", () =>
+  scoped("[C1b] the effect cannot be interrupted by the handler either", () =>
     Effect.gen(function* () {
       const log = journal()
       const { session } = yield* workshop({
@@ -727,7 +726,7 @@ describe("the point of no return", () => {
     })
   )
 
-  it.scoped("[C1b] it holds for all calls that share the run", () =>
+  scoped("[C1b] it holds for all calls that share the run", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -755,7 +754,7 @@ describe("the point of no return", () => {
 })
 
 describe("who can cancel what", () => {
-  it.scoped("[C2] without the flag neither the model, nor a program, nor a hand-off cancels a call", () =>
+  scoped("[C2] without the flag neither the model, nor a program, nor a hand-off cancels a call", () =>
     Effect.gen(function* () {
       const log = journal()
       // another tool has the flag, so that the model has cancel_task
@@ -774,7 +773,7 @@ describe("who can cancel what", () => {
     })
   )
 
-  it.scoped("[C2] with it the model, a program and a hand-off do", () =>
+  scoped("[C2] with it the model, a program and a hand-off do", () =>
     Effect.gen(function* () {
       const ways: ReadonlyArray<(session: AgentSession.AgentSession_) => Effect.Effect<unknown, unknown>> = [
         (session) => say(session, "stop"),
@@ -801,7 +800,7 @@ describe("who can cancel what", () => {
   const Flagged = Toolkit.make(workTool(cancellable))
   const Plain = Toolkit.make(workTool())
 
-  it.scoped("[C2] the companions are offered whenever a tool that the agent can see has the flag", () =>
+  scoped("[C2] the companions are offered whenever a tool that the agent can see has the flag", () =>
     Effect.gen(function* () {
       const agent = Agent.make("worker", { instructions: "You work.", tools: [Flagged] }).pipe(
         Agent.provide(Flagged.toLayer(quick))
@@ -816,7 +815,7 @@ describe("who can cancel what", () => {
     })
   )
 
-  it.scoped("[C2] they are not offered where none has it", () =>
+  scoped("[C2] they are not offered where none has it", () =>
     Effect.gen(function* () {
       const agent = Agent.make("worker", { instructions: "You work.", tools: [Plain] }).pipe(
         Agent.provide(Plain.toLayer(quick))
@@ -826,7 +825,7 @@ describe("who can cancel what", () => {
     })
   )
 
-  it.scoped("[C2] a tool of @effect/ai gets the flag by an annotation", () =>
+  scoped("[C2] a tool of @effect/ai gets the flag by an annotation", () =>
     Effect.gen(function* () {
       const log = journal()
       const Work = Tool.make("work", { parameters: { n: Schema.Number }, success: Schema.String }).annotate(
@@ -848,7 +847,7 @@ describe("who can cancel what", () => {
     })
   )
 
-  it.scoped("[C2] the model can cancel a call of the same step", () =>
+  scoped("[C2] the model can cancel a call of the same step", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: { go: [work(1, "a"), cancel("a", "x")] },
@@ -863,7 +862,7 @@ describe("who can cancel what", () => {
     })
   )
 
-  it.scoped("[C2] the companions are calls like others: they have a start, an end and an output", () =>
+  scoped("[C2] the companions are calls like others: they have a start, an end and an output", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: { ...script, ...list },
@@ -877,7 +876,7 @@ describe("who can cancel what", () => {
     })
   )
 
-  it.scoped("[C3] the tools and their schemas are the same in every request, whatever runs", () =>
+  scoped("[C3] the tools and their schemas are the same in every request, whatever runs", () =>
     Effect.gen(function* () {
       const tools = Toolkit.make(workTool({ ...cancellable, onDuplicate: "confirm", background: "model" }))
       const agent = Agent.make("worker", { instructions: "You work.", tools: [tools] }).pipe(
@@ -897,7 +896,7 @@ describe("who can cancel what", () => {
     })
   )
 
-  it.scoped("[C3] they are the same again when the agent comes back after another one", () =>
+  scoped("[C3] they are the same again when the agent comes back after another one", () =>
     Effect.gen(function* () {
       const make = () =>
         Agent.make("worker", { instructions: "You work.", tools: [Flagged] }).pipe(
@@ -916,7 +915,7 @@ describe("who can cancel what", () => {
 })
 
 describe("get_running_tasks", () => {
-  it.scoped("[C4] lists call id, name, arguments, start and last update", () =>
+  scoped("[C4] lists call id, name, arguments, start and last update", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: { ...script, ...list },
@@ -948,7 +947,7 @@ describe("get_running_tasks", () => {
     })
   )
 
-  it.scoped("[C4] leaves out what has ended, may not be cancelled, or is a companion", () =>
+  scoped("[C4] leaves out what has ended, may not be cancelled, or is a companion", () =>
     Effect.gen(function* () {
       const tools = Toolkit.make(
         workTool(cancellable),
@@ -969,7 +968,7 @@ describe("get_running_tasks", () => {
     })
   )
 
-  it.scoped("[C4] never shows a call of another session, and cannot cancel one", () =>
+  scoped("[C4] never shows a call of another session, and cannot cancel one", () =>
     Effect.gen(function* () {
       const config = { turns: { ...script, ...list, cut: cancel("c", "y") }, tool: cancellable, handler: inBackground }
       const one = yield* workshop(config)
@@ -984,7 +983,7 @@ describe("get_running_tasks", () => {
     })
   )
 
-  it.scoped("[C4] lists the running calls of an earlier agent that survived the hand-off", () =>
+  scoped("[C4] lists the running calls of an earlier agent that survived the hand-off", () =>
     Effect.gen(function* () {
       const Flagged = Toolkit.make(workTool({ ...cancellable, onHandoff: "promote" }))
       const agent = (name: string) =>
@@ -1012,7 +1011,7 @@ describe("what cannot be cancelled", () => {
     })
   const cancels = (target: string) => ({ [`cancel ${target}`]: cancel(target, "x") })
 
-  it.scoped("[C5] an unknown id is an error that says so", () =>
+  scoped("[C5] an unknown id is an error that says so", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: cancels("zzz"), tool: cancellable })
       const told = yield* asked(session, "zzz")
@@ -1022,7 +1021,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] a call that has ended is an error that says so", () =>
+  scoped("[C5] a call that has ended is an error that says so", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: { ...script, ...cancels("a") },
@@ -1034,7 +1033,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] a call that was cancelled has ended, too", () =>
+  scoped("[C5] a call that was cancelled has ended, too", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({ turns: script, tool: cancellable })
       yield* say(session, "first")
@@ -1044,7 +1043,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] the id of an update is not the id of a call, and least of all of one that has ended", () =>
+  scoped("[C5] the id of an update is not the id of a call, and least of all of one that has ended", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: { ...script, ...cancels("a_update_1") },
@@ -1058,7 +1057,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] a call that may not be cancelled is an error that says so", () =>
+  scoped("[C5] a call that may not be cancelled is an error that says so", () =>
     Effect.gen(function* () {
       const tools = Toolkit.make(workTool(), AsyncTool.make("spare", cancellable))
       const agent = Agent.make("worker", { instructions: "You work.", tools: [tools] }).pipe(
@@ -1071,7 +1070,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] a companion may not be cancelled", () =>
+  scoped("[C5] a companion may not be cancelled", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: { first: work(1, "a"), stop: [cancel("a", "x"), cancel("x", "y")] },
@@ -1086,7 +1085,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] a committed call is an error that says so", () =>
+  scoped("[C5] a committed call is an error that says so", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: { ...script, ...cancels("a") },
@@ -1098,7 +1097,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] a call whose speech disallows interruptions is an error that says so, while the speech lasts", () =>
+  scoped("[C5] a call whose speech disallows interruptions is an error that says so, while the speech lasts", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
       const { events, session } = yield* workshop({
@@ -1119,7 +1118,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] so is one whose handler disallowed them", () =>
+  scoped("[C5] so is one whose handler disallowed them", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: script,
@@ -1133,7 +1132,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] the speech of another turn that disallows interruptions does not protect a call", () =>
+  scoped("[C5] the speech of another turn that disallows interruptions does not protect a call", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: { ...script, slow: ScriptedModel.never },
@@ -1148,7 +1147,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] each of the reasons has words of its own", () =>
+  scoped("[C5] each of the reasons has words of its own", () =>
     Effect.gen(function* () {
       const tools = Toolkit.make(
         workTool(cancellable),
@@ -1175,7 +1174,7 @@ describe("what cannot be cancelled", () => {
     })
   )
 
-  it.scoped("[C5] cancelTool fails with a ToolError, also when the session is closed", () =>
+  scoped("[C5] cancelTool fails with a ToolError, also when the session is closed", () =>
     Effect.gen(function* () {
       const { close, session } = yield* workshop({ turns: script, tool: cancellable })
       yield* say(session, "first")
@@ -1186,7 +1185,7 @@ describe("what cannot be cancelled", () => {
 })
 
 describe("a call cancelled in its turn", () => {
-  it.scoped("[C6] releases the turn with an output that says so, and the model replies to it", () =>
+  scoped("[C6] releases the turn with an output that says so, and the model replies to it", () =>
     Effect.gen(function* () {
       const { events, requests, session } = yield* workshop({ turns: script, tool: cancellable })
       const speech = yield* session.send("first")
@@ -1203,7 +1202,7 @@ describe("a call cancelled in its turn", () => {
     })
   )
 
-  it.scoped("[C6] uses the `ended` template", () =>
+  scoped("[C6] uses the `ended` template", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: script, tool: cancellable, provide: howTemplate })
       yield* say(session, "first")
@@ -1212,7 +1211,7 @@ describe("a call cancelled in its turn", () => {
     })
   )
 
-  it.scoped("[C6] the turn goes on to wait for its other calls", () =>
+  scoped("[C6] the turn goes on to wait for its other calls", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: { go: [work(1, "a"), work(2, "b")] }, tool: cancellable })
       yield* say(session, "go")
@@ -1225,7 +1224,7 @@ describe("a call cancelled in its turn", () => {
     })
   )
 
-  it.scoped("[C6] the turn is held until the finalizers have run", () =>
+  scoped("[C6] the turn is held until the finalizers have run", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: script,
@@ -1241,7 +1240,7 @@ describe("a call cancelled in its turn", () => {
     })
   )
 
-  it.scoped("[C6] there is no reply where the turn was interrupted", () =>
+  scoped("[C6] there is no reply where the turn was interrupted", () =>
     Effect.gen(function* () {
       const { requests, session } = yield* workshop({ turns: script, tool: cancellable })
       yield* say(session, "first")
@@ -1255,7 +1254,7 @@ describe("a call cancelled in its turn", () => {
     })
   )
 
-  it.scoped("[C6] session.run ends with the reply to it", () =>
+  scoped("[C6] session.run ends with the reply to it", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: script, tool: cancellable })
       const result = yield* Effect.forkScoped(session.run("first"))
@@ -1267,7 +1266,7 @@ describe("a call cancelled in its turn", () => {
 })
 
 describe("inside a region that must not be cut", () => {
-  it.scoped("[C7] isCancelled tells whether cancellation has been asked for", () =>
+  scoped("[C7] isCancelled tells whether cancellation has been asked for", () =>
     Effect.gen(function* () {
       const log = journal()
       const look = Effect.flatMap(RunContext.isCancelled, (cancelled) => log.note(`${cancelled}`))
@@ -1287,7 +1286,7 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.scoped("[C7] isCancelled is true after a timeout as well", () =>
+  scoped("[C7] isCancelled is true after a timeout as well", () =>
     Effect.gen(function* () {
       const log = journal()
       const { session } = yield* workshop({
@@ -1308,7 +1307,7 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.scoped("[C7] orCancelled gives the value while nobody cancels", () =>
+  scoped("[C7] orCancelled gives the value while nobody cancels", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({
         turns: script,
@@ -1320,7 +1319,7 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.scoped("[C7] orCancelled gives none once cancellation is asked for, and stops the effect", () =>
+  scoped("[C7] orCancelled gives none once cancellation is asked for, and stops the effect", () =>
     Effect.gen(function* () {
       const log = journal()
       const wait = Effect.onInterrupt(Effect.sleep("1 hour"), () => log.note("wait stopped"))
@@ -1345,7 +1344,7 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.scoped("[C7] orCancelled gives none where cancellation was asked for before, and starts nothing", () =>
+  scoped("[C7] orCancelled gives none where cancellation was asked for before, and starts nothing", () =>
     Effect.gen(function* () {
       const log = journal()
       const { session } = yield* workshop({
@@ -1367,7 +1366,7 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.scoped("[C7] a loop of steps ends with the step in which cancellation was asked for", () =>
+  scoped("[C7] a loop of steps ends with the step in which cancellation was asked for", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -1393,7 +1392,7 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.scoped("[C7] a failure of the effect in orCancelled is the handler's", () =>
+  scoped("[C7] a failure of the effect in orCancelled is the handler's", () =>
     Effect.gen(function* () {
       const { layer } = collector()
       const { session } = yield* workshop({
@@ -1422,7 +1421,7 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.scoped("[C7] promise code gets an AbortSignal that is aborted", () =>
+  scoped("[C7] promise code gets an AbortSignal that is aborted", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
       const { session } = yield* workshop({
@@ -1468,7 +1467,7 @@ describe("when the user interrupts", () => {
   const paced = AgentOutput.layerPaced({ charactersPerSecond: 10 })
   const merged = (...layers: ReadonlyArray<Layer.Layer<never>>) => Layer.mergeAll(Layer.empty, ...layers)
 
-  it.scoped("[C8] the inline calls of the turn go on; what they return is recorded, with no reply", () =>
+  scoped("[C8] the inline calls of the turn go on; what they return is recorded, with no reply", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, requests, session } = yield* workshop({
@@ -1494,7 +1493,7 @@ describe("when the user interrupts", () => {
     })
   )
 
-  it.scoped("[C8] a failure is recorded, with no reply, too", () =>
+  scoped("[C8] a failure is recorded, with no reply, too", () =>
     Effect.gen(function* () {
       const { layer } = collector()
       const { events, requests, session } = yield* workshop({
@@ -1515,7 +1514,7 @@ describe("when the user interrupts", () => {
     ["a user's turn", (session: AgentSession.AgentSession_) => session.send("Wait!")],
     ["session.interrupt", (session: AgentSession.AgentSession_) => session.interrupt()]
   ] as const) {
-    it.scoped(`[C8] a tool with cancelOnInterruption is interrupted by ${how}`, () =>
+    scoped(`[C8] a tool with cancelOnInterruption is interrupted by ${how}`, () =>
       Effect.gen(function* () {
         const log = journal()
         const { events, session } = yield* workshop({
@@ -1535,7 +1534,7 @@ describe("when the user interrupts", () => {
     )
   }
 
-  it.scoped("[C8] it is interrupted as well while the turn waits for it", () =>
+  scoped("[C8] it is interrupted as well while the turn waits for it", () =>
     Effect.gen(function* () {
       const { events, requests, session } = yield* workshop({
         turns: script,
@@ -1551,7 +1550,7 @@ describe("when the user interrupts", () => {
     })
   )
 
-  it.scoped("[C8] it is not once it has left the turn", () =>
+  scoped("[C8] it is not once it has left the turn", () =>
     Effect.gen(function* () {
       const log = journal()
       const { events, session } = yield* workshop({
@@ -1568,7 +1567,7 @@ describe("when the user interrupts", () => {
     })
   )
 
-  it.scoped("[C8] only the tools that ask for it are interrupted", () =>
+  scoped("[C8] only the tools that ask for it are interrupted", () =>
     Effect.gen(function* () {
       const tools = Toolkit.make(
         workTool({ ...cancellable, cancelOnInterruption: true }),
@@ -1585,7 +1584,7 @@ describe("when the user interrupts", () => {
     })
   )
 
-  it.scoped("[C8] a turn that disallows interruptions keeps its calls, unless it is forced", () =>
+  scoped("[C8] a turn that disallows interruptions keeps its calls, unless it is forced", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
         turns: script,
@@ -1601,7 +1600,7 @@ describe("when the user interrupts", () => {
     })
   )
 
-  it.scoped("[C8] cancelOnInterruption without allowCancellation fails the build and names the tool", () =>
+  scoped("[C8] cancelOnInterruption without allowCancellation fails the build and names the tool", () =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(workshop({ turns: script, tool: { cancelOnInterruption: true } }))
       expect(Exit.isFailure(exit) && String(exit.cause)).toMatch(/work.*cancelOnInterruption/s)

@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process"
 import { PassThrough } from "node:stream"
-import { fileURLToPath } from "node:url"
 import { stripVTControlCharacters } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, FastCheck as fc, Layer, TestClock } from "effect"
@@ -13,8 +12,7 @@ import * as Editor from "../examples/chat/Editor.js"
 import * as OfflineModel from "../examples/demo/OfflineModel.js"
 import { flightsLayer, type SeatChange } from "../examples/demo/Travel.js"
 import * as View from "../examples/shared/View.js"
-
-const root = fileURLToPath(new URL("..", import.meta.url))
+import { bundled, root } from "./support/programs.js"
 
 // --- on a terminal --------------------------------------------------------------------------------------------------
 
@@ -314,12 +312,14 @@ const noInk = `data:text/javascript,${encodeURIComponent(
    ))`
 )}`
 
+const program = bundled("chat/main.ts")
+
 const piped = (input: string, args: ReadonlyArray<string> = [], speed = "20") =>
   new Promise<{ code: number | null; out: string; err: string }>((resolve, reject) => {
     const env = Object.fromEntries(
       Object.entries({ ...process.env, DEMO_SPEED: speed }).filter(([name]) => !/^(OPENAI|ANTHROPIC)/.test(name))
     )
-    const command = ["--import", "tsx", "--import", noInk, "examples/chat/main.ts", ...args]
+    const command = ["--import", noInk, program(), ...args]
     const child = spawn(process.execPath, command, { cwd: root, env })
     let out = ""
     let err = ""

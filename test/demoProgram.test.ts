@@ -1,12 +1,12 @@
 import { spawn } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
 import * as OfflineModel from "../examples/demo/OfflineModel.js"
+import { bundled, root } from "./support/programs.js"
 import * as Behind from "./wire/Behind.js"
 import * as Providers from "./wire/Providers.js"
 
-const root = fileURLToPath(new URL("..", import.meta.url))
+const program = bundled("demo/main.ts")
 const env = Object.fromEntries(
   Object.entries({ ...process.env, DEMO_SPEED: "20" }).filter(
     ([name]) => !/^(OPENAI|ANTHROPIC|NO_COLOR|FORCE_COLOR)/.test(name)
@@ -19,16 +19,21 @@ interface Ran {
   readonly err: string
 }
 
-/** Runs the demo as a user does. `input` is piped in; null closes standard input. `stop` ends it with Ctrl-C. */
+/**
+ * Runs the demo in a process of its own. `input` is piped in; null closes standard input. `stop` ends it with Ctrl-C.
+ * `sources`: from its sources, as `npm run demo` does.
+ */
 const demo = (options: {
   readonly input?: string | null
   readonly args?: ReadonlyArray<string>
   readonly env?: Record<string, string>
   readonly stop?: RegExp
+  readonly sources?: boolean
 }): Promise<Ran> =>
   new Promise((resolve, reject) => {
-    const { args = [], input = "", stop } = options
-    const command = [process.execPath, "--import", "tsx", "examples/demo/main.ts", ...args]
+    const { args = [], input = "", sources = false, stop } = options
+    const main = sources ? ["--import", "tsx", "examples/demo/main.ts"] : [program()]
+    const command = [process.execPath, ...main, ...args]
     const child =
       input === null
         ? spawn("sh", ["-c", 'exec "$@" <&-', "sh", ...command], { cwd: root, env: { ...env, ...options.env } })
@@ -110,7 +115,10 @@ describe.concurrent("npm run demo", () => {
   }
 
   it("explains itself, and knows what it does not know", { timeout: 120_000 }, async () => {
-    expect(await demo({ args: ["--help"] })).toMatchObject({ code: 0, out: expect.stringContaining("npm run demo") })
+    expect(await demo({ args: ["--help"], sources: true })).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("npm run demo")
+    })
     expect(await demo({ args: ["--wat"] })).toMatchObject({ code: 2, err: expect.stringContaining("--wat") })
   })
 

@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
 import { ConfigProvider, Console, Context, Effect, Layer, TestContext } from "effect"
@@ -15,10 +14,11 @@ import * as inUse from "../examples/in-use.js"
 import * as overriding from "../examples/overriding.js"
 import * as scopes from "../examples/scopes.js"
 import { guide } from "./support/guide.js"
+import { bundled, root } from "./support/programs.js"
 import * as Behind from "./wire/Behind.js"
 import * as Providers from "./wire/Providers.js"
 
-const root = fileURLToPath(new URL("..", import.meta.url))
+const handOffProgram = bundled("hand-off.ts")
 
 interface Example {
   readonly title: string
@@ -338,7 +338,7 @@ describe("examples", () => {
           const server = yield* provider.serve(yield* Behind.scripts([handOff.script], provider.decode))
           const clean = Object.entries(process.env).filter(([name]) => !/^(OPENAI|ANTHROPIC)_/.test(name))
           const { stderr, stdout } = yield* Effect.promise(() =>
-            promisify(execFile)(process.execPath, ["--import", "tsx", "examples/hand-off.ts"], {
+            promisify(execFile)(process.execPath, [handOffProgram()], {
               cwd: root,
               env: { ...Object.fromEntries(clean), ...environment(server) }
             })

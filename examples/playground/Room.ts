@@ -237,7 +237,8 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
     return Room.of({
       start: (name) =>
         SynchronizedRef.updateEffect(current, (old) =>
-          Effect.tap(open(name), () => Effect.forkIn(Scope.close(old.scope, Exit.void), scope))
+          // not interruptible from its very beginning: when everything is closed right after, this is waited for
+          Effect.tap(open(name), () => Effect.uninterruptible(Effect.forkIn(Scope.close(old.scope, Exit.void), scope)))
         ).pipe(Effect.zipRight(ring)),
       say: ({ conversation, text }) =>
         Effect.flatMap(conversationOf(conversation), ({ session }) =>

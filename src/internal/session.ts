@@ -98,18 +98,28 @@ const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): 
 const interrupt = (fiber: unknown): void =>
   (fiber as Fiber.RuntimeFiber<unknown, unknown> | undefined)?.unsafeInterruptAsFork(FiberId.none)
 
-const cancelTask = makeTool(Calls.cancelTaskName, {
-  description: "Cancels a task that is running in the background.",
-  parameters: {
-    call_id: Schema.String.annotations({ description: "The call id of the task, as get_running_tasks shows it." })
-  },
-  success: Schema.String
-})
+const once = <A>(make: () => A): (() => A) => {
+  let made: A | undefined
+  return () => (made ??= make())
+}
 
-const getRunningTasks = makeTool(Calls.getRunningTasksName, {
-  description: "Lists the tasks that are running and can be cancelled.",
-  success: Schema.Unknown
-})
+// not at load: a program that loads `AsyncTool` first loads this module before its `make` is there
+const cancelTask = once(() =>
+  makeTool(Calls.cancelTaskName, {
+    description: "Cancels a task that is running in the background.",
+    parameters: {
+      call_id: Schema.String.annotations({ description: "The call id of the task, as get_running_tasks shows it." })
+    },
+    success: Schema.String
+  })
+)
+
+const getRunningTasks = once(() =>
+  makeTool(Calls.getRunningTasksName, {
+    description: "Lists the tasks that are running and can be cancelled.",
+    success: Schema.Unknown
+  })
+)
 
 /** One session at work. */
 class Shell implements Host {
@@ -911,7 +921,7 @@ const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError
 
 const companions = (shell: Shell, place: Environment): ReadonlyArray<BoundTool> => [
   companion(
-    cancelTask,
+    cancelTask(),
     ({ call_id }: { readonly call_id: string }) => {
       const name = shell.state.calls.get(call_id)?.call.name
       return Effect.as(cancelTool(shell, call_id), `${name} (${call_id}) was cancelled.`)
@@ -919,7 +929,7 @@ const companions = (shell: Shell, place: Environment): ReadonlyArray<BoundTool> 
     place
   ),
   companion(
-    getRunningTasks,
+    getRunningTasks(),
     () =>
       Effect.sync(() =>
         Machine.runningTools(shell.state)

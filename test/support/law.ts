@@ -1,5 +1,5 @@
 import { type AiError, LanguageModel, type Prompt, type Response, type Tool, Toolkit } from "@effect/ai"
-import { expect, it } from "@effect/vitest"
+import { expect } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Logger, Schema, type Scope, Stream } from "effect"
 import {
   Agent,
@@ -14,13 +14,11 @@ import {
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { Alive } from "./alive.js"
-import { problems, show, unanswered, virtualClock } from "./me.js"
+import { problems, show, unanswered } from "./me.js"
 
 // ------------------------------------------------------------------------------------------------------- virtual time
 
-/** A test on a virtual clock on which a sleep that comes due costs next to nothing. */
-export const scoped = <A, E>(title: string, test: () => Effect.Effect<A, E, Scope.Scope>): void =>
-  it.effect(title, () => Effect.suspend(() => Effect.withClock(Effect.scoped(test()), virtualClock().clock)))
+export { scoped } from "./virtual.js"
 
 // ------------------------------------------------------------------------------------------------------------- tools
 

@@ -1,6 +1,7 @@
 import { type AiError, LanguageModel, type Prompt, type Response } from "@effect/ai"
-import { Chunk, Clock, Duration, Effect, Layer, Logger, Stream } from "effect"
+import { Effect, Layer, Logger, Stream } from "effect"
 import { type ChatContext, SessionModel } from "effect-meantime"
+import { VirtualClock } from "effect-meantime/testing"
 
 // ------------------------------------------------------------------------------------------------- the law of requests
 
@@ -162,70 +163,6 @@ export const callPart = (id: string, name: string, params: unknown = {}): Part =
   params
 })
 
-// ------------------------------------------------------------------------------------------------------- virtual time
-
-interface Sleep {
-  readonly at: number
-  readonly resume: () => void
-}
-
-const breathe = Effect.async<void>((resume) => {
-  setImmediate(() => setImmediate(() => resume(Effect.void)))
-})
-
-/** A virtual clock for long simulations: a sleep that comes due costs microseconds. `TestSession` knows how to move it. */
-export const virtualClock = () => {
-  let now = 0
-  let sleeps: Array<Sleep> = []
-  const runTo = (to: number): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const due = sleeps.reduce<Sleep | undefined>(
-        (a, b) => (b.at <= to && (a === undefined || b.at < a.at) ? b : a),
-        undefined
-      )
-      if (due === undefined) {
-        now = to
-        return Effect.void
-      }
-      sleeps = sleeps.filter((sleep) => sleep !== due)
-      now = Math.max(now, due.at)
-      due.resume()
-      return Effect.zipRight(breathe, runTo(to))
-    })
-  const clock = {
-    [Clock.ClockTypeId]: Clock.ClockTypeId,
-    unsafeCurrentTimeMillis: () => now,
-    unsafeCurrentTimeNanos: () => BigInt(now) * 1_000_000n,
-    currentTimeMillis: Effect.sync(() => now),
-    currentTimeNanos: Effect.sync(() => BigInt(now) * 1_000_000n),
-    sleep: (duration: Duration.DurationInput) =>
-      Effect.async<void>((resume) => {
-        const sleep: Sleep = { at: now + Duration.toMillis(duration), resume: () => resume(Effect.void) }
-        sleeps.push(sleep)
-        return Effect.sync(() => {
-          sleeps = sleeps.filter((other) => other !== sleep)
-        })
-      }),
-    sleeps: Effect.sync(() => Chunk.fromIterable(sleeps.map((sleep) => sleep.at))),
-    setTime: (to: number) => runTo(to),
-    adjust: (duration: Duration.DurationInput) =>
-      Effect.zipRight(
-        breathe,
-        Effect.suspend(() => runTo(now + Duration.toMillis(duration)))
-      )
-  }
-  return {
-    clock: clock as unknown as Clock.Clock,
-    settle: breathe,
-    asleep: Effect.sync(() => sleeps.map((sleep) => sleep.at).toSorted((a, b) => a - b)),
-    advance: (millis: number) =>
-      Effect.zipRight(
-        breathe,
-        Effect.suspend(() => runTo(now + millis))
-      )
-  }
-}
-
 // --------------------------------------------------------------------------------------------------------------- logs
 
 /** Collects what is logged at warning or above. */
@@ -239,6 +176,8 @@ export const collectLogs = () => {
 
 export const silent = collectLogs().layer
 
+// ------------------------------------------------------------------------------------------------------- virtual time
+
 export interface Time {
   /** When those who sleep are due. An interrupted sleep is none (in `TestClock` it stays one). */
   readonly asleep: Effect.Effect<ReadonlyArray<number>>
@@ -248,7 +187,10 @@ export interface Time {
 
 /** Runs a test on a virtual clock of its own, where moving the time is cheap. */
 export const inVirtualTime = <A, E, R>(test: (time: Time) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => {
-    const time = virtualClock()
-    return Effect.withClock(test(time), time.clock)
-  })
+  Effect.flatMap(VirtualClock.make(), (clock) =>
+    test({
+      asleep: Effect.map(clock.sleeps, (sleeps) => [...sleeps].toSorted((a, b) => a - b)),
+      settle: clock.settle,
+      advance: clock.advance
+    }).pipe(Effect.withClock(clock), Effect.withScheduler(clock.scheduler))
+  )
