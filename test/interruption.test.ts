@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { Agent, AgentSession, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { now, started, talk, toolCall } from "./support/df.js"
+import { now, started, talk, toolCall, toolkit } from "./support/df.js"
 
 const { advance, settle } = TestSession
 
@@ -992,6 +992,42 @@ describe("a task in the foreground", () => {
       expect(yield* events.filter("ToolCallEnded")).toMatchObject([
         { status: "done", output: "The session was closed." }
       ])
+    })
+  )
+
+  it.scoped("[S7, S2] a session that closes ends a task, the one inside it, and the one that waits for its turn", () =>
+    Effect.gen(function* () {
+      const ended: Array<string> = []
+      const run = (name: string, task: Agent.AgentTask<any, never>) => () =>
+        RunContext.foreground(RunContext.runTask(task)).pipe(
+          Effect.tapError((error) => Effect.sync(() => ended.push(`${name} ${error._tag}`))),
+          Effect.asVoid,
+          Effect.catchTag("SessionClosed", () => Effect.void)
+        )
+      const inner = toolkit({ nested: run("nested", asking) })
+      const outer = Agent.task("outer", {
+        instructions: "Ask.",
+        result: Schema.Struct({ email: Schema.String }),
+        tools: [inner.kit],
+        onEnter: AgentSession.generateReply()
+      }).pipe(Agent.provide(inner.layer))
+      const { close, events, replies, session } = yield* talk({
+        script: [[toolCall("a"), toolCall("b"), toolCall("c")], "Fine.", toolCall("nested")],
+        tools: {
+          a: () => Effect.zipRight(RunContext.update("a"), run("a", outer)()),
+          b: () => Effect.zipRight(RunContext.update("b"), run("b", asking)()),
+          // its reply waits for the end of the tasks
+          c: background(3)
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("6 seconds")
+      expect(yield* session.currentAgent).toEqual({ name: "email" })
+      yield* close
+      expect(yield* now).toBe(6000)
+      expect([...ended].sort()).toEqual(["a SessionClosed", "b SessionClosed", "nested SessionClosed"])
+      expect((yield* events.filter("ToolCallEnded")).map(({ status }) => status)).toEqual(Array(4).fill("done"))
+      expect(yield* replies).toEqual(["dropped call_3_final"])
     })
   )
 })
