@@ -998,7 +998,7 @@ describe("a task in the foreground", () => {
   it.scoped("[S7, S2] a session that closes ends a task, the one inside it, and the one that waits for its turn", () =>
     Effect.gen(function* () {
       const ended: Array<string> = []
-      const run = (name: string, task: Agent.AgentTask<unknown, never>) => () =>
+      const run = (name: string, task: Agent.AgentTask<any, never>) => () =>
         RunContext.foreground(RunContext.runTask(task)).pipe(
           Effect.tapError((error) => Effect.sync(() => ended.push(`${name} ${error._tag}`))),
           Effect.asVoid,
