@@ -1594,8 +1594,8 @@ export class Reference {
       )
     }
     const unanswered = Array.from(this.calls.values()).some((call) => call.output === undefined)
-    // one that waits for idle, where somebody holds the floor, comes first
-    const behind = this.handoffAsked && this.floors.length > 0
+    // one that waits for idle, where somebody holds the floor or the user speaks, comes first
+    const behind = this.handoffAsked && (this.floors.length > 0 || this.userState === "speaking")
     this.must(mouth || unanswered || behind || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
     const idle = active.length === 0 && this.userState === "listening" && this.floors.length === 0 && !mouth
     if (!idle) return

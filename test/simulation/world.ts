@@ -543,9 +543,9 @@ class World {
 
   private foreground<A, E>(handler: Handler, id: string, effect: Effect.Effect<A, E, RunContext.RunContext>) {
     const name = `${handler.callId} (${id})`
-    return Effect.suspend(() => {
-      this.floorWaiters.add(name)
-      return Effect.ensuring(
+    return Effect.acquireUseRelease(
+      Effect.sync(() => this.floorWaiters.add(name)),
+      () =>
         Effect.zipRight(
           this.announce(handler, { what: "floor?" }),
           RunContext.foreground(
@@ -560,9 +560,8 @@ class World {
             )
           )
         ),
-        Effect.sync(() => this.floorWaiters.delete(name))
-      )
-    }).pipe(
+      () => Effect.sync(() => this.floorWaiters.delete(name))
+    ).pipe(
       Effect.asVoid,
       Effect.catchIf(
         (error) => (error as any)?._tag === "SessionClosed",
