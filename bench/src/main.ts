@@ -21,7 +21,7 @@ const argument = (name: string): string | undefined => {
 const quick = process.argv.includes("--quick")
 const only = argument("--only")?.split(",")
 
-const rounds = quick ? { warmUp: 300, rounds: 3, slice: 50 } : { warmUp: 2_000, rounds: 9, slice: 100 }
+const rounds = quick ? { warmUp: 300, rounds: 3, slice: 50 } : { warmUp: 2_000, rounds: 7, slice: 100 }
 
 /** A job that takes longer than this for each contestant has no figure in the table: it does not hold up the others. */
 const patience = 90_000
