@@ -482,9 +482,10 @@ const takeOver = (s: State): boolean => {
   s.agents[s.agents.length - 1] = to
   end(s, from)
   begin(s, to, from, handoff.jobs)
+  // what is let in from here on is shown to the new agent anyway
+  if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   for (const run of Array.from(s.runs)) if (run.owner === from) leaveBehind(s, run)
   for (const call of s.calls.values()) if (call.owner === from) Calls.release(s, call, "timer")
-  if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   Replies.dropPending(
     s,
     Array.from(s.pending).filter((delivery) => Replies.target(s, delivery).state === "ended")
