@@ -170,33 +170,35 @@ describe("the floor", () => {
 })
 
 describe("hand-off", () => {
-  it.scoped("[D7, M3] an agent without the conversation so far is shown what was held in the order of the history", () =>
-    Effect.gen(function* () {
-      const slow = toolkit({ slow: () => Effect.sleep("1 minute") })
-      const works = toolkit({
-        works: () =>
-          Effect.gen(function* () {
-            yield* RunContext.update("one")
-            yield* RunContext.update("two", { delivery: "silent" })
-            return "three"
-          })
+  it.scoped(
+    "[D7, M3] an agent without the conversation so far is shown what was held in the order of the history",
+    () =>
+      Effect.gen(function* () {
+        const slow = toolkit({ slow: () => Effect.sleep("1 minute") })
+        const works = toolkit({
+          works: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("one")
+              yield* RunContext.update("two", { delivery: "silent" })
+              return "three"
+            })
+        })
+        const { model, session } = yield* talk({
+          script: [[toolCall("slow"), toolCall("works")], "I know."],
+          agent: Agent.make("first", { instructions: "", tools: [slow.kit] }),
+          sessionTools: [works.kit],
+          layer: Layer.merge(slow.layer, works.layer)
+        })
+        yield* session.send("Go")
+        yield* advance("1 second")
+        yield* session.handoff(Agent.make("second", { instructions: "", context: "empty" }))
+        yield* advance("1 second")
+        const request = (yield* model.requests).at(-1)
+        expect(request && ScriptedModel.toolCalls(request).map(({ id }) => id)).toEqual([
+          "call_2_update_1",
+          "call_2_final"
+        ])
       })
-      const { model, session } = yield* talk({
-        script: [[toolCall("slow"), toolCall("works")], "I know."],
-        agent: Agent.make("first", { instructions: "", tools: [slow.kit] }),
-        sessionTools: [works.kit],
-        layer: Layer.merge(slow.layer, works.layer)
-      })
-      yield* session.send("Go")
-      yield* advance("1 second")
-      yield* session.handoff(Agent.make("second", { instructions: "", context: "empty" }))
-      yield* advance("1 second")
-      const request = (yield* model.requests).at(-1)
-      expect(request && ScriptedModel.toolCalls(request).map(({ id }) => id)).toEqual([
-        "call_2_update_1",
-        "call_2_final"
-      ])
-    })
   )
 
   it.scoped("[S4, S7] while an agent leaves that a task had paused, none of its turns goes on", () =>
