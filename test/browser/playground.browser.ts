@@ -286,6 +286,27 @@ describe("the playground in a browser", () => {
     clean()
   })
 
+  it("sends what one typed before the conversation was there", async () => {
+    await visit()
+    let connect: () => void = () => undefined
+    const connected = new Promise<void>((resolve) => {
+      connect = resolve
+    })
+    await page.route("**/api/events", async (route) => {
+      await connected
+      await route.continue()
+    })
+    await page.reload()
+    const field = page.getByRole("textbox", { name: "Message" })
+    await say("work bread")
+    await field.fill("and then")
+    connect()
+    await asUser("work bread")
+    await page.getByText("listening").first().waitFor()
+    expect(await field.inputValue()).toBe("and then")
+    clean()
+  })
+
   it("fits on a phone", async () => {
     await visit({ viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true })
     const overflow = () => page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -220,10 +220,12 @@ const Composer = ({ agent, begun, onSay }: Props & { readonly begun: boolean }) 
   const [history, setHistory] = useState<ReadonlyArray<string>>([])
   const [back, setBack] = useState(0)
   const field = useRef<HTMLTextAreaElement>(null)
-  // another agent, another conversation
+  // Another agent, another conversation. The first one that is known is the one that was typed for.
   const name = agent?.name
+  const before = useRef(name)
   useEffect(() => {
-    if (name !== undefined) setText("")
+    if (before.current !== undefined && name !== undefined && name !== before.current) setText("")
+    before.current = name ?? before.current
   }, [name])
 
   const send = async (said: string) => {

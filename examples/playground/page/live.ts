@@ -106,7 +106,18 @@ const post = async (path: string, body: unknown): Promise<string | undefined> =>
   }
 }
 
-const conversation = () => live.hello?.conversation ?? ""
-export const say = (text: string) => post("/api/say", { conversation: conversation(), text })
-export const cancel = (callId: string) => post("/api/cancel", { conversation: conversation(), callId })
+/** The conversation that the page is in. What one asks for before it is known waits for it. */
+const conversation = (): Promise<string> =>
+  new Promise((resolve) => {
+    const read = () => {
+      if (live.hello === undefined) return
+      listeners.delete(read)
+      resolve(live.hello.conversation)
+    }
+    listeners.add(read)
+    read()
+  })
+
+export const say = async (text: string) => post("/api/say", { conversation: await conversation(), text })
+export const cancel = async (callId: string) => post("/api/cancel", { conversation: await conversation(), callId })
 export const start = (agent: string) => post("/api/start", { agent })
