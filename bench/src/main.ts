@@ -1,9 +1,10 @@
 /**
- * Measures everything: each job in a process of its own, the table at the end, the figures in results.json.
+ * Measures everything: each job in a process of its own, the table and the figures written after each row.
  *
- *     npm run bench                     all of it, about eleven minutes on a quiet machine
+ *     npm run bench                     all of it
  *     npm run bench -- --only turn      one row (see `rows` below), nothing is written
- *     npm run bench -- --quick          all rows, too short to be believed
+ *     npm run bench -- --again cancel   one row, which takes the place of the one in results.json
+ *     npm run bench -- --quick          all rows, too short to be believed; nothing is written
  */
 import { spawn } from "node:child_process"
 import { readFileSync, writeFileSync } from "node:fs"
@@ -19,7 +20,9 @@ const argument = (name: string): string | undefined => {
   return i < 0 ? undefined : process.argv[i + 1]
 }
 const quick = process.argv.includes("--quick")
-const only = argument("--only")?.split(",")
+const again = argument("--again")?.split(",")
+const only = argument("--only")?.split(",") ?? again
+const kept = new URL("../results.json", import.meta.url)
 
 const rounds = quick ? { warmUp: 300, rounds: 3, slice: 50 } : { warmUp: 2_000, rounds: 7, slice: 100 }
 
@@ -151,26 +154,39 @@ const versionsOf = (names: Iterable<string>): Record<string, string> => {
 const packages = new Set(["effect-meantime", "effect", "@effect/ai", "ai", "zod", "@openai/agents", "@livekit/agents"])
 for (const name of ["@langchain/langgraph", "@langchain/core", "@mastra/core"]) packages.add(name)
 
+const today = new Date().toISOString().slice(0, 10)
 const results: Record<string, any> = {
-  date: new Date().toISOString().slice(0, 10),
+  date: today,
   machine: `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${process.platform}, Node ${process.versions.node}`,
   versions: versionsOf(packages),
   quick,
+  minutes: 0,
   rows: {}
 }
 
-const started = performance.now()
+// A row is complete in itself: it compares what ran side by side. But it stands beside others of the same machine and
+// versions only.
+if (again !== undefined) {
+  const before = JSON.parse(readFileSync(kept, "utf8"))
+  for (const what of ["machine", "versions"]) {
+    if (JSON.stringify(before[what]) !== JSON.stringify(results[what])) throw new Error(`another ${what}: run all rows`)
+  }
+  results.rows = before.rows
+  results.minutes = before.minutes
+}
+
 for (const [name, row] of Object.entries(rows)) {
   if (only !== undefined && !only.includes(name)) continue
   const start = performance.now()
   results.rows[name] = await row()
-  console.error(`${name}: ${((performance.now() - start) / 1_000).toFixed(0)} s`)
+  const took = performance.now() - start
+  console.error(`${name}: ${(took / 1_000).toFixed(0)} s`)
+  if (again === undefined) results.minutes += took / 60_000
+  if (quick || (only !== undefined && again === undefined)) continue
+  writeFileSync(kept, `${JSON.stringify(results, null, 1)}\n`)
+  if (Object.keys(results.rows).length === Object.keys(rows).length) {
+    writeFileSync(new URL("../RESULTS.md", import.meta.url), report.markdown(results as report.Results))
+  }
 }
-results.minutes = Number(((performance.now() - started) / 60_000).toFixed(1))
 
-const text = report.markdown(results as report.Results)
-console.log(text)
-if (only === undefined && !quick) {
-  writeFileSync(new URL("../results.json", import.meta.url), `${JSON.stringify(results, null, 1)}\n`)
-  writeFileSync(new URL("../RESULTS.md", import.meta.url), text)
-}
+console.log(report.markdown(results as report.Results))
