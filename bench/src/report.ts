@@ -13,6 +13,8 @@ export interface Results {
   readonly date: string
   readonly machine: string
   readonly minutes: number
+  /** who was given up on before its calls were in flight */
+  readonly grounded?: ReadonlyArray<string>
   readonly versions: Record<string, string>
   readonly rows: {
     readonly turn?: Both
@@ -113,8 +115,14 @@ const goals = ({ rows }: Results): ReadonlyArray<Goal> => {
       1.1,
       ...ratios(turn, "meantime-language-model", stream)
     )
+    const streaming = (all: ReadonlyArray<Measured>) => find(all, "ai-sdk-stream")
+    add("a turn, AI SDK's mock (stream) / AI SDK, streamText", 0.4, ...ratios(turn, "meantime-sdk-stream", streaming))
     for (const kind of ["generate", "stream"]) {
-      add(`a turn, AI SDK's mock (${kind}) / the fastest peer`, 0.4, ...ratios(turn, `meantime-sdk-${kind}`, peer))
+      add(
+        `a turn, AI SDK's mock (${kind}) / the fastest peer of any kind`,
+        0.4,
+        ...ratios(turn, `meantime-sdk-${kind}`, peer)
+      )
       add(`a turn, AI SDK's mock (${kind}) / bare Effect`, 4, ...ratios(turn, `meantime-sdk-${kind}`, bare))
     }
     add("a turn, scripted model / bare Effect", 4, ...ratios(turn, "meantime-seam", bare))
@@ -218,6 +226,11 @@ export const markdown = (results: Results): string => {
         ])
       )}\n`
     )
+    const grounded = results.grounded ?? []
+    if (grounded.length > 0) {
+      const names = grounded.map((id) => find(rows.turn?.together, id)?.name ?? id)
+      out.push(`They did not get 10,000 calls into flight within 90 seconds: ${names.join("; ")}.\n`)
+    }
   }
   if (rows.arguments !== undefined) {
     out.push(
