@@ -2,6 +2,7 @@
  * Calls: how one is admitted, started, updated, cancelled and settled (rules T, U, P, C).
  */
 import * as Either from "effect/Either"
+import type { RunningTool } from "../AgentSession.js"
 import type { ToolCall } from "../ChatContext.js"
 import type { Verdict } from "../DuplicatePolicy.js"
 import type { UpdateOptions } from "../RunContext.js"
@@ -634,6 +635,14 @@ export const update = (s: State, run: Run, message: unknown, options: UpdateOpti
   }
 }
 
+/** The handler shows how far it is: listeners are told, the conversation is not. */
+export const progress = (s: State, run: Run, value: unknown): void => {
+  if (run.phase === "ended") return
+  for (const call of run.calls) {
+    if (call.state._tag !== "Ended") emit(s, { _tag: "ToolCallProgress", callId: call.callId, value })
+  }
+}
+
 const updateCall = (
   s: State,
   call: Call,
@@ -821,3 +830,18 @@ export const cancel = (s: State, callId: string): Run | string => {
 export const mayBeDrained = (run: Run): boolean => run.tool.options.allowCancellation === true && !run.committed
 
 export const isCompanion = (tool: BoundTool | undefined): boolean => tool?.kind === "companion"
+
+/** The calls at work, as a program sees them. */
+export const runningTools = (s: State): ReadonlyArray<RunningTool> => {
+  const out: Array<RunningTool> = []
+  for (const call of s.calls.values()) {
+    if (call.run === undefined || isCompanion(call.tool)) continue
+    out.push({
+      ...call.call,
+      startedAt: call.startedAt,
+      lastUpdate: call.run.lastUpdate,
+      allowCancellation: call.tool?.options.allowCancellation === true && !call.run.committed
+    })
+  }
+  return out
+}

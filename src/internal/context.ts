@@ -8,10 +8,14 @@ import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
 import { ToolError } from "../AsyncTool.js"
 import type { FillerOptions, UpdateOptions } from "../RunContext.js"
 import type { SpeechHandle } from "../SpeechHandle.js"
+import * as Agents from "./agents.js"
+import * as Calls from "./calls.js"
+import * as Fillers from "./fillers.js"
+import * as Idle from "./idle.js"
 import { toJson } from "./json.js"
-import * as Machine from "./machine.js"
 import { builtOf } from "./scope.js"
-import type { Activity, Call, Filler, Run, Speech, State, TaskResult } from "./state.js"
+import * as Speech from "./speech.js"
+import type { Activity, Call, Filler, Run, Speech as SpeechState, State, TaskResult } from "./state.js"
 import { without } from "./state.js"
 import type { TaskFinisher } from "./task.js"
 import { outsideSpans } from "./telemetry.js"
@@ -21,7 +25,7 @@ export interface Host {
   readonly state: State
   readonly session: AgentSession
   readonly transact: <A>(input: (s: State) => A) => A
-  readonly handleOf: (speech: Speech) => SpeechHandle
+  readonly handleOf: (speech: SpeechState) => SpeechHandle
   readonly buildAgent: (agent: Agent<never>) => Effect.Effect<Activity>
   readonly buildTask: (
     task: AgentTask<any, never>,
@@ -52,12 +56,12 @@ export class HandlerContext implements TaskFinisher {
 
   get update() {
     return (message: unknown, options?: UpdateOptions): Effect.Effect<void> =>
-      Effect.sync(() => this.host.transact((s) => Machine.update(s, this.run, message, options)))
+      Effect.sync(() => this.host.transact((s) => Calls.update(s, this.run, message, options)))
   }
 
   get progress() {
     return (value: unknown): Effect.Effect<void> =>
-      Effect.sync(() => this.host.transact((s) => Machine.progress(s, this.run, toJson(value))))
+      Effect.sync(() => this.host.transact((s) => Calls.progress(s, this.run, toJson(value))))
   }
 
   get isCancelled(): Effect.Effect<boolean> {
@@ -78,13 +82,13 @@ export class HandlerContext implements TaskFinisher {
   get commit() {
     return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
       Effect.uninterruptible(
-        Effect.suspend(() => (this.host.transact((s) => Machine.commit(s, this.run)) ? effect : Effect.interrupt))
+        Effect.suspend(() => (this.host.transact((s) => Calls.commit(s, this.run)) ? effect : Effect.interrupt))
       )
   }
 
   get waitForPlayout(): Effect.Effect<void> {
     return Effect.async<void>((resume) => {
-      this.host.transact((s) => Machine.waitForPlayout(s, this.owner, () => resume(Effect.void)))
+      this.host.transact((s) => Speech.waitForPlayout(s, this.owner, () => resume(Effect.void)))
     })
   }
 
@@ -99,14 +103,14 @@ export class HandlerContext implements TaskFinisher {
       const { host, owner } = this
       return Effect.uninterruptibleMask((restore) =>
         Effect.suspend((): Effect.Effect<void, ToolError> => {
-          const when = host.transact((s) => Machine.claimHandoff(s, owner))
+          const when = host.transact((s) => Agents.claimHandoff(s, owner))
           if (when === undefined) {
             return Effect.fail(
               new ToolError({ message: "The conversation is already being handed to another agent, or has ended." })
             )
           }
           return restore(host.buildAgent(agent)).pipe(
-            Effect.tapErrorCause(() => Effect.sync(() => host.transact((s) => Machine.unclaimHandoff(s, owner, when)))),
+            Effect.tapErrorCause(() => Effect.sync(() => host.transact((s) => Agents.unclaimHandoff(s, owner, when)))),
             Effect.catchAllDefect((defect) =>
               Effect.zipRight(
                 outsideSpans(Effect.logError(`The agent "${agent.name}" could not be built.`, defect)),
@@ -115,11 +119,11 @@ export class HandlerContext implements TaskFinisher {
             ),
             Effect.flatMap((to) =>
               host.transact((s) =>
-                Machine.requestHandoff(s, {
+                Agents.requestHandoff(s, {
                   to,
                   call: owner,
                   when,
-                  jobs: Machine.jobsOfRun(owner),
+                  jobs: Agents.jobsOfRun(owner),
                   resume: undefined
                 })
               )
@@ -142,7 +146,7 @@ export class HandlerContext implements TaskFinisher {
           let granted: boolean | undefined
           let settle: (() => void) | undefined
           const request = this.host.transact((s) =>
-            Machine.requestFloor(s, this.owner, (yes) => {
+            Idle.requestFloor(s, this.owner, (yes) => {
               granted = yes
               settle?.()
             })
@@ -154,7 +158,7 @@ export class HandlerContext implements TaskFinisher {
           // around both: an interruption may come between the grant and the effect
           return Effect.ensuring(
             Effect.zipRight(restore(wait), restore(effect)),
-            Effect.sync(() => this.host.transact((s) => Machine.leaveFloor(s, request)))
+            Effect.sync(() => this.host.transact((s) => Idle.leaveFloor(s, request)))
           )
         })
       )
@@ -177,9 +181,9 @@ export class HandlerContext implements TaskFinisher {
           ended: false
         }
         return Effect.acquireUseRelease(
-          Effect.sync(() => this.host.transact((s) => Machine.startFiller(s, filler))),
+          Effect.sync(() => this.host.transact((s) => Fillers.start(s, filler))),
           () => effect,
-          () => Effect.sync(() => this.host.transact((s) => Machine.endFiller(s, filler)))
+          () => Effect.sync(() => this.host.transact((s) => Fillers.end(s, filler)))
         )
       })
   }
@@ -199,7 +203,7 @@ export class HandlerContext implements TaskFinisher {
                 })
               ),
               (activity): Effect.Effect<A, SessionClosed | ToolError> => {
-                if (!this.host.transact((s) => Machine.startTask(s, activity))) {
+                if (!this.host.transact((s) => Agents.startTask(s, activity))) {
                   const error =
                     this.host.state.phase === "open"
                       ? new ToolError({ message: "The conversation is being handed to another agent." })
@@ -212,7 +216,7 @@ export class HandlerContext implements TaskFinisher {
                 })
                 return Effect.flatMap(
                   Effect.onInterrupt(restore(wait), () =>
-                    Effect.sync(() => this.host.transact((s) => Machine.abandonTask(s, activity)))
+                    Effect.sync(() => this.host.transact((s) => Agents.abandonTask(s, activity)))
                   ),
                   (done): Effect.Effect<A, SessionClosed | ToolError> => {
                     switch (done._tag) {
@@ -240,7 +244,7 @@ export class HandlerContext implements TaskFinisher {
           builtOf(own).definition.identity === identity
             ? own
             : s.agents.findLast((agent) => builtOf(agent).definition.identity === identity)
-        if (activity !== undefined) Machine.finishTask(s, activity, this.owner, result)
+        if (activity !== undefined) Agents.finishTask(s, activity, this.owner, result)
       })
     )
   }

@@ -29,13 +29,18 @@ import type { Entry } from "../AsyncToolset.js"
 import type { ChatItem } from "../ChatContext.js"
 import { RunContext } from "../RunContext.js"
 import { AlreadyInterrupted, CircularWait, InterruptionDisallowed, type SpeechHandle } from "../SpeechHandle.js"
+import * as Agents from "./agents.js"
 import * as Calls from "./calls.js"
+import * as Closing from "./closing.js"
 import { HandlerContext, type Host } from "./context.js"
 import * as Events from "./events.js"
+import * as Fillers from "./fillers.js"
 import * as History from "./history.js"
+import * as Idle from "./idle.js"
 import { canonical } from "./json.js"
 import * as Machine from "./machine.js"
 import { withService } from "./overlay.js"
+import * as Parts from "./parts.js"
 import * as PromptBuilder from "./prompt.js"
 import {
   type AnyContext,
@@ -250,7 +255,7 @@ class Shell implements Host {
         } catch (cause) {
           this.log("error", "The text of a filler failed.", cause)
         }
-        this.transact((s) => Machine.sayFiller(s, filler, text))
+        this.transact((s) => Fillers.say(s, filler, text))
         return
       }
       case "LeaveAgent": {
@@ -258,11 +263,11 @@ class Shell implements Host {
         const built = builtOf(from)
         const { onExit } = built.definition.options
         const left = () =>
-          this.transact((s) => (handoff === undefined ? Machine.exitTask(s, from) : Machine.enterAgent(s, handoff)))
+          this.transact((s) => (handoff === undefined ? Agents.exitTask(s, from) : Agents.enterAgent(s, handoff)))
         // at once: in which order fibers run does not decide what comes first
         if (onExit === undefined) return left()
         const what = `onExit of ${from.name}`
-        const behalf: Behalf = { jobs: handoff?.jobs ?? Machine.jobsOfRun(from.task?.call) }
+        const behalf: Behalf = { jobs: handoff?.jobs ?? Agents.jobsOfRun(from.task?.call) }
         this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
           behalf.jobs = []
           left()
@@ -406,7 +411,7 @@ class Shell implements Host {
     run.fiber = this.fork(decode, tool, (exit) => {
       if (Exit.isSuccess(exit)) {
         const { key, params } = exit.value
-        this.transact((s) => Machine.decodedArguments(s, call, confirmed, params, key))
+        this.transact((s) => Calls.decodedArguments(s, call, confirmed, params, key))
         return
       }
       if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", `${tool.name} failed unexpectedly.`, exit.cause)
@@ -421,11 +426,11 @@ class Shell implements Host {
     const decide = Effect.suspend(() => policy.policy.decide(admission.call.call, running))
     const place = this.telemetry.inCall(admission.call, admission.run.tool)
     admission.fiber = this.fork(decide, place, (exit) => {
-      if (Exit.isSuccess(exit)) return this.transact((s) => Machine.policyDecided(s, admission, exit.value))
+      if (Exit.isSuccess(exit)) return this.transact((s) => Calls.policyDecided(s, admission, exit.value))
       if (!Cause.isInterruptedOnly(exit.cause)) {
         this.log("error", `The duplicate policy of ${admission.run.tool.name} failed.`, exit.cause)
       }
-      this.transact((s) => Machine.policyFailed(s, admission))
+      this.transact((s) => Calls.policyFailed(s, admission))
     })
   }
 
@@ -439,7 +444,7 @@ class Shell implements Host {
     const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
     const onParts = (parts: ReadonlyArray<State.Part>): void =>
       this.transact((s) => {
-        for (const part of parts) Machine.part(s, step, part)
+        for (const part of parts) Parts.part(s, step, part)
       })
     const ask = Effect.suspend(() => {
       const request = { prompt: this.prompt(step), toolkit, toolChoice }
@@ -451,10 +456,10 @@ class Shell implements Host {
     })
     step.fiber = this.fork(ask, this.telemetry.inStep(step, built), (exit) => {
       observe(this.state, { _tag: "StepEnded", step, exit })
-      if (Exit.isSuccess(exit)) return this.transact((s) => Machine.streamEnded(s, step))
+      if (Exit.isSuccess(exit)) return this.transact((s) => Parts.streamEnded(s, step))
       const failure = Cause.failureOption(exit.cause)
       if (Option.isSome(failure)) {
-        return this.transact((s) => Machine.modelFailed(s, step, Machine.asAiError(failure.value)))
+        return this.transact((s) => Parts.modelFailed(s, step, Parts.asAiError(failure.value)))
       }
       // for those who only watch
       if (step.closed) return this.transact(() => {})
@@ -464,7 +469,7 @@ class Shell implements Host {
         method: "streamText",
         description: "The model failed unexpectedly."
       })
-      this.transact((s) => Machine.modelFailed(s, step, error))
+      this.transact((s) => Parts.modelFailed(s, step, error))
     })
     if (step.closed) interrupt(step.fiber)
   }
@@ -526,12 +531,12 @@ class Shell implements Host {
     if (step.closed) return
     const read = Effect.suspend(() =>
       Stream.runForEach(step.speech.text as Stream.Stream<string>, (part) =>
-        Effect.sync(() => this.transact((s) => Machine.textRead(s, step, part)))
+        Effect.sync(() => this.transact((s) => Parts.textRead(s, step, part)))
       )
     )
     step.fiber = this.fork(read, builtOf(step.agent), (exit) => {
       if (Exit.isFailure(exit) && !step.closed) this.log("error", "The text to say failed.", exit.cause)
-      this.transact((s) => Machine.streamEnded(s, step))
+      this.transact((s) => Parts.streamEnded(s, step))
     })
     if (step.closed) interrupt(step.fiber)
   }
@@ -551,7 +556,7 @@ class Shell implements Host {
         pull
       )
     })
-    const played = (piece: string) => Effect.sync(() => this.transact((s) => Machine.played(s, entry, piece)))
+    const played = (piece: string) => Effect.sync(() => this.transact((s) => Parts.played(s, entry, piece)))
     const play = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
     let over = false
     const waits = before !== undefined
@@ -564,7 +569,7 @@ class Shell implements Host {
       if (this.player === entry.fiber) this.player = undefined
       const failed = Exit.isFailure(exit)
       if (failed && !entry.step.closed) this.log("error", "The output failed while it played.", exit.cause)
-      this.transact((s) => Machine.playEnded(s, entry, failed))
+      this.transact((s) => Parts.playEnded(s, entry, failed))
     }
     const fiber = waits
       ? this.fork(start, place, onExit, RuntimeFlags.disable(this.runtime.runtimeFlags, RuntimeFlags.Interruption))
@@ -628,7 +633,7 @@ class Shell implements Host {
           return Effect.sync(() => this.transact((s) => Machine.interrupt(s, speech)))
         }),
       wait: Effect.flatMap(callerOf(this), (caller) =>
-        speech.state !== "ended" && caller !== undefined && Machine.isInlineIn(caller, speech)
+        speech.state !== "ended" && caller !== undefined && Idle.isInlineIn(caller, speech)
           ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
           : this.waitForSpeech(speech)
       ),
@@ -714,7 +719,7 @@ class Shell implements Host {
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     const drained = Effect.async<void>((resume) => {
       this.drained = () => resume(Effect.void)
-      this.transact(Machine.close)
+      this.transact(Closing.close)
       for (const waiter of Array.from(this.closeWaiters)) waiter()
     })
     const others = Effect.suspend(() => {
@@ -840,13 +845,13 @@ const makeService = (shell: Shell): Service => {
                   }
                   const attempt = (): void => {
                     // another hand-off is under way: this one comes after it
-                    if (transact((s) => Machine.requestHandoff(s, handoff))) return
+                    if (transact((s) => Agents.requestHandoff(s, handoff))) return
                     if (state.phase === "open") state.handoffWaiters = [...state.handoffWaiters, attempt]
                     else resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
                   }
                   attempt()
                   return Effect.suspend(() =>
-                    transact((s) => Machine.withdrawHandoff(s, handoff, attempt)) ? shell.discard(to) : Effect.void
+                    transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? shell.discard(to) : Effect.void
                   )
                 })
                 return restore(wait)
@@ -860,13 +865,13 @@ const makeService = (shell: Shell): Service => {
         )
       ),
     currentAgent: Effect.sync(() => ({ name: (state.agents[state.agents.length - 1] as State.Activity).name })),
-    history: Effect.sync(() => ({ items: Machine.historyItems(state) })),
+    history: Effect.sync(() => ({ items: state.history.slice() })),
     events: shell.hub.stream,
     waitForIdle: whenOpen(() =>
       Effect.flatMap(callerOf(shell), (caller) =>
         Effect.async<void, SessionClosed>((resume) => {
           const waiter = transact((s) =>
-            Machine.addIdleWaiter(s, {
+            Idle.addWaiter(s, {
               caller,
               resume: (idle) => resume(idle ? Effect.void : Effect.fail(new SessionClosed()))
             })
@@ -877,11 +882,11 @@ const makeService = (shell: Shell): Service => {
     ),
     claimUserTurn: Effect.asVoid(
       Effect.acquireRelease(
-        Effect.sync(() => transact(Machine.claimUserTurn)),
-        () => Effect.sync(() => transact(Machine.releaseUserTurn))
+        Effect.sync(() => transact(Idle.claimUserTurn)),
+        () => Effect.sync(() => transact(Idle.releaseUserTurn))
       )
     ),
-    runningTools: Effect.sync(() => Machine.runningTools(state)),
+    runningTools: Effect.sync(() => Calls.runningTools(state)),
     cancelTool: (callId) => cancelTool(shell, callId)
   }
 }
@@ -932,7 +937,7 @@ const companions = (shell: Shell, place: Environment): ReadonlyArray<BoundTool> 
     getRunningTasks(),
     () =>
       Effect.sync(() =>
-        Machine.runningTools(shell.state)
+        Calls.runningTools(shell.state)
           .filter((tool) => tool.allowCancellation)
           .map((tool) => ({
             call_id: tool.callId,
@@ -1011,6 +1016,6 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     const first = yield* shell.build(options.agent as unknown as AgentDefinition, shell.scope)
     if (options.history !== undefined) History.restore(shell.state, options.history.items)
     started = true
-    shell.transact((s) => Machine.startSession(s, first))
+    shell.transact((s) => Agents.startSession(s, first))
     return session
   })

@@ -11,6 +11,7 @@ import * as Replies from "./replies.js"
 import {
   type Activity,
   allWoken,
+  type Call,
   type CallEntry,
   command,
   type Entry,
@@ -90,6 +91,13 @@ export const enqueue = (s: State, speech: Speech): void => {
   }
   s.queue.splice(i, 0, speech)
 }
+
+/** The speech of an agent that a task has paused is left alone (rule S7). */
+export const isActive = (speech: Speech): boolean => speech.agent.state !== "paused"
+
+/** While an agent leaves, only its last words are spoken: what `onExit` says and asks for. */
+export const mayGoOn = (s: State, speech: Speech): boolean =>
+  s.switching === undefined || speech.source === "say" || (speech.seq > s.switching && !speech.userTurn)
 
 const releaseMouth = (s: State, speech: Speech): void => {
   if (s.mouth === speech) s.mouth = undefined
@@ -283,6 +291,14 @@ const recordParts = (s: State, step: Step): boolean => {
 const forgetParts = (step: Step): void => {
   step.entries = []
   step.cursor = 0
+}
+
+/** Waits until the text that came before the call has been played. */
+export const waitForPlayout = (s: State, call: Call, resume: () => void): void => {
+  const { step } = call
+  const before = step.entries.findIndex((entry) => entry._tag === "Call" && entry.callId === call.callId)
+  if (before < 0 || step.played || step.cursor >= before) wake(s, resume)
+  else step.playWaiters.push({ before, resume })
 }
 
 const wakePlayWaiters = (s: State, step: Step): void => {

@@ -1,0 +1,286 @@
+/**
+ * Agents: the hand-off from one to the next, and the tasks that pause one for another (rule S).
+ */
+import * as Calls from "./calls.js"
+import * as History from "./history.js"
+import * as Idle from "./idle.js"
+import * as Replies from "./replies.js"
+import * as Speech from "./speech.js"
+import {
+  type Activity,
+  allWoken,
+  type Call,
+  command,
+  currentAgent,
+  emit,
+  type Handoff,
+  type Job,
+  observe,
+  type Run,
+  type State,
+  type TaskResult,
+  wake,
+  without
+} from "./state.js"
+
+type Jobs = ReadonlyArray<Job>
+
+/** The first agent of the session. */
+export const startSession = (s: State, first: Activity): void => {
+  s.agents.push(first)
+  begin(s, first, undefined, [])
+  command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
+}
+
+const begin = (s: State, to: Activity, from: Activity | undefined, jobs: Jobs): void => {
+  to.state = "current"
+  to.since = to.context === "inherit" ? 0 : s.history.length
+  if (from === undefined) return
+  handedOff(s, from, to, jobs)
+}
+
+const handedOff = (s: State, from: Activity, to: Activity, jobs: Jobs): void => {
+  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name }, undefined, jobs)
+  emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
+  observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
+}
+
+/** What it began as it entered ends with it; its scope stays until the last of its calls has ended (rule S2b). */
+const end = (s: State, agent: Activity): void => {
+  agent.state = "ended"
+  command(s, { _tag: "StopEntering", activity: agent })
+}
+
+// ----------------------------------------------------------------------------------------- what an agent leaves behind
+
+/** What becomes of a run whose agent leaves (rules S2b, S2c). Its inline calls leave the turn. */
+const leaveBehind = (s: State, run: Run): void => {
+  const how = onHandoff(run)
+  if (how === "promote") toSession(run)
+  else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
+  for (const call of run.calls) Calls.release(s, call, "timer")
+}
+
+const toSession = (run: Run): void => {
+  for (const call of run.calls) call.owner = undefined
+  run.owner = undefined
+}
+
+const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
+  run.tool.options.onHandoff ?? (run.tool.options.allowCancellation === true ? "cancel" : "await")
+
+// ------------------------------------------------------------------------------------------------------------ hand-off
+
+/** Claims the one hand-off of a step, or the one that waits for idle (rule S5). */
+export const claimHandoff = (s: State, call: Call): "inline" | "idle" | undefined => {
+  if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined || call.state._tag === "Ended")
+    return undefined
+  if (call.state._tag !== "Inline") return "idle"
+  if (call.step.handoff) return undefined
+  call.step.handoff = true
+  return "inline"
+}
+
+export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): void => {
+  if (when === "inline") call.step.handoff = false
+}
+
+/** The new agent has been built; it takes over at the right moment (rule S4). */
+export const requestHandoff = (s: State, handoff: Handoff): boolean => {
+  if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined) return false
+  s.handoff = handoff
+  Replies.openJobs(handoff.jobs)
+  return true
+}
+
+/** Who asked from outside waits no longer; false where it can no longer be stopped. */
+export const withdrawHandoff = (s: State, handoff: Handoff, waiter: () => void): boolean => {
+  if (s.handoffWaiters.includes(waiter)) {
+    s.handoffWaiters = without(s.handoffWaiters, waiter)
+    return true
+  }
+  if (s.handoff !== handoff) return false
+  s.handoff = undefined
+  Replies.closeJobs(s, handoff.jobs)
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
+  return true
+}
+
+export const startHandoff = (s: State): boolean => {
+  const handoff = s.handoff
+  if (handoff === undefined || s.switching !== undefined || !handoffIsDue(s, handoff)) return false
+  beginHandoff(s, handoff)
+  return true
+}
+
+const handoffIsDue = (s: State, handoff: Handoff): boolean => {
+  const { call } = handoff
+  if (s.mouth !== undefined) return false
+  // the turn that asked is paused by a task
+  if (handoff.when === "inline" && call?.step.agent.state === "paused") return false
+  if (handoff.when === "now" || call === undefined)
+    return !s.queue.some((speech) => speech.source === "say" && Speech.isActive(speech))
+  if (handoff.when === "idle") return Idle.isIdle(s, undefined)
+  return call.output !== undefined && call.step.played && (call.recorded || releaseOthers(s, call))
+}
+
+/** The talk must not stall for a call that the old agent still has to finish. */
+const releaseOthers = (s: State, call: Call): boolean => {
+  for (const other of call.step.calls) {
+    if (other.run !== undefined && other.run !== call.run && other.run.owner === currentAgent(s)) {
+      leaveBehind(s, other.run)
+    }
+  }
+  return call.recorded
+}
+
+const beginHandoff = (s: State, handoff: Handoff): void => {
+  s.handoff = undefined
+  // what follows ends the agents, and never the call that asked
+  if (handoff.call?.run !== undefined) toSession(handoff.call.run)
+  // the end of a task ends its own leaving: this one begins behind it
+  endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
+  s.switching = ++s.seq
+  command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
+}
+
+/** `onExit` has run: the new agent takes over once the mouth is free. */
+export const enterAgent = (s: State, handoff: Handoff): void => {
+  s.entering = handoff
+  if (s.phase !== "open") dropHandoff(s)
+}
+
+/** A step of the agent that leaves is not cut: what it calls is called while the agent is still there. */
+export const takeOver = (s: State): boolean => {
+  const handoff = s.entering
+  if (handoff === undefined || s.mouth !== undefined) return false
+  s.entering = undefined
+  s.switching = undefined
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
+  const from = currentAgent(s)
+  const to = handoff.to
+  s.agents[s.agents.length - 1] = to
+  end(s, from)
+  begin(s, to, from, handoff.jobs)
+  // what is let in from here on is shown to the new agent anyway
+  if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
+  for (const run of Array.from(s.runs)) if (run.owner === from) leaveBehind(s, run)
+  for (const call of s.calls.values()) if (call.owner === from) Calls.release(s, call, "timer")
+  Replies.dropPending(
+    s,
+    Array.from(s.pending).filter((delivery) => Replies.target(s, delivery).state === "ended")
+  )
+  for (const speech of s.speeches) if (speech.agent === from) speech.agent = to
+  if (from.running === 0) command(s, { _tag: "CloseAgent", activity: from })
+  // they wait for it since it was asked for
+  command(s, { _tag: "EnterAgent", activity: to, jobs: handoff.jobs })
+  if (handoff.resume !== undefined) {
+    const { resume } = handoff
+    wake(s, () => resume(true))
+  }
+  return true
+}
+
+/** A hand-off that waits, or is about to be done, does not happen any more. */
+export const dropHandoff = (s: State): void => {
+  for (const handoff of [s.handoff, s.entering]) {
+    if (handoff === undefined) continue
+    command(s, { _tag: "CloseAgent", activity: handoff.to })
+    const { resume } = handoff
+    if (resume !== undefined) wake(s, () => resume(false))
+  }
+  s.handoff = undefined
+  s.entering = undefined
+}
+
+// --------------------------------------------------------------------------------------------------------------- tasks
+
+export const startTask = (s: State, to: Activity): boolean => {
+  if (s.phase !== "open" || s.switching !== undefined) return false
+  const from = currentAgent(s)
+  from.state = "paused"
+  s.agents.push(to)
+  const jobs = jobsOfTask(to)
+  begin(s, to, from, jobs)
+  Replies.openJobs(jobs)
+  command(s, { _tag: "EnterAgent", activity: to, jobs })
+  return true
+}
+
+const jobsOfTask = (task: Activity): Jobs => jobsOfRun(task.task?.call)
+
+/** Those of all calls that share its run. */
+export const jobsOfRun = (call: Call | undefined): Jobs =>
+  call === undefined ? [] : Replies.jobsOf(call.run?.calls ?? [call])
+
+/** The task has its value; it ends when what its agent is saying has been said. */
+export const finishTask = (_: State, task: Activity, call: Call | undefined, result: TaskResult): boolean => {
+  if (task.task === undefined || task.task.done !== undefined || task.state === "ended") return false
+  task.task.done = { call, result }
+  return true
+}
+
+/** The handler that ran the task was interrupted. */
+export const abandonTask = (s: State, task: Activity): void => {
+  const i = s.agents.indexOf(task)
+  if (i < 0) return
+  while (s.agents.length > i) endTask(s, { _tag: "Declined", reason: "the task was cancelled" })
+}
+
+const taskIsDone = (s: State): boolean => {
+  const agent = currentAgent(s)
+  const done = agent.task?.done
+  if (done === undefined || s.mouth !== undefined) return false
+  if (done.call !== undefined && done.call.output === undefined) return false
+  // what it still had to say is said first; a turn that only waits for calls is over
+  return !s.queue.some((speech) => speech.agent === agent && speech.source === "say")
+}
+
+/** A task that is done leaves like any agent: its `onExit` runs while it is still the current one. */
+export const endFinishedTask = (s: State): boolean => {
+  if (s.switching !== undefined || !taskIsDone(s)) return false
+  s.switching = ++s.seq
+  command(s, { _tag: "LeaveAgent", handoff: undefined, from: currentAgent(s) })
+  return true
+}
+
+/** The `onExit` of a task has run. */
+export const exitTask = (s: State, task: Activity): void => {
+  if (s.phase !== "open" || currentAgent(s) !== task) return
+  endTask(s, { _tag: "Declined", reason: "the task has ended" })
+}
+
+export const endTasks = (s: State, result: TaskResult): void => {
+  while (s.agents.length > 1) endTask(s, result)
+}
+
+const endTask = (s: State, otherwise: TaskResult): void => {
+  const task = s.agents.pop()
+  const back = s.agents[s.agents.length - 1]
+  if (task?.task === undefined || back === undefined) return
+  end(s, task)
+  s.switching = undefined
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
+  for (const speech of Array.from(s.speeches)) {
+    if (speech.agent !== task) continue
+    if (speech.state === "queued" && speech.step === undefined) {
+      speech.agent = back
+      continue
+    }
+    if (speech.state === "holding") speech.interrupted = true
+    Speech.end(s, speech)
+  }
+  back.state = "current"
+  if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
+  for (const run of Array.from(s.runs)) {
+    if (run.owner === task) leaveBehind(s, run)
+  }
+  Replies.dropPending(
+    s,
+    Array.from(s.pending).filter((delivery) => Replies.target(s, delivery) === task)
+  )
+  if (task.running === 0) command(s, { _tag: "CloseAgent", activity: task })
+  const result = task.task.done?.result ?? otherwise
+  const { resume } = task.task
+  wake(s, () => resume(result))
+}

@@ -1,0 +1,80 @@
+/**
+ * Closing: a session ends what it may, waits for the rest, and gives up in the end (rule S2).
+ */
+import * as Agents from "./agents.js"
+import * as Calls from "./calls.js"
+import * as Fillers from "./fillers.js"
+import * as Replies from "./replies.js"
+import * as Speech from "./speech.js"
+import { allWoken, command, type Run, type State, startTimer, stopTimer, wake } from "./state.js"
+
+/** The session's scope closes (rule S2). */
+export const close = (s: State): void => {
+  if (s.phase !== "open") return
+  s.phase = "closing"
+  Agents.dropHandoff(s)
+  for (const filler of Array.from(s.fillers)) Fillers.end(s, filler)
+  for (const speech of Array.from(s.speeches)) {
+    speech.interrupted = true
+    Speech.end(s, speech)
+  }
+  for (const request of s.floorRequests.splice(0)) wake(s, () => request.resume(false))
+  for (const waiter of s.idleWaiters) wake(s, () => waiter.resume(false))
+  s.idleWaiters.clear()
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
+  Agents.endTasks(s, { _tag: "SessionClosed" })
+  for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
+  Replies.dropPending(s, Array.from(s.pending))
+  for (const job of s.jobs) {
+    const resume = job.resume
+    job.resume = undefined
+    if (resume !== undefined) wake(s, () => resume(true))
+  }
+  s.jobs.clear()
+  s.switching = undefined
+  if (s.runs.size === 0) return
+  if (s.options.drainTimeout === 0) drainTimedOut(s)
+  else if (Number.isFinite(s.options.drainTimeout)) {
+    s.drainTimer = startTimer(s, { _tag: "Drain" }, s.options.drainTimeout)
+  }
+}
+
+const mayBeCut = (run: Run): boolean => Calls.isCompanion(run.tool) || Calls.mayBeDrained(run)
+
+export const drainTimedOut = (s: State): void => {
+  for (const run of Array.from(s.runs)) {
+    // past its point of no return: what it ends with is recorded
+    if (run.committed) continue
+    if (s.options.drainTimeout > 0) {
+      command(s, {
+        _tag: "Log",
+        level: "warning",
+        message: `${run.tool.name} (${run.calls[0]?.callId}) is interrupted: it did not end in time when the session closed.`
+      })
+    }
+    Calls.stop(s, run, "drained")
+  }
+  if (s.runs.size === 0) return
+  const again = s.options.drainTimeout === 0 ? s.options.cancellationTimeout : s.options.drainTimeout
+  s.drainTimer = startTimer(s, { _tag: "GiveUp" }, again)
+}
+
+export const giveUp = (s: State): void => {
+  for (const run of Array.from(s.runs)) {
+    command(s, {
+      _tag: "Log",
+      level: "error",
+      message: `${run.tool.name} (${run.calls[0]?.callId}) is given up on: it does not let itself be interrupted.`
+    })
+    Calls.runEnded(s, run, { _tag: "Interrupted", reason: "drained" })
+    // what is past its point of no return has not been asked to stop before
+    command(s, { _tag: "InterruptRun", run })
+  }
+}
+
+export const finish = (s: State): void => {
+  if (s.runs.size > 0) return
+  s.drainTimer = stopTimer(s, s.drainTimer)
+  s.phase = "closed"
+  command(s, { _tag: "Drained" })
+}

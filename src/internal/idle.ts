@@ -1,0 +1,170 @@
+/**
+ * Idleness, and who waits for it: a program, a handler that wants the floor. The user's own turn is claimed here, too.
+ */
+import * as Replies from "./replies.js"
+import * as Speech from "./speech.js"
+import {
+  type Call,
+  currentAgent,
+  emit,
+  type FloorRequest,
+  type IdleWaiter,
+  type Run,
+  type Speech as SpeechState,
+  type State,
+  wake
+} from "./state.js"
+
+// ------------------------------------------------------------------------------------------------------------ idleness
+
+/**
+ * Idle: the agent neither speaks nor thinks, nothing is queued, the user does not speak, nobody holds the floor. For
+ * the handler of an inline call the waiting of its own turn, and its own hold of the floor, do not count; nor do turns
+ * that wait for it in turn, unless a reply is to start (rule D2).
+ */
+export const isIdle = (s: State, caller: Call | undefined, strict = false): boolean => {
+  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.switching !== undefined) return false
+  if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
+    return false
+  for (const speech of s.speeches) {
+    if (!Speech.isActive(speech)) continue
+    if (speech.state !== "waiting" || caller === undefined) return false
+    if (!isInlineIn(caller, speech) && (strict || !isHeldUp(s, speech, isInline(caller)))) return false
+  }
+  return true
+}
+
+/** A handler is inline in each turn that waits for it: those of calls that joined its run, too. */
+export const isInlineIn = (caller: Call, speech: SpeechState): boolean =>
+  callsBeside(caller).some((call) => call.state._tag === "Inline" && call.step.speech === speech)
+
+const isInline = (caller: Call): boolean => callsBeside(caller).some((call) => call.state._tag === "Inline")
+
+const callsBeside = (caller: Call): ReadonlyArray<Call> => caller.run?.calls ?? [caller]
+
+/**
+ * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers,
+ * or, where the caller's own turn waits as well, are such handlers. It must not be waited for.
+ */
+const isHeldUp = (s: State, speech: SpeechState, inline: boolean): boolean => {
+  const waits = (run: Run): boolean =>
+    s.floorRequests.some((request) => request.call.run === run) ||
+    Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run)
+  const behind = (run: Run): boolean =>
+    run.phase === "queued" &&
+    Array.from(s.runs).every(
+      (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
+    )
+  return (
+    speech.step?.calls.every(
+      ({ output, run }) => output !== undefined || (run !== undefined && (behind(run) || (inline && waits(run))))
+    ) === true
+  )
+}
+
+/** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
+const isSilent = (s: State): boolean =>
+  s.mouth === undefined && s.userClaims === 0 && !Array.from(s.speeches).some((speech) => Speech.mayGoOn(s, speech))
+
+/** Is this call the one that holds the floor, or does it work for a task that runs under that hold? */
+const within = (s: State, call: Call, holder: Call): boolean => {
+  if (call === holder) return true
+  for (const agent of s.agents) {
+    if (agent.task?.call !== holder) continue
+    for (let i = s.agents.indexOf(agent); i < s.agents.length; i++) {
+      if (call.step.agent === s.agents[i]) return true
+    }
+  }
+  return false
+}
+
+// ---------------------------------------------------------------------------------------------------- who waits for it
+
+export const addWaiter = (s: State, waiter: Omit<IdleWaiter, "leaving">): IdleWaiter => {
+  const added: IdleWaiter = { ...waiter, leaving: s.switching !== undefined }
+  if (s.phase === "open") s.idleWaiters.add(added)
+  else wake(s, () => added.resume(false))
+  return added
+}
+
+/** Tells those whose moment has come. */
+export const wakeWaiters = (s: State): void => {
+  for (const waiter of s.idleWaiters) {
+    if (isIdle(s, waiter.caller) || (waiter.leaving && isSilent(s))) {
+      s.idleWaiters.delete(waiter)
+      wake(s, () => waiter.resume(true))
+    }
+  }
+}
+
+export const claimUserTurn = (s: State): void => {
+  if (++s.userClaims === 1) emit(s, { _tag: "UserStateChanged", state: "speaking" })
+}
+
+export const releaseUserTurn = (s: State): void => {
+  if (--s.userClaims === 0 && s.phase !== "closed") emit(s, { _tag: "UserStateChanged", state: "listening" })
+}
+
+// ----------------------------------------------------------------------------------------------------------- the floor
+
+export const requestFloor = (s: State, call: Call, resume: (granted: boolean) => void): FloorRequest => {
+  const request: FloorRequest = { call, seq: ++s.seq, granted: false, resume }
+  if (s.phase !== "open" || call.state._tag === "Ended") wake(s, () => resume(false))
+  else s.floorRequests.push(request)
+  return request
+}
+
+/** The effect that wanted the floor has ended, whether it had got it or not. */
+export const leaveFloor = (s: State, request: FloorRequest): void => {
+  if (request.granted) releaseFloor(s, request.call)
+  else withdrawFloorRequest(s, request)
+}
+
+/** Of a handler that has ended: what a fiber that it leaked still holds, it holds no longer. */
+export const leaveFloors = (s: State, run: Run): void => {
+  for (const request of s.floorRequests.filter((other) => other.call.run === run)) {
+    withdrawFloorRequest(s, request)
+    wake(s, () => request.resume(false))
+  }
+  for (let i = s.floors.length - 1; i >= 0; i--) if (s.floors[i]?.call.run === run) s.floors.splice(i, 1)
+}
+
+const withdrawFloorRequest = (s: State, request: FloorRequest): void => {
+  const i = s.floorRequests.indexOf(request)
+  if (i >= 0) s.floorRequests.splice(i, 1)
+}
+
+const releaseFloor = (s: State, call: Call): void => {
+  const i = s.floors.findLastIndex((floor) => floor.call === call)
+  const floor = s.floors[i]
+  if (floor === undefined) return
+  if (--floor.depth === 0) s.floors.splice(i, 1)
+}
+
+/** The floor goes to the oldest request, once the own reports of its call are out; older reports go first (rule F5). */
+export const grantFloor = (s: State): boolean => {
+  for (const request of s.floorRequests) {
+    const { call } = request
+    const holder = s.floors[s.floors.length - 1]
+    if (holder?.call === call) {
+      holder.depth++
+    } else {
+      if (!isIdle(s, call)) continue
+      if (
+        s.floors.length === 0 &&
+        isIdle(s, undefined) &&
+        Array.from(s.pending).some(
+          (d) => Replies.target(s, d) === currentAgent(s) && (d.call === call || d.seq < request.seq)
+        )
+      ) {
+        continue
+      }
+      s.floors.push({ call, depth: 1 })
+    }
+    withdrawFloorRequest(s, request)
+    request.granted = true
+    wake(s, () => request.resume(true))
+    return true
+  }
+  return false
+}

@@ -1,0 +1,160 @@
+/**
+ * The parts of a step: what the model streams and what the output plays, as they come in.
+ */
+import * as AiError from "@effect/ai/AiError"
+import * as Predicate from "effect/Predicate"
+import * as Calls from "./calls.js"
+import * as History from "./history.js"
+import { toJson } from "./json.js"
+import { isSound } from "./model.js"
+import * as Speech from "./speech.js"
+import { emit, observe, type Part, type State, type Step, type TextEntry } from "./state.js"
+
+// -------------------------------------------------------------------------------------------------------- from a model
+
+/** A part of a model's stream. */
+export const part = (s: State, step: Step, p: Part): void => {
+  if (step.closed || step.streamEnded) return
+  if (!isSound(p)) return modelFailed(s, step, unreadable())
+  if (!step.answered) {
+    step.answered = true
+    observe(s, { _tag: "StepAnswered", step })
+  }
+  switch (p.type) {
+    case "text-start": {
+      // begun twice: the first one is over
+      const earlier = step.openText.get(p.id)
+      if (earlier !== undefined) Speech.endText(s, earlier)
+      Speech.openText(step, p.id, p.metadata as any)
+      return
+    }
+    case "text-delta": {
+      const entry = step.openText.get(p.id) ?? Speech.openText(step, p.id, undefined)
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      return Speech.textDelta(s, entry, p.delta)
+    }
+    case "text-end": {
+      const entry = step.openText.get(p.id)
+      if (entry === undefined) return
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      step.openText.delete(p.id)
+      return Speech.endText(s, entry)
+    }
+    case "reasoning-start":
+    case "reasoning-delta": {
+      let entry = step.openReasoning.get(p.id)
+      if (entry === undefined) {
+        entry = { _tag: "Reasoning", text: "", ended: false, metadata: undefined }
+        step.entries.push(entry)
+        step.openReasoning.set(p.id, entry)
+      }
+      if (p.type === "reasoning-delta") entry.text += p.delta
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      return
+    }
+    case "reasoning-end": {
+      const entry = step.openReasoning.get(p.id)
+      if (entry === undefined) return
+      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      entry.ended = true
+      step.openReasoning.delete(p.id)
+      return Speech.advance(s, step)
+    }
+    case "tool-call": {
+      if (p.providerExecuted === true) Calls.providerExecuted(s, step, p)
+      else Calls.requested(s, step, p)
+      return Speech.advance(s, step)
+    }
+    case "tool-result": {
+      if (p.providerExecuted !== true) return
+      const callId = step.providerCalls.get(p.id) ?? History.cleanId(p.id)
+      // it answers a call of the provider's own, once; the calls of ours are answered by nobody else
+      if (s.callIds.get(callId) !== "provider") return
+      s.callIds.set(callId, "call")
+      step.entries.push({
+        _tag: "Result",
+        callId,
+        name: p.name,
+        output: p.result === undefined ? null : toJson(p.result),
+        isError: p.isFailure === true
+      })
+      return Speech.advance(s, step)
+    }
+    case "error":
+      return modelFailed(s, step, asAiError(p.error))
+    case "finish":
+    case "response-metadata":
+      return observe(s, { _tag: "StepDescribed", step, part: p })
+    default:
+      return
+  }
+}
+
+const unreadable = (): AiError.AiError =>
+  new AiError.MalformedOutput({
+    module: "effect-meantime",
+    method: "streamText",
+    description: "The model sent a part that cannot be read."
+  })
+
+export const asAiError = (error: unknown): AiError.AiError =>
+  typeof error === "object" && error !== null && AiError.TypeId in error
+    ? (error as unknown as AiError.AiError)
+    : new AiError.UnknownError({
+        module: "effect-meantime",
+        method: "streamText",
+        description:
+          typeof error === "string"
+            ? error
+            : Predicate.hasProperty(error, "message") && typeof error.message === "string"
+              ? error.message
+              : "The model's stream failed.",
+        cause: error
+      })
+
+export const streamEnded = (s: State, step: Step): void => {
+  if (!step.closed) Speech.streamEnded(s, step)
+}
+
+/**
+ * The model failed in the middle of a step (rule F7). Output that could not be read is asked for once more (rule T3);
+ * what was called before it counts.
+ */
+export const modelFailed = (s: State, step: Step, error: AiError.AiError): void => {
+  const { speech } = step
+  if (step.closed || speech.state === "ended" || speech.step !== step) return
+  observe(s, { _tag: "StepFailed", step, error })
+  if (error._tag === "MalformedOutput" && !speech.retried) {
+    Speech.cutStep(s, step)
+    if (step.calls.length === 0) {
+      speech.retried = true
+      Speech.enqueue(s, speech)
+    }
+    return
+  }
+  Speech.fail(s, speech, error)
+}
+
+// ----------------------------------------------------------------------- from a text that is said, and from the output
+
+export const textRead = (s: State, step: Step, text: string): void => {
+  const entry = step.entries[0]
+  if (!step.closed && entry?._tag === "Text" && typeof text === "string") Speech.textDelta(s, entry, text)
+}
+
+export const played = (_: State, entry: TextEntry, piece: string): void => {
+  if (entry.play === "playing" && !entry.step.closed && typeof piece === "string") entry.played += piece
+}
+
+export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => {
+  if (entry.play !== "playing" || entry.step.closed) return
+  entry.play = "done"
+  if (failed) {
+    emit(s, { _tag: "SessionError", error: { tag: "OutputFailed", message: "The output failed while it played." } })
+    entry.step.speech.interrupted = true
+    Speech.end(s, entry.step.speech)
+    return
+  }
+  entry.ended = true
+  Speech.advance(s, entry.step)
+}
