@@ -1095,7 +1095,11 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       for (let i = 0; i < 12; i++) {
         yield* clock.advance("6 hours")
         yield* world.check(session)
-        if (!world.ref.current.task) break
+        if (!world.ref.current.task) {
+          // what began late in these hours may take longer than they last
+          if ((yield* session.runningTools).length === 0) break
+          continue
+        }
         world.ref.sent.push(`finish${i}`)
         yield* Effect.ignore(session.send(`finish${i}`))
       }
