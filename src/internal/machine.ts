@@ -120,7 +120,7 @@ export const claimUserTurn = (s: State): void => {
 }
 
 export const releaseUserTurn = (s: State): void => {
-  if (--s.userClaims === 0 && s.phase !== "closed") emit(s, { _tag: "UserStateChanged", state: "listening" })
+  if (--s.userClaims === 0) emit(s, { _tag: "UserStateChanged", state: "listening" })
 }
 
 export const addIdleWaiter = (s: State, waiter: Omit<IdleWaiter, "leaving">): IdleWaiter => {
