@@ -1,6 +1,7 @@
 /** What the simulation found: each bug as a test of its own. */
+import { LanguageModel } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schema, type Scope, Stream } from "effect"
+import { Chunk, Effect, Fiber, Layer, Option, Schema, type Scope, Stream } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/df.js"
@@ -370,6 +371,38 @@ describe("closing", () => {
       expect(released).toEqual([])
       yield* close
       expect(released).toEqual(["one", "two", "three"])
+    })
+  )
+
+  it.scoped("[E1, F4, S2] while the last resources are released, the user's state is told both ways", () =>
+    Effect.gen(function* () {
+      const slow = Layer.scopedDiscard(Effect.acquireRelease(Effect.void, () => Effect.sleep("5 seconds")))
+      const { close, events, session } = yield* talk({
+        script: [],
+        agent: Agent.make("front", { instructions: "" }).pipe(Agent.provide(slow))
+      })
+      const claim = Effect.scoped(Effect.zipRight(session.claimUserTurn, Effect.sleep("1 second")))
+      yield* started(Effect.repeatN(claim, 1))
+      yield* close
+      expect((yield* events.filter("UserStateChanged")).map(({ state }) => state)).toEqual([
+        "speaking",
+        "listening",
+        "speaking",
+        "listening"
+      ])
+    })
+  )
+
+  it.scoped("[E1, S2] nothing is told after the end, also to who listens for the first time", () =>
+    Effect.gen(function* () {
+      const { languageModel } = yield* ScriptedModel.make([])
+      const { close, session } = yield* TestSession.make({ agent: Agent.make("helper", { instructions: "" }) }).pipe(
+        Effect.provideService(LanguageModel.LanguageModel, languageModel)
+      )
+      yield* close
+      yield* Effect.scoped(session.claimUserTurn)
+      const told = yield* Stream.runCollect(session.events)
+      expect(Chunk.last(told).pipe(Option.map(({ _tag }) => _tag))).toEqual(Option.some("SessionClosed"))
     })
   )
 })

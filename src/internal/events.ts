@@ -86,6 +86,7 @@ export const make = (capacity: number): Hub => {
   }
   return {
     publish: (event) => {
+      if (closed) return
       if (early !== undefined) early.push(event)
       for (const buffer of buffers) buffer.push(event)
     },

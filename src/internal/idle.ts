@@ -102,7 +102,7 @@ export const claimUserTurn = (s: State): void => {
 }
 
 export const releaseUserTurn = (s: State): void => {
-  if (--s.userClaims === 0 && s.phase !== "closed") emit(s, { _tag: "UserStateChanged", state: "listening" })
+  if (--s.userClaims === 0) emit(s, { _tag: "UserStateChanged", state: "listening" })
 }
 
 // ----------------------------------------------------------------------------------------------------------- the floor
