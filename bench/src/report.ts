@@ -66,16 +66,8 @@ const compared = (title: string, both: Both, reference: string, kib?: Results["r
 }
 
 const peers = ["ai-sdk-generate", "ai-sdk-stream", "openai-agents", "livekit", "langgraph", "mastra"]
-/** Those whose handlers are told to stop and clean up. */
-const finalizing = [
-  "effect-ai-generate",
-  "effect-ai-stream",
-  "ai-sdk-generate",
-  "ai-sdk-stream",
-  "langgraph",
-  "livekit",
-  "mastra"
-]
+/** Those whose handlers have finalizers, which are waited for. What listens to an abort signal is called, and that is all. */
+const finalizing = ["effect-ai-generate", "effect-ai-stream"]
 
 const fastest = <M extends Measured>(all: ReadonlyArray<M>, ids: ReadonlyArray<string>): M | undefined =>
   all.filter(({ contestant }) => ids.includes(contestant)).sort((a, b) => cpu(a).median - cpu(b).median)[0]
@@ -146,7 +138,7 @@ const goals = ({ rows }: Results): ReadonlyArray<Goal> => {
   if (cancel !== undefined) {
     for (const id of ["meantime-seam", "meantime-background"]) {
       add(
-        `cancelling 10,000 (${id === "meantime-seam" ? "a turn is interrupted" : "the session closes"}) / the fastest with finalizers`,
+        `cancelling 10,000 (${id === "meantime-seam" ? "a turn is interrupted" : "the session closes"}) / @effect/ai, the fastest with finalizers`,
         0.35,
         ...ratios(cancel, id, (all) =>
           fastest(
