@@ -1,8 +1,8 @@
 /**
  * A day of conversation with 100,000 calls in virtual time, and other long ones: what a session retains does not grow.
- * For each, the heap at its end must be within 10 % of the heap after its first hundredth plus the history (its items,
- * and the ids of its calls), and no fiber of the session may be alive when it rests, nor after it has closed. The exit
- * code says whether that holds.
+ * For each, the heap at its end must be within 10 % of a sum: the heap after its first hundredth, and the history (its
+ * items, and the ids of its calls); how many bytes for each call it is above the sum is shown. And no fiber of the
+ * session may be alive when it rests, nor after it has closed. The exit code says whether that holds.
  *
  *     npm run soak [-- name [scale]]
  *
@@ -60,9 +60,10 @@ const verdict = (
   fibers: number
 ) =>
   Effect.sync(() => {
-    const limit = first * 1.1 + history
+    const limit = (first + history) * 1.1
     const sound = last <= limit && fibers === 0
-    const cells = [String(units), String(items), mb(first), mb(history), mb(last), mb(limit), String(fibers)]
+    const more = ((last - first - history) / units).toFixed(0)
+    const cells = [String(units), String(items), mb(first), mb(history), mb(last), mb(limit), more, String(fibers)]
     say(name, [...cells, sound ? "ok" : "TOO MUCH"])
     if (!sound) process.exitCode = 1
   })
@@ -150,7 +151,7 @@ const sessions = (scale: number) =>
 const [wanted, scale] = process.argv.slice(2)
 
 if (wanted === undefined || /^[\d.]+$/.test(wanted)) {
-  say("", ["calls", "items", "first MB", "history MB", "last MB", "limit MB", "fibers", ""])
+  say("", ["calls", "items", "first MB", "history MB", "last MB", "limit MB", "more B", "fibers", ""])
   for (const name of [...Object.keys(plans), "sessions"]) {
     const script = fileURLToPath(import.meta.url)
     const { status } = spawnSync(process.execPath, [...process.execArgv, script, name, wanted ?? "1"], {
