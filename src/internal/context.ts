@@ -12,6 +12,7 @@ import * as Agents from "./agents.js"
 import * as Calls from "./calls.js"
 import * as Fillers from "./fillers.js"
 import * as Idle from "./idle.js"
+import * as Jobs from "./jobs.js"
 import { toJson } from "./json.js"
 import { builtOf } from "./scope.js"
 import * as Speech from "./speech.js"
@@ -123,7 +124,7 @@ export class HandlerContext implements TaskFinisher {
                   to,
                   call: owner,
                   when,
-                  jobs: Agents.jobsOfRun(owner),
+                  jobs: Jobs.ofRun(owner),
                   resume: undefined
                 })
               )

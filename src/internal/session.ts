@@ -37,6 +37,7 @@ import * as Events from "./events.js"
 import * as Fillers from "./fillers.js"
 import * as History from "./history.js"
 import * as Idle from "./idle.js"
+import * as Jobs from "./jobs.js"
 import { canonical } from "./json.js"
 import * as Machine from "./machine.js"
 import { withService } from "./overlay.js"
@@ -66,11 +67,9 @@ type Fork = <A, E>(
   runtimeFlags?: RuntimeFlags.RuntimeFlags
 ) => Fiber.RuntimeFiber<A, E>
 
-type Jobs = ReadonlyArray<State.Job>
-
 /** For whom `onEnter` and `onExit` ask, as long as that counts. */
 interface Behalf {
-  jobs: Jobs
+  jobs: ReadonlyArray<State.Job>
 }
 
 class OnBehalf extends Context.Tag("effect-meantime/internal/OnBehalf")<OnBehalf, Behalf>() {}
@@ -97,7 +96,7 @@ const inOneGo = (behalf: Behalf, { context, fiberRefs }: Environment): Environme
   }
 }
 
-const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): Jobs =>
+const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): ReadonlyArray<State.Job> =>
   (context.unsafeMap.get(OnBehalf.key) as Behalf | undefined)?.jobs ?? []
 
 const interrupt = (fiber: unknown): void =>
@@ -267,7 +266,7 @@ class Shell implements Host {
         // at once: in which order fibers run does not decide what comes first
         if (onExit === undefined) return left()
         const what = `onExit of ${from.name}`
-        const behalf: Behalf = { jobs: handoff?.jobs ?? Agents.jobsOfRun(from.task?.call) }
+        const behalf: Behalf = { jobs: handoff?.jobs ?? Jobs.ofRun(from.task?.call) }
         this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
           behalf.jobs = []
           left()
@@ -279,7 +278,7 @@ class Shell implements Host {
         const built = builtOf(activity)
         const { onEnter } = built.definition.options
         if (onEnter !== undefined) this.enter(activity, onEnter, jobs)
-        if (jobs.length > 0) this.transact((s) => Machine.releaseJobs(s, jobs))
+        if (jobs.length > 0) this.transact((s) => Jobs.close(s, jobs))
         return
       }
       case "StopEntering":
@@ -301,7 +300,11 @@ class Shell implements Host {
   }
 
   /** Those who wait for the hand-off wait for what `onEnter` asks for before it first waits; it may go on for ever. */
-  private enter(activity: State.Activity, onEnter: Effect.Effect<unknown, SessionClosed, any>, jobs: Jobs): void {
+  private enter(
+    activity: State.Activity,
+    onEnter: Effect.Effect<unknown, SessionClosed, any>,
+    jobs: ReadonlyArray<State.Job>
+  ): void {
     const built = builtOf(activity)
     const behalf: Behalf = { jobs }
     const place = jobs.length === 0 ? built : inOneGo(behalf, onBehalf(behalf, built))
@@ -778,7 +781,9 @@ const makeService = (shell: Shell): Service => {
         state.phase === "open" ? effect() : Effect.fail(new SessionClosed())
     )
   // in one go with the look at the phase: the session may close between two operations of a fiber
-  const speech = (input: (s: State.State, jobs: Jobs) => State.Speech): Effect.Effect<SpeechHandle, SessionClosed> =>
+  const speech = (
+    input: (s: State.State, jobs: ReadonlyArray<State.Job>) => State.Speech
+  ): Effect.Effect<SpeechHandle, SessionClosed> =>
     Effect.contextWithEffect((context) =>
       whenOpen(() => Effect.succeed(shell.handleOf(transact((s) => input(s, jobsIn(context))))))
     )
@@ -820,7 +825,7 @@ const makeService = (shell: Shell): Service => {
         Effect.contextWithEffect((caller: Context.Context<R>) =>
           Effect.uninterruptibleMask((restore) => {
             const jobs = jobsIn(caller)
-            transact((s) => Machine.holdJobs(s, jobs))
+            transact(() => Jobs.open(jobs))
             const handedOff = Effect.flatMap(
               restore(
                 // a layer may take for ever: who asked is told when the session closes
@@ -859,7 +864,7 @@ const makeService = (shell: Shell): Service => {
             )
             return Effect.ensuring(
               handedOff,
-              Effect.sync(() => transact((s) => Machine.releaseJobs(s, jobs)))
+              Effect.sync(() => transact((s) => Jobs.close(s, jobs)))
             )
           })
         )

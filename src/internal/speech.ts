@@ -3,6 +3,7 @@
  */
 import type * as AiError from "@effect/ai/AiError"
 import * as History from "./history.js"
+import * as Jobs from "./jobs.js"
 import { isRecord } from "./json.js"
 import { withoutItemId } from "./metadata.js"
 import { describeError } from "./model.js"
@@ -73,7 +74,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     trace: undefined
   }
   s.speeches.add(speech)
-  Replies.openJobs(speech.jobs)
+  Jobs.open(speech.jobs)
   enqueue(s, speech)
   emit(s, { _tag: "SpeechCreated", speechId: speech.id, source: speech.source })
   observe(s, { _tag: "SpeechCreated", speech })
@@ -482,7 +483,7 @@ export const end = (s: State, speech: Speech): void => {
   }
   observe(s, { _tag: "SpeechEnded", speech })
   speech.waiters = allWoken(s, speech.waiters)
-  Replies.closeJobs(s, speech.jobs)
+  Jobs.close(s, speech.jobs)
 }
 
 export const fail = (s: State, speech: Speech, error: AiError.AiError): void => {
