@@ -9,6 +9,7 @@ import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
   type Activity,
+  addWaiter,
   allWoken,
   type Call,
   command,
@@ -18,10 +19,10 @@ import {
   type Job,
   observe,
   type Run,
+  removeWaiter,
   type State,
   type TaskResult,
-  wake,
-  without
+  wake
 } from "./state.js"
 
 /** The first agent of the session. */
@@ -92,10 +93,17 @@ export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   return true
 }
 
+/** From outside: it comes behind one that is under way, and is asked for again then. False where the session closes. */
+export const requestHandoffInTurn = (s: State, handoff: Handoff, again: () => void): boolean => {
+  if (s.phase !== "open") return false
+  if (!requestHandoff(s, handoff)) addWaiter(s, "handoffWaiters", again)
+  return true
+}
+
 /** Who asked from outside waits no longer; false where it can no longer be stopped. */
-export const withdrawHandoff = (s: State, handoff: Handoff, waiter: () => void): boolean => {
-  if (s.handoffWaiters.includes(waiter)) {
-    s.handoffWaiters = without(s.handoffWaiters, waiter)
+export const withdrawHandoff = (s: State, handoff: Handoff, again: () => void): boolean => {
+  if (s.handoffWaiters.includes(again)) {
+    removeWaiter(s, "handoffWaiters", again)
     return true
   }
   if (s.handoff !== handoff) return false

@@ -16,8 +16,7 @@ import * as Jobs from "./jobs.js"
 import { toJson } from "./json.js"
 import { builtOf } from "./scope.js"
 import * as Speech from "./speech.js"
-import type { Activity, Call, Filler, Run, Speech as SpeechState, State, TaskResult } from "./state.js"
-import { without } from "./state.js"
+import type { Activity, Call, Filler, Run, Speech as SpeechState, State, TaskResult, Waiters } from "./state.js"
 import type { TaskFinisher } from "./task.js"
 import { outsideSpans } from "./telemetry.js"
 
@@ -26,6 +25,7 @@ export interface Host {
   readonly state: State
   readonly session: AgentSession
   readonly transact: <A>(input: (s: State) => A) => A
+  readonly waitIn: <K extends string>(of: Record<K, Waiters>, list: K, over: () => boolean) => Effect.Effect<void>
   readonly handleOf: (speech: SpeechState) => SpeechHandle
   readonly buildAgent: (agent: Agent<never>) => Effect.Effect<Activity>
   readonly buildTask: (
@@ -70,14 +70,7 @@ export class HandlerContext implements TaskFinisher {
   }
 
   get cancelled(): Effect.Effect<void> {
-    return Effect.async<void>((resume) => {
-      if (this.run.stop !== undefined) return resume(Effect.void)
-      const waiter = () => resume(Effect.void)
-      this.run.stopWaiters = [...this.run.stopWaiters, waiter]
-      return Effect.sync(() => {
-        this.run.stopWaiters = without(this.run.stopWaiters, waiter)
-      })
-    })
+    return this.host.waitIn(this.run, "stopWaiters", () => this.run.stop !== undefined)
   }
 
   get commit() {
@@ -94,9 +87,7 @@ export class HandlerContext implements TaskFinisher {
   }
 
   get disallowInterruptions(): Effect.Effect<void> {
-    return Effect.sync(() => {
-      this.owner.step.speech.allowInterruptions = false
-    })
+    return Effect.sync(() => this.host.transact((s) => Speech.setAllowInterruptions(s, this.owner.step.speech, false)))
   }
 
   get handoff() {

@@ -13,6 +13,12 @@ export const close = (s: State, jobs: ReadonlyArray<Job>): void => {
   }
 }
 
+/** Nobody waits for it any more. */
+export const withdraw = (s: State, job: Job): void => {
+  job.resume = undefined
+  s.jobs.delete(job)
+}
+
 /** The session closes. */
 export const closeAll = (s: State): void => {
   for (const job of s.jobs) end(s, job, true)

@@ -2,7 +2,6 @@
  * The shell of the machine: it gives it inputs with the time of Effect's `Clock`, publishes its events and carries out
  * its commands, each of which starts a fiber, interrupts one, or calls a function. Nothing waits in here.
  */
-import * as AiError from "@effect/ai/AiError"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
@@ -54,8 +53,9 @@ import {
   millisOf,
   type SessionScope
 } from "./scope.js"
+import * as Speech from "./speech.js"
 import type * as State from "./state.js"
-import { make as makeState, observe, without } from "./state.js"
+import { addWaiter, make as makeState, removeWaiter } from "./state.js"
 import { finishTask } from "./task.js"
 import * as Telemetry from "./telemetry.js"
 import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected, work } from "./tool.js"
@@ -164,6 +164,16 @@ class Shell implements Host {
     this.drain()
     return result
   }
+
+  /** Waits in a list of the machine until it tells all who do, unless that is over; who waits no longer leaves it. */
+  readonly waitIn: Host["waitIn"] = (of, list, over) =>
+    Effect.async<void>((resume) => {
+      // looked at in here: a fiber may yield between two operations
+      if (over()) return resume(Effect.void)
+      const waiter = () => resume(Effect.void)
+      this.transact(() => addWaiter(of, list, waiter))
+      return Effect.sync(() => this.transact(() => removeWaiter(of, list, waiter)))
+    })
 
   /** Carries out what the machine asks for. An input that comes meanwhile is taken at once; its commands queue. */
   private drain(): void {
@@ -458,21 +468,10 @@ class Shell implements Host {
           )
     })
     step.fiber = this.fork(ask, this.telemetry.inStep(step, built), (exit) => {
-      observe(this.state, { _tag: "StepEnded", step, exit })
-      if (Exit.isSuccess(exit)) return this.transact((s) => Parts.streamEnded(s, step))
-      const failure = Cause.failureOption(exit.cause)
-      if (Option.isSome(failure)) {
-        return this.transact((s) => Parts.modelFailed(s, step, Parts.asAiError(failure.value)))
+      if (Exit.isFailure(exit) && !step.closed && isDefect(exit.cause)) {
+        this.log("error", "The model failed unexpectedly.", exit.cause)
       }
-      // for those who only watch
-      if (step.closed) return this.transact(() => {})
-      if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", "The model failed unexpectedly.", exit.cause)
-      const error = new AiError.UnknownError({
-        module: "effect-meantime",
-        method: "streamText",
-        description: "The model failed unexpectedly."
-      })
-      this.transact((s) => Parts.modelFailed(s, step, error))
+      this.transact((s) => Parts.modelEnded(s, step, exit))
     })
     if (step.closed) interrupt(step.fiber)
   }
@@ -624,7 +623,7 @@ class Shell implements Host {
       setAllowInterruptions: (value) =>
         Effect.suspend(() => {
           if (speech.interrupted && !value) return Effect.fail(new AlreadyInterrupted({ speechId: speech.id }))
-          speech.allowInterruptions = value
+          this.transact((s) => Speech.setAllowInterruptions(s, speech, value))
           return Effect.void
         }),
       interrupt: (options) =>
@@ -638,22 +637,11 @@ class Shell implements Host {
       wait: Effect.flatMap(callerOf(this), (caller) =>
         speech.state !== "ended" && caller !== undefined && Idle.isInlineIn(caller, speech)
           ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
-          : this.waitForSpeech(speech)
+          : this.waitIn(speech, "waiters", () => speech.state === "ended")
       ),
       items: Effect.sync(() => this.stillInHistory(speech.items)),
       error: Effect.sync(() => Option.fromNullable(speech.error))
     }
-  }
-
-  private waitForSpeech(speech: State.Speech): Effect.Effect<void> {
-    return Effect.async<void>((resume) => {
-      if (speech.state === "ended") return resume(Effect.void)
-      const waiter = () => resume(Effect.void)
-      speech.waiters = [...speech.waiters, waiter]
-      return Effect.sync(() => {
-        speech.waiters = without(speech.waiters, waiter)
-      })
-    })
   }
 
   /** Without the updates that were dropped again. */
@@ -749,6 +737,10 @@ class Shell implements Host {
   })
 }
 
+/** Neither an error that was expected nor an interruption. */
+const isDefect = (cause: Cause.Cause<unknown>): boolean =>
+  Option.isNone(Cause.failureOption(cause)) && !Cause.isInterruptedOnly(cause)
+
 /** A bug of the tool. What kind of error it was is told; all that the model is shown is that there was one. */
 const defect = (tool: string, cause: Cause.Cause<unknown>): State.Outcome => {
   const error = Cause.squash(cause)
@@ -798,10 +790,7 @@ const makeService = (shell: Shell): Service => {
           const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
           job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
           transact((s) => Machine.run(s, text, turnOptions(options), job, jobsIn(context)))
-          return Effect.sync(() => {
-            job.resume = undefined
-            state.jobs.delete(job)
-          })
+          return Effect.sync(() => transact((s) => Jobs.withdraw(s, job)))
         }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) })))
       ),
     interrupt: (options) =>
@@ -849,10 +838,8 @@ const makeService = (shell: Shell): Service => {
                     resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
                   }
                   const attempt = (): void => {
-                    // another hand-off is under way: this one comes after it
-                    if (transact((s) => Agents.requestHandoff(s, handoff))) return
-                    if (state.phase === "open") state.handoffWaiters = [...state.handoffWaiters, attempt]
-                    else resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
+                    if (transact((s) => Agents.requestHandoffInTurn(s, handoff, attempt))) return
+                    resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
                   }
                   attempt()
                   return Effect.suspend(() =>
@@ -881,7 +868,7 @@ const makeService = (shell: Shell): Service => {
               resume: (idle) => resume(idle ? Effect.void : Effect.fail(new SessionClosed()))
             })
           )
-          return Effect.sync(() => state.idleWaiters.delete(waiter))
+          return Effect.sync(() => transact((s) => Idle.removeWaiter(s, waiter)))
         })
       )
     ),
@@ -901,14 +888,7 @@ const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError
     const call = shell.state.calls.get(callId)
     const run = shell.transact((s) => Calls.cancel(s, callId))
     if (typeof run === "string") return Effect.fail(new ToolError({ message: run }))
-    const stopped = Effect.async<void>((resume) => {
-      if (run.phase === "ended") return resume(Effect.void)
-      const waiter = () => resume(Effect.void)
-      run.endWaiters = [...run.endWaiters, waiter]
-      return Effect.sync(() => {
-        run.endWaiters = without(run.endWaiters, waiter)
-      })
-    })
+    const stopped = shell.waitIn(run, "endWaiters", () => run.phase === "ended")
     const millis = shell.state.options.cancellationTimeout
     const ended = Number.isFinite(millis)
       ? Effect.timeoutFail(stopped, {
@@ -1019,8 +999,11 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       releaseAfter: shell.state.options.releaseAfter
     })
     const first = yield* shell.build(options.agent as unknown as AgentDefinition, shell.scope)
-    if (options.history !== undefined) History.restore(shell.state, options.history.items)
-    started = true
-    shell.transact((s) => Agents.startSession(s, first))
+    const items = options.history?.items ?? []
+    shell.transact((s) => {
+      History.restore(s, items)
+      started = true
+      Agents.startSession(s, first)
+    })
     return session
   })

@@ -81,6 +81,10 @@ export const create = (s: State, options: NewSpeech): Speech => {
   return speech
 }
 
+export const setAllowInterruptions = (_: State, speech: Speech, value: boolean): void => {
+  speech.allowInterruptions = value
+}
+
 /** By priority, then by order; a turn that comes back from its tools has its old place. */
 export const enqueue = (s: State, speech: Speech): void => {
   speech.state = "queued"
