@@ -1,8 +1,10 @@
 /**
  * The `RunContext` of a session: what a handler says becomes an input of the machine.
  */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../Agent.js"
 import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
 import { ToolError } from "../AsyncTool.js"
@@ -135,21 +137,15 @@ export class HandlerContext implements TaskFinisher {
     return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SessionClosed, R> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.suspend(() => {
-          let granted: boolean | undefined
-          let settle: (() => void) | undefined
+          const granted = Deferred.unsafeMake<void, SessionClosed>(FiberId.none)
           const request = this.host.transact((s) =>
-            Idle.requestFloor(s, this.owner, (yes) => {
-              granted = yes
-              settle?.()
-            })
+            Idle.requestFloor(s, this.owner, (yes) =>
+              Deferred.unsafeDone(granted, yes ? Effect.void : Effect.fail(new SessionClosed()))
+            )
           )
-          const wait = Effect.async<void, SessionClosed>((resume) => {
-            settle = () => resume(granted === true ? Effect.void : Effect.fail(new SessionClosed()))
-            if (granted !== undefined) settle()
-          })
           // around both: an interruption may come between the grant and the effect
           return Effect.ensuring(
-            Effect.zipRight(restore(wait), restore(effect)),
+            Effect.zipRight(restore(Deferred.await(granted)), restore(effect)),
             Effect.sync(() => this.host.transact((s) => Idle.leaveFloor(s, request)))
           )
         })
@@ -185,41 +181,23 @@ export class HandlerContext implements TaskFinisher {
       this.foreground(
         Effect.uninterruptibleMask((restore) =>
           Effect.suspend(() => {
-            let settle: ((result: TaskResult) => void) | undefined
-            let result: TaskResult | undefined
+            const { host } = this
+            const ended = Deferred.unsafeMake<TaskResult>(FiberId.none)
+            const resume = (result: TaskResult): void => Deferred.unsafeDone(ended, Effect.succeed(result))
             return Effect.flatMap(
-              restore(
-                this.host.buildTask(task, this.owner, (done) => {
-                  result = done
-                  settle?.(done)
-                })
-              ),
+              restore(host.buildTask(task, this.owner, resume)),
               (activity): Effect.Effect<A, SessionClosed | ToolError> => {
-                if (!this.host.transact((s) => Agents.startTask(s, activity))) {
+                if (!host.transact((s) => Agents.startTask(s, activity))) {
                   const error =
-                    this.host.state.phase === "open"
+                    host.state.phase === "open"
                       ? new ToolError({ message: "The conversation is being handed to another agent." })
                       : new SessionClosed()
-                  return Effect.zipRight(this.host.discard(activity), Effect.fail(error))
+                  return Effect.zipRight(host.discard(activity), Effect.fail(error))
                 }
-                const wait = Effect.async<TaskResult>((resume) => {
-                  if (result !== undefined) return resume(Effect.succeed(result))
-                  settle = (done) => resume(Effect.succeed(done))
-                })
-                return Effect.flatMap(
-                  Effect.onInterrupt(restore(wait), () =>
-                    Effect.sync(() => this.host.transact((s) => Agents.abandonTask(s, activity)))
-                  ),
-                  (done): Effect.Effect<A, SessionClosed | ToolError> => {
-                    switch (done._tag) {
-                      case "Completed":
-                        return Effect.succeed(done.value as A)
-                      case "Declined":
-                        return Effect.fail(new ToolError({ message: done.reason }))
-                      case "SessionClosed":
-                        return Effect.fail(new SessionClosed())
-                    }
-                  }
+                return Deferred.await(ended).pipe(
+                  restore,
+                  Effect.onInterrupt(() => Effect.sync(() => host.transact((s) => Agents.abandonTask(s, activity)))),
+                  Effect.flatMap(valueOf<A>)
                 )
               }
             )
@@ -239,5 +217,16 @@ export class HandlerContext implements TaskFinisher {
         if (activity !== undefined) Agents.finishTask(s, activity, this.owner, result)
       })
     )
+  }
+}
+
+const valueOf = <A>(result: TaskResult): Effect.Effect<A, SessionClosed | ToolError> => {
+  switch (result._tag) {
+    case "Completed":
+      return Effect.succeed(result.value as A)
+    case "Declined":
+      return Effect.fail(new ToolError({ message: result.reason }))
+    case "SessionClosed":
+      return Effect.fail(new SessionClosed())
   }
 }

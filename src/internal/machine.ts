@@ -83,11 +83,14 @@ export const interrupt = (s: State, speech: SpeechState): void => {
   }
 }
 
-/** What `session.interrupt` cuts: the speech that has the mouth, and turns that wait for their calls. */
-export const interruptible = (s: State): ReadonlyArray<SpeechState> =>
-  Array.from(s.speeches).filter(
+/** Cuts the speech that has the mouth, and turns that wait for their calls. The first that disallows it is told. */
+export const interruptAll = (s: State, force: boolean): SpeechState | undefined => {
+  const begun = Array.from(s.speeches).filter(
     (speech) => Speech.isActive(speech) && (speech.state === "holding" || speech.step !== undefined)
   )
+  for (const speech of begun) if (force || speech.allowInterruptions) interrupt(s, speech)
+  return force ? undefined : begun.find((speech) => !speech.allowInterruptions)
+}
 
 // ------------------------------------------------------------------------------------------------------ from a handler
 

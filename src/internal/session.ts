@@ -256,41 +256,12 @@ class Shell implements Host {
         return this.askPolicy(command.admission)
       case "StopPolicy":
         return interrupt(command.admission.fiber)
-      case "SayFiller": {
-        const { filler } = command
-        let text: string | undefined
-        try {
-          text = filler.say(filler.step)
-        } catch (cause) {
-          this.log("error", "The text of a filler failed.", cause)
-        }
-        this.transact((s) => Fillers.say(s, filler, text))
-        return
-      }
-      case "LeaveAgent": {
-        const { from, handoff } = command
-        const built = builtOf(from)
-        const { onExit } = built.definition.options
-        const left = () =>
-          this.transact((s) => (handoff === undefined ? Agents.exitTask(s, from) : Agents.enterAgent(s, handoff)))
-        // at once: in which order fibers run does not decide what comes first
-        if (onExit === undefined) return left()
-        const what = `onExit of ${from.name}`
-        const behalf: Behalf = { jobs: handoff?.jobs ?? Jobs.ofRun(from.task?.call) }
-        this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
-          behalf.jobs = []
-          left()
-        })
-        return
-      }
-      case "EnterAgent": {
-        const { activity, jobs } = command
-        const built = builtOf(activity)
-        const { onEnter } = built.definition.options
-        if (onEnter !== undefined) this.enter(activity, onEnter, jobs)
-        if (jobs.length > 0) this.transact((s) => Jobs.close(s, jobs))
-        return
-      }
+      case "SayFiller":
+        return this.sayFiller(command.filler)
+      case "LeaveAgent":
+        return this.leave(command.from, command.handoff)
+      case "EnterAgent":
+        return this.enter(command.activity, command.jobs)
       case "StopEntering":
         return interrupt(builtOf(command.activity).entering)
       case "CloseAgent": {
@@ -309,20 +280,46 @@ class Shell implements Host {
     }
   }
 
+  private sayFiller(filler: State.Filler): void {
+    let text: string | undefined
+    try {
+      text = filler.say(filler.step)
+    } catch (cause) {
+      this.log("error", "The text of a filler failed.", cause)
+    }
+    this.transact((s) => Fillers.say(s, filler, text))
+  }
+
+  private leave(from: State.Activity, handoff: State.Handoff | undefined): void {
+    const built = builtOf(from)
+    const { onExit } = built.definition.options
+    const left = () =>
+      this.transact((s) => (handoff === undefined ? Agents.exitTask(s, from) : Agents.enterAgent(s, handoff)))
+    // at once: in which order fibers run does not decide what comes first
+    if (onExit === undefined) return left()
+    const what = `onExit of ${from.name}`
+    const behalf: Behalf = { jobs: handoff?.jobs ?? Jobs.ofRun(from.task?.call) }
+    this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
+      behalf.jobs = []
+      left()
+    })
+  }
+
   /** Those who wait for the hand-off wait for what `onEnter` asks for before it first waits; it may go on for ever. */
-  private enter(
-    activity: State.Activity,
-    onEnter: Effect.Effect<unknown, SessionClosed, any>,
-    jobs: ReadonlyArray<State.Job>
-  ): void {
+  private enter(activity: State.Activity, jobs: ReadonlyArray<State.Job>): void {
     const built = builtOf(activity)
-    const behalf: Behalf = { jobs }
-    const place = jobs.length === 0 ? built : inOneGo(behalf, onBehalf(behalf, built))
-    const fiber = this.fork(this.quietly(onEnter, `onEnter of ${activity.name}`), place)
-    behalf.jobs = []
-    built.entering = fiber
-    const stop = this.noLonger(Fiber.interrupt(fiber), Effect.logWarning(`onEnter of ${activity.name} does not stop.`))
-    this.runFork(Scope.addFinalizer(built.scope, stop))
+    const { onEnter } = built.definition.options
+    if (onEnter !== undefined) {
+      const behalf: Behalf = { jobs }
+      const place = jobs.length === 0 ? built : inOneGo(behalf, onBehalf(behalf, built))
+      const what = `onEnter of ${activity.name}`
+      const fiber = this.fork(this.quietly(onEnter, what), place)
+      behalf.jobs = []
+      built.entering = fiber
+      const stop = this.noLonger(Fiber.interrupt(fiber), Effect.logWarning(`${what} does not stop.`))
+      this.runFork(Scope.addFinalizer(built.scope, stop))
+    }
+    if (jobs.length > 0) this.transact((s) => Jobs.close(s, jobs))
   }
 
   private releaseAgent(scope: Scope.CloseableScope): Effect.Effect<void> {
@@ -632,7 +629,8 @@ class Shell implements Host {
           if (!speech.allowInterruptions && options?.force !== true) {
             return Effect.fail(new InterruptionDisallowed({ speechId: speech.id }))
           }
-          return Effect.sync(() => this.transact((s) => Machine.interrupt(s, speech)))
+          this.transact((s) => Machine.interrupt(s, speech))
+          return Effect.void
         }),
       wait: Effect.flatMap(callerOf(this), (caller) =>
         speech.state !== "ended" && caller !== undefined && Idle.isInlineIn(caller, speech)
@@ -795,67 +793,10 @@ const makeService = (shell: Shell): Service => {
       ),
     interrupt: (options) =>
       Effect.suspend(() => {
-        const speeches = Machine.interruptible(state)
-        const force = options?.force === true
-        return Effect.zipRight(
-          Effect.sync(() =>
-            transact((s) => {
-              for (const other of speeches) if (force || other.allowInterruptions) Machine.interrupt(s, other)
-            })
-          ),
-          Effect.suspend(() => {
-            const left = speeches.find((other) => !force && !other.allowInterruptions)
-            return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
-          })
-        )
+        const left = transact((s) => Machine.interruptAll(s, options?.force === true))
+        return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
       }),
-    handoff: <R>(agent: Agent<R>) =>
-      whenOpen(() =>
-        Effect.contextWithEffect((caller: Context.Context<R>) =>
-          Effect.uninterruptibleMask((restore) => {
-            const jobs = jobsIn(caller)
-            transact(() => Jobs.open(jobs))
-            const handedOff = Effect.flatMap(
-              restore(
-                // a layer may take for ever: who asked is told when the session closes
-                Effect.raceFirst(
-                  Effect.disconnect(
-                    shell.build(agent as unknown as AgentDefinition, {
-                      context: Context.merge(outsideCalls(caller), shell.scope.context),
-                      fiberRefs: shell.scope.fiberRefs
-                    })
-                  ),
-                  Effect.zipRight(shell.closing, Effect.fail(new SessionClosed()))
-                )
-              ),
-              (to) => {
-                const wait = Effect.async<void, SessionClosed>((resume) => {
-                  const handoff: State.Handoff = {
-                    to,
-                    call: undefined,
-                    when: "now",
-                    jobs,
-                    resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
-                  }
-                  const attempt = (): void => {
-                    if (transact((s) => Agents.requestHandoffInTurn(s, handoff, attempt))) return
-                    resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
-                  }
-                  attempt()
-                  return Effect.suspend(() =>
-                    transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? shell.discard(to) : Effect.void
-                  )
-                })
-                return restore(wait)
-              }
-            )
-            return Effect.ensuring(
-              handedOff,
-              Effect.sync(() => transact((s) => Jobs.close(s, jobs)))
-            )
-          })
-        )
-      ),
+    handoff: (agent) => whenOpen(() => handOff(shell, agent)),
     currentAgent: Effect.sync(() => ({ name: (state.agents[state.agents.length - 1] as State.Activity).name })),
     history: Effect.sync(() => ({ items: state.history.slice() })),
     events: shell.hub.stream,
@@ -882,6 +823,53 @@ const makeService = (shell: Shell): Service => {
     cancelTool: (callId) => cancelTool(shell, callId)
   }
 }
+
+/** What the new agent begins with is part of the turn that asked. */
+const handOff = <R>(shell: Shell, agent: Agent<R>): Effect.Effect<void, SessionClosed, R> =>
+  Effect.contextWithEffect((caller: Context.Context<R>) =>
+    Effect.uninterruptibleMask((restore) => {
+      const jobs = jobsIn(caller)
+      const build = shell.build(agent as unknown as AgentDefinition, {
+        context: Context.merge(outsideCalls(caller), shell.scope.context),
+        fiberRefs: shell.scope.fiberRefs
+      })
+      // a layer may take for ever: who asked is told when the session closes
+      const built = Effect.raceFirst(
+        Effect.disconnect(build),
+        Effect.zipRight(shell.closing, Effect.fail(new SessionClosed()))
+      )
+      shell.transact(() => Jobs.open(jobs))
+      return Effect.ensuring(
+        Effect.flatMap(restore(built), (to) => restore(takeOver(shell, to, jobs))),
+        Effect.sync(() => shell.transact((s) => Jobs.close(s, jobs)))
+      )
+    })
+  )
+
+/** Waits until the agent has taken over, behind hand-offs that are under way. */
+const takeOver = (
+  shell: Shell,
+  to: State.Activity,
+  jobs: ReadonlyArray<State.Job>
+): Effect.Effect<void, SessionClosed> =>
+  Effect.async<void, SessionClosed>((resume) => {
+    const { transact } = shell
+    const handoff: State.Handoff = {
+      to,
+      call: undefined,
+      when: "now",
+      jobs,
+      resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
+    }
+    const attempt = (): void => {
+      if (transact((s) => Agents.requestHandoffInTurn(s, handoff, attempt))) return
+      resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
+    }
+    attempt()
+    return Effect.suspend(() =>
+      transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? shell.discard(to) : Effect.void
+    )
+  })
 
 const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError> =>
   Effect.suspend(() => {
