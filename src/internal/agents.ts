@@ -4,10 +4,12 @@
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
 import * as Idle from "./idle.js"
+import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
   type Activity,
+  addWaiter,
   allWoken,
   type Call,
   command,
@@ -17,13 +19,11 @@ import {
   type Job,
   observe,
   type Run,
+  removeWaiter,
   type State,
   type TaskResult,
-  wake,
-  without
+  wake
 } from "./state.js"
-
-type Jobs = ReadonlyArray<Job>
 
 /** The first agent of the session. */
 export const startSession = (s: State, first: Activity): void => {
@@ -32,14 +32,14 @@ export const startSession = (s: State, first: Activity): void => {
   command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
 }
 
-const begin = (s: State, to: Activity, from: Activity | undefined, jobs: Jobs): void => {
+const begin = (s: State, to: Activity, from: Activity | undefined, jobs: ReadonlyArray<Job>): void => {
   to.state = "current"
   to.since = to.context === "inherit" ? 0 : s.history.length
   if (from === undefined) return
   handedOff(s, from, to, jobs)
 }
 
-const handedOff = (s: State, from: Activity, to: Activity, jobs: Jobs): void => {
+const handedOff = (s: State, from: Activity, to: Activity, jobs: ReadonlyArray<Job>): void => {
   History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name }, undefined, jobs)
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
@@ -89,19 +89,26 @@ export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): v
 export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined) return false
   s.handoff = handoff
-  Replies.openJobs(handoff.jobs)
+  Jobs.open(handoff.jobs)
+  return true
+}
+
+/** From outside: it comes behind one that is under way, and is asked for again then. False where the session closes. */
+export const requestHandoffInTurn = (s: State, handoff: Handoff, again: () => void): boolean => {
+  if (s.phase !== "open") return false
+  if (!requestHandoff(s, handoff)) addWaiter(s, "handoffWaiters", again)
   return true
 }
 
 /** Who asked from outside waits no longer; false where it can no longer be stopped. */
-export const withdrawHandoff = (s: State, handoff: Handoff, waiter: () => void): boolean => {
-  if (s.handoffWaiters.includes(waiter)) {
-    s.handoffWaiters = without(s.handoffWaiters, waiter)
+export const withdrawHandoff = (s: State, handoff: Handoff, again: () => void): boolean => {
+  if (s.handoffWaiters.includes(again)) {
+    removeWaiter(s, "handoffWaiters", again)
     return true
   }
   if (s.handoff !== handoff) return false
   s.handoff = undefined
-  Replies.closeJobs(s, handoff.jobs)
+  Jobs.close(s, handoff.jobs)
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
   return true
 }
@@ -202,16 +209,12 @@ export const startTask = (s: State, to: Activity): boolean => {
   s.agents.push(to)
   const jobs = jobsOfTask(to)
   begin(s, to, from, jobs)
-  Replies.openJobs(jobs)
+  Jobs.open(jobs)
   command(s, { _tag: "EnterAgent", activity: to, jobs })
   return true
 }
 
-const jobsOfTask = (task: Activity): Jobs => jobsOfRun(task.task?.call)
-
-/** Those of all calls that share its run. */
-export const jobsOfRun = (call: Call | undefined): Jobs =>
-  call === undefined ? [] : Replies.jobsOf(call.run?.calls ?? [call])
+const jobsOfTask = (task: Activity): ReadonlyArray<Job> => Jobs.ofRun(task.task?.call)
 
 /** The task has its value; it ends when what its agent is saying has been said. */
 export const finishTask = (_: State, task: Activity, call: Call | undefined, result: TaskResult): boolean => {

@@ -7,6 +7,7 @@ import type { ToolCall } from "../ChatContext.js"
 import type { Verdict } from "../DuplicatePolicy.js"
 import type { UpdateOptions } from "../RunContext.js"
 import * as History from "./history.js"
+import * as Jobs from "./jobs.js"
 import { canonical, isRecord, plainArguments, toJson } from "./json.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
@@ -126,7 +127,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
   s.calls.set(callId, c)
   s.unrecorded.set(callId, c)
   step.calls.push(c)
-  Replies.openJobs(c.jobs)
+  Jobs.open(c.jobs)
   emit(s, { _tag: "ToolCallStarted", call })
   observe(s, { _tag: "CallStarted", call: c })
   if (firstIsRunning) {
@@ -786,7 +787,7 @@ const settle = (s: State, call: Call, end: Settlement): void => {
       voiced: false
     })
   }
-  Replies.closeJobs(s, call.jobs)
+  Jobs.close(s, call.jobs)
 }
 
 // -------------------------------------------------------------------------------------------------------- cancelling

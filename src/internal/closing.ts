@@ -4,6 +4,7 @@
 import * as Agents from "./agents.js"
 import * as Calls from "./calls.js"
 import * as Fillers from "./fillers.js"
+import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import { allWoken, command, type Run, type State, startTimer, stopTimer, wake } from "./state.js"
@@ -25,12 +26,7 @@ export const close = (s: State): void => {
   Agents.endTasks(s, { _tag: "SessionClosed" })
   for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
   Replies.dropPending(s, Array.from(s.pending))
-  for (const job of s.jobs) {
-    const resume = job.resume
-    job.resume = undefined
-    if (resume !== undefined) wake(s, () => resume(true))
-  }
-  s.jobs.clear()
+  Jobs.closeAll(s)
   s.switching = undefined
   if (s.runs.size === 0) return
   if (s.options.drainTimeout === 0) drainTimedOut(s)

@@ -1,8 +1,10 @@
 /**
  * The `RunContext` of a session: what a handler says becomes an input of the machine.
  */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../Agent.js"
 import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
 import { ToolError } from "../AsyncTool.js"
@@ -12,11 +14,11 @@ import * as Agents from "./agents.js"
 import * as Calls from "./calls.js"
 import * as Fillers from "./fillers.js"
 import * as Idle from "./idle.js"
+import * as Jobs from "./jobs.js"
 import { toJson } from "./json.js"
 import { builtOf } from "./scope.js"
 import * as Speech from "./speech.js"
-import type { Activity, Call, Filler, Run, Speech as SpeechState, State, TaskResult } from "./state.js"
-import { without } from "./state.js"
+import type { Activity, Call, Filler, Run, Speech as SpeechState, State, TaskResult, Waiters } from "./state.js"
 import type { TaskFinisher } from "./task.js"
 import { outsideSpans } from "./telemetry.js"
 
@@ -25,6 +27,7 @@ export interface Host {
   readonly state: State
   readonly session: AgentSession
   readonly transact: <A>(input: (s: State) => A) => A
+  readonly waitIn: <K extends string>(of: Record<K, Waiters>, list: K, over: () => boolean) => Effect.Effect<void>
   readonly handleOf: (speech: SpeechState) => SpeechHandle
   readonly buildAgent: (agent: Agent<never>) => Effect.Effect<Activity>
   readonly buildTask: (
@@ -69,14 +72,7 @@ export class HandlerContext implements TaskFinisher {
   }
 
   get cancelled(): Effect.Effect<void> {
-    return Effect.async<void>((resume) => {
-      if (this.run.stop !== undefined) return resume(Effect.void)
-      const waiter = () => resume(Effect.void)
-      this.run.stopWaiters = [...this.run.stopWaiters, waiter]
-      return Effect.sync(() => {
-        this.run.stopWaiters = without(this.run.stopWaiters, waiter)
-      })
-    })
+    return this.host.waitIn(this.run, "stopWaiters", () => this.run.stop !== undefined)
   }
 
   get commit() {
@@ -93,9 +89,7 @@ export class HandlerContext implements TaskFinisher {
   }
 
   get disallowInterruptions(): Effect.Effect<void> {
-    return Effect.sync(() => {
-      this.owner.step.speech.allowInterruptions = false
-    })
+    return Effect.sync(() => this.host.transact((s) => Speech.setAllowInterruptions(s, this.owner.step.speech, false)))
   }
 
   get handoff() {
@@ -123,7 +117,7 @@ export class HandlerContext implements TaskFinisher {
                   to,
                   call: owner,
                   when,
-                  jobs: Agents.jobsOfRun(owner),
+                  jobs: Jobs.ofRun(owner),
                   resume: undefined
                 })
               )
@@ -143,21 +137,15 @@ export class HandlerContext implements TaskFinisher {
     return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SessionClosed, R> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.suspend(() => {
-          let granted: boolean | undefined
-          let settle: (() => void) | undefined
+          const granted = Deferred.unsafeMake<void, SessionClosed>(FiberId.none)
           const request = this.host.transact((s) =>
-            Idle.requestFloor(s, this.owner, (yes) => {
-              granted = yes
-              settle?.()
-            })
+            Idle.requestFloor(s, this.owner, (yes) =>
+              Deferred.unsafeDone(granted, yes ? Effect.void : Effect.fail(new SessionClosed()))
+            )
           )
-          const wait = Effect.async<void, SessionClosed>((resume) => {
-            settle = () => resume(granted === true ? Effect.void : Effect.fail(new SessionClosed()))
-            if (granted !== undefined) settle()
-          })
           // around both: an interruption may come between the grant and the effect
           return Effect.ensuring(
-            Effect.zipRight(restore(wait), restore(effect)),
+            Effect.zipRight(restore(Deferred.await(granted)), restore(effect)),
             Effect.sync(() => this.host.transact((s) => Idle.leaveFloor(s, request)))
           )
         })
@@ -193,41 +181,23 @@ export class HandlerContext implements TaskFinisher {
       this.foreground(
         Effect.uninterruptibleMask((restore) =>
           Effect.suspend(() => {
-            let settle: ((result: TaskResult) => void) | undefined
-            let result: TaskResult | undefined
+            const { host } = this
+            const ended = Deferred.unsafeMake<TaskResult>(FiberId.none)
+            const resume = (result: TaskResult): void => Deferred.unsafeDone(ended, Effect.succeed(result))
             return Effect.flatMap(
-              restore(
-                this.host.buildTask(task, this.owner, (done) => {
-                  result = done
-                  settle?.(done)
-                })
-              ),
+              restore(host.buildTask(task, this.owner, resume)),
               (activity): Effect.Effect<A, SessionClosed | ToolError> => {
-                if (!this.host.transact((s) => Agents.startTask(s, activity))) {
+                if (!host.transact((s) => Agents.startTask(s, activity))) {
                   const error =
-                    this.host.state.phase === "open"
+                    host.state.phase === "open"
                       ? new ToolError({ message: "The conversation is being handed to another agent." })
                       : new SessionClosed()
-                  return Effect.zipRight(this.host.discard(activity), Effect.fail(error))
+                  return Effect.zipRight(host.discard(activity), Effect.fail(error))
                 }
-                const wait = Effect.async<TaskResult>((resume) => {
-                  if (result !== undefined) return resume(Effect.succeed(result))
-                  settle = (done) => resume(Effect.succeed(done))
-                })
-                return Effect.flatMap(
-                  Effect.onInterrupt(restore(wait), () =>
-                    Effect.sync(() => this.host.transact((s) => Agents.abandonTask(s, activity)))
-                  ),
-                  (done): Effect.Effect<A, SessionClosed | ToolError> => {
-                    switch (done._tag) {
-                      case "Completed":
-                        return Effect.succeed(done.value as A)
-                      case "Declined":
-                        return Effect.fail(new ToolError({ message: done.reason }))
-                      case "SessionClosed":
-                        return Effect.fail(new SessionClosed())
-                    }
-                  }
+                return Deferred.await(ended).pipe(
+                  restore,
+                  Effect.onInterrupt(() => Effect.sync(() => host.transact((s) => Agents.abandonTask(s, activity)))),
+                  Effect.flatMap(valueOf<A>)
                 )
               }
             )
@@ -247,5 +217,16 @@ export class HandlerContext implements TaskFinisher {
         if (activity !== undefined) Agents.finishTask(s, activity, this.owner, result)
       })
     )
+  }
+}
+
+const valueOf = <A>(result: TaskResult): Effect.Effect<A, SessionClosed | ToolError> => {
+  switch (result._tag) {
+    case "Completed":
+      return Effect.succeed(result.value as A)
+    case "Declined":
+      return Effect.fail(new ToolError({ message: result.reason }))
+    case "SessionClosed":
+      return Effect.fail(new SessionClosed())
   }
 }

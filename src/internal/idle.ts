@@ -87,6 +87,10 @@ export const addWaiter = (s: State, waiter: Omit<IdleWaiter, "leaving">): IdleWa
   return added
 }
 
+export const removeWaiter = (s: State, waiter: IdleWaiter): void => {
+  s.idleWaiters.delete(waiter)
+}
+
 /** Tells those whose moment has come. */
 export const wakeWaiters = (s: State): void => {
   for (const waiter of s.idleWaiters) {

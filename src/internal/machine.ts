@@ -9,6 +9,7 @@ import * as Closing from "./closing.js"
 import * as Fillers from "./fillers.js"
 import * as History from "./history.js"
 import * as Idle from "./idle.js"
+import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -36,10 +37,8 @@ export interface TurnOptions {
   readonly priority?: number | undefined
 }
 
-type Jobs = ReadonlyArray<Job>
-
 /** A user's turn (rules F3, F4). */
-export const send = (s: State, text: string, options: TurnOptions, jobs: Jobs): SpeechState => {
+export const send = (s: State, text: string, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
   const agent = currentAgent(s)
   for (const speech of Array.from(s.speeches)) {
     if (speech.state !== "queued" || speech.step !== undefined) {
@@ -51,22 +50,17 @@ export const send = (s: State, text: string, options: TurnOptions, jobs: Jobs): 
   return Speech.create(s, { ...options, source: "reply", agent, userTurn: true, jobs })
 }
 
-export const generateReply = (s: State, options: TurnOptions, jobs: Jobs): SpeechState =>
+export const generateReply = (s: State, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState =>
   Speech.create(s, { ...options, source: "reply", agent: currentAgent(s), jobs })
 
-export const say = (s: State, text: unknown, options: TurnOptions, jobs: Jobs): SpeechState =>
+export const say = (s: State, text: unknown, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState =>
   Speech.create(s, { ...options, source: "say", agent: currentAgent(s), text, jobs })
 
 /** `session.run`: a user's turn that somebody waits for (rule R1). */
-export const run = (s: State, text: string, options: TurnOptions, job: Job, jobs: Jobs): SpeechState => {
+export const run = (s: State, text: string, options: TurnOptions, job: Job, jobs: ReadonlyArray<Job>): SpeechState => {
   s.jobs.add(job)
   return send(s, text, options, [job, ...jobs])
 }
-
-/** Jobs wait for something that is neither a speech nor a call. */
-export const holdJobs = (_: State, jobs: Jobs): void => Replies.openJobs(jobs)
-
-export const releaseJobs = (s: State, jobs: Jobs): void => Replies.closeJobs(s, jobs)
 
 /** Cuts a speech. Its inline calls go on, but for those that asked not to (rule C8). */
 export const interrupt = (s: State, speech: SpeechState): void => {
@@ -89,11 +83,14 @@ export const interrupt = (s: State, speech: SpeechState): void => {
   }
 }
 
-/** What `session.interrupt` cuts: the speech that has the mouth, and turns that wait for their calls. */
-export const interruptible = (s: State): ReadonlyArray<SpeechState> =>
-  Array.from(s.speeches).filter(
+/** Cuts the speech that has the mouth, and turns that wait for their calls. The first that disallows it is told. */
+export const interruptAll = (s: State, force: boolean): SpeechState | undefined => {
+  const begun = Array.from(s.speeches).filter(
     (speech) => Speech.isActive(speech) && (speech.state === "holding" || speech.step !== undefined)
   )
+  for (const speech of begun) if (force || speech.allowInterruptions) interrupt(s, speech)
+  return force ? undefined : begun.find((speech) => !speech.allowInterruptions)
+}
 
 // ------------------------------------------------------------------------------------------------------ from a handler
 
@@ -297,7 +294,7 @@ const formReply = (s: State, urgent: boolean): boolean => {
     toolChoice: reply.act ? "auto" : "none",
     instructions: note,
     reply,
-    jobs: Replies.jobsOf(reply.items.map((delivery) => delivery.call)),
+    jobs: Jobs.ofCalls(reply.items.map((delivery) => delivery.call)),
     ...(urgent ? { priority: Number.POSITIVE_INFINITY } : {})
   })
   reply.speech = speech

@@ -2,6 +2,9 @@
  * The parts of a step: what the model streams and what the output plays, as they come in.
  */
 import * as AiError from "@effect/ai/AiError"
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
@@ -97,7 +100,14 @@ const unreadable = (): AiError.AiError =>
     description: "The model sent a part that cannot be read."
   })
 
-export const asAiError = (error: unknown): AiError.AiError =>
+const failedUnexpectedly = (): AiError.AiError =>
+  new AiError.UnknownError({
+    module: "effect-meantime",
+    method: "streamText",
+    description: "The model failed unexpectedly."
+  })
+
+const asAiError = (error: unknown): AiError.AiError =>
   typeof error === "object" && error !== null && AiError.TypeId in error
     ? (error as unknown as AiError.AiError)
     : new AiError.UnknownError({
@@ -112,6 +122,13 @@ export const asAiError = (error: unknown): AiError.AiError =>
         cause: error
       })
 
+/** The fiber that read the model has ended. */
+export const modelEnded = (s: State, step: Step, exit: Exit.Exit<unknown, unknown>): void => {
+  observe(s, { _tag: "StepEnded", step, exit })
+  if (Exit.isSuccess(exit)) return streamEnded(s, step)
+  modelFailed(s, step, Option.match(Cause.failureOption(exit.cause), { onNone: failedUnexpectedly, onSome: asAiError }))
+}
+
 export const streamEnded = (s: State, step: Step): void => {
   if (!step.closed) Speech.streamEnded(s, step)
 }
@@ -120,7 +137,7 @@ export const streamEnded = (s: State, step: Step): void => {
  * The model failed in the middle of a step (rule F7). Output that could not be read is asked for once more (rule T3);
  * what was called before it counts.
  */
-export const modelFailed = (s: State, step: Step, error: AiError.AiError): void => {
+const modelFailed = (s: State, step: Step, error: AiError.AiError): void => {
   const { speech } = step
   if (step.closed || speech.state === "ended" || speech.step !== step) return
   observe(s, { _tag: "StepFailed", step, error })

@@ -3,6 +3,7 @@
  */
 import type { ChatItem } from "../ChatContext.js"
 import * as History from "./history.js"
+import * as Jobs from "./jobs.js"
 import { withoutItemId } from "./metadata.js"
 import {
   type Activity,
@@ -10,32 +11,12 @@ import {
   currentAgent,
   type Delivery,
   emit,
-  type Job,
   observe,
   type Reply,
   type State,
   Waiting,
-  wake,
   without
 } from "./state.js"
-
-export const openJobs = (jobs: ReadonlyArray<Job>): void => {
-  for (const job of jobs) job.open++
-}
-
-export const closeJobs = (s: State, jobs: ReadonlyArray<Job>): void => {
-  for (const job of jobs) {
-    if (--job.open === 0) {
-      s.jobs.delete(job)
-      const resume = job.resume
-      job.resume = undefined
-      if (resume !== undefined) wake(s, () => resume(false))
-    }
-  }
-}
-
-export const jobsOf = (calls: ReadonlyArray<Call>): ReadonlyArray<Job> =>
-  Array.from(new Set(calls.flatMap((call) => call.jobs)))
 
 /** Who voices a delivery: the owner of its call, or whoever is current for what belongs to the session (rule D7). */
 export const target = (s: State, delivery: Delivery): Activity => delivery.call.owner ?? currentAgent(s)
@@ -92,7 +73,7 @@ export const write = (s: State, delivery: Delivery): void => {
     if (delivery.kind === "update") s.silent.push(delivery)
     return
   }
-  openJobs(call.jobs)
+  Jobs.open(call.jobs)
   queue(s, delivery)
   if (s.phase !== "open" || target(s, delivery).state === "ended") dropPending(s, [delivery])
 }
@@ -113,7 +94,7 @@ const drop = (s: State, delivery: Delivery): void => {
   forget(delivery)
   if (delivery.written) {
     History.removePair(s, delivery.id)
-    if (unqueue(s, delivery)) closeJobs(s, delivery.call.jobs)
+    if (unqueue(s, delivery)) Jobs.close(s, delivery.call.jobs)
     const j = s.silent.indexOf(delivery)
     if (j >= 0) s.silent.splice(j, 1)
   } else {
@@ -147,7 +128,7 @@ export const dropPending = (s: State, deliveries: ReadonlyArray<Delivery>): void
     updateIds: deliveries.map((delivery) => delivery.id),
     status: "dropped"
   })
-  for (const delivery of deliveries) closeJobs(s, delivery.call.jobs)
+  for (const delivery of deliveries) Jobs.close(s, delivery.call.jobs)
 }
 
 /** The next reply of any kind shows silent updates to the model: they wait no longer. */
@@ -218,7 +199,7 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
     } else {
       delivery.state = { _tag: "Ended", how: status }
       observe(s, { _tag: "DeliveryEnded", delivery, how: status })
-      closeJobs(s, delivery.call.jobs)
+      Jobs.close(s, delivery.call.jobs)
     }
   }
   if (waiting.length === 0) return

@@ -2,7 +2,6 @@
  * The shell of the machine: it gives it inputs with the time of Effect's `Clock`, publishes its events and carries out
  * its commands, each of which starts a fiber, interrupts one, or calls a function. Nothing waits in here.
  */
-import * as AiError from "@effect/ai/AiError"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
@@ -37,6 +36,7 @@ import * as Events from "./events.js"
 import * as Fillers from "./fillers.js"
 import * as History from "./history.js"
 import * as Idle from "./idle.js"
+import * as Jobs from "./jobs.js"
 import { canonical } from "./json.js"
 import * as Machine from "./machine.js"
 import { withService } from "./overlay.js"
@@ -53,8 +53,9 @@ import {
   millisOf,
   type SessionScope
 } from "./scope.js"
+import * as Speech from "./speech.js"
 import type * as State from "./state.js"
-import { make as makeState, observe, without } from "./state.js"
+import { addWaiter, make as makeState, removeWaiter } from "./state.js"
 import { finishTask } from "./task.js"
 import * as Telemetry from "./telemetry.js"
 import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected, work } from "./tool.js"
@@ -66,11 +67,9 @@ type Fork = <A, E>(
   runtimeFlags?: RuntimeFlags.RuntimeFlags
 ) => Fiber.RuntimeFiber<A, E>
 
-type Jobs = ReadonlyArray<State.Job>
-
 /** For whom `onEnter` and `onExit` ask, as long as that counts. */
 interface Behalf {
-  jobs: Jobs
+  jobs: ReadonlyArray<State.Job>
 }
 
 class OnBehalf extends Context.Tag("effect-meantime/internal/OnBehalf")<OnBehalf, Behalf>() {}
@@ -97,7 +96,7 @@ const inOneGo = (behalf: Behalf, { context, fiberRefs }: Environment): Environme
   }
 }
 
-const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): Jobs =>
+const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): ReadonlyArray<State.Job> =>
   (context.unsafeMap.get(OnBehalf.key) as Behalf | undefined)?.jobs ?? []
 
 const interrupt = (fiber: unknown): void =>
@@ -165,6 +164,16 @@ class Shell implements Host {
     this.drain()
     return result
   }
+
+  /** Waits in a list of the machine until it tells all who do, unless that is over; who waits no longer leaves it. */
+  readonly waitIn: Host["waitIn"] = (of, list, over) =>
+    Effect.async<void>((resume) => {
+      // looked at in here: a fiber may yield between two operations
+      if (over()) return resume(Effect.void)
+      const waiter = () => resume(Effect.void)
+      this.transact(() => addWaiter(of, list, waiter))
+      return Effect.sync(() => this.transact(() => removeWaiter(of, list, waiter)))
+    })
 
   /** Carries out what the machine asks for. An input that comes meanwhile is taken at once; its commands queue. */
   private drain(): void {
@@ -247,41 +256,12 @@ class Shell implements Host {
         return this.askPolicy(command.admission)
       case "StopPolicy":
         return interrupt(command.admission.fiber)
-      case "SayFiller": {
-        const { filler } = command
-        let text: string | undefined
-        try {
-          text = filler.say(filler.step)
-        } catch (cause) {
-          this.log("error", "The text of a filler failed.", cause)
-        }
-        this.transact((s) => Fillers.say(s, filler, text))
-        return
-      }
-      case "LeaveAgent": {
-        const { from, handoff } = command
-        const built = builtOf(from)
-        const { onExit } = built.definition.options
-        const left = () =>
-          this.transact((s) => (handoff === undefined ? Agents.exitTask(s, from) : Agents.enterAgent(s, handoff)))
-        // at once: in which order fibers run does not decide what comes first
-        if (onExit === undefined) return left()
-        const what = `onExit of ${from.name}`
-        const behalf: Behalf = { jobs: handoff?.jobs ?? Agents.jobsOfRun(from.task?.call) }
-        this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
-          behalf.jobs = []
-          left()
-        })
-        return
-      }
-      case "EnterAgent": {
-        const { activity, jobs } = command
-        const built = builtOf(activity)
-        const { onEnter } = built.definition.options
-        if (onEnter !== undefined) this.enter(activity, onEnter, jobs)
-        if (jobs.length > 0) this.transact((s) => Machine.releaseJobs(s, jobs))
-        return
-      }
+      case "SayFiller":
+        return this.sayFiller(command.filler)
+      case "LeaveAgent":
+        return this.leave(command.from, command.handoff)
+      case "EnterAgent":
+        return this.enter(command.activity, command.jobs)
       case "StopEntering":
         return interrupt(builtOf(command.activity).entering)
       case "CloseAgent": {
@@ -300,16 +280,46 @@ class Shell implements Host {
     }
   }
 
+  private sayFiller(filler: State.Filler): void {
+    let text: string | undefined
+    try {
+      text = filler.say(filler.step)
+    } catch (cause) {
+      this.log("error", "The text of a filler failed.", cause)
+    }
+    this.transact((s) => Fillers.say(s, filler, text))
+  }
+
+  private leave(from: State.Activity, handoff: State.Handoff | undefined): void {
+    const built = builtOf(from)
+    const { onExit } = built.definition.options
+    const left = () =>
+      this.transact((s) => (handoff === undefined ? Agents.exitTask(s, from) : Agents.enterAgent(s, handoff)))
+    // at once: in which order fibers run does not decide what comes first
+    if (onExit === undefined) return left()
+    const what = `onExit of ${from.name}`
+    const behalf: Behalf = { jobs: handoff?.jobs ?? Jobs.ofRun(from.task?.call) }
+    this.fork(this.inTime(this.quietly(onExit, what), what), onBehalf(behalf, built), () => {
+      behalf.jobs = []
+      left()
+    })
+  }
+
   /** Those who wait for the hand-off wait for what `onEnter` asks for before it first waits; it may go on for ever. */
-  private enter(activity: State.Activity, onEnter: Effect.Effect<unknown, SessionClosed, any>, jobs: Jobs): void {
+  private enter(activity: State.Activity, jobs: ReadonlyArray<State.Job>): void {
     const built = builtOf(activity)
-    const behalf: Behalf = { jobs }
-    const place = jobs.length === 0 ? built : inOneGo(behalf, onBehalf(behalf, built))
-    const fiber = this.fork(this.quietly(onEnter, `onEnter of ${activity.name}`), place)
-    behalf.jobs = []
-    built.entering = fiber
-    const stop = this.noLonger(Fiber.interrupt(fiber), Effect.logWarning(`onEnter of ${activity.name} does not stop.`))
-    this.runFork(Scope.addFinalizer(built.scope, stop))
+    const { onEnter } = built.definition.options
+    if (onEnter !== undefined) {
+      const behalf: Behalf = { jobs }
+      const place = jobs.length === 0 ? built : inOneGo(behalf, onBehalf(behalf, built))
+      const what = `onEnter of ${activity.name}`
+      const fiber = this.fork(this.quietly(onEnter, what), place)
+      behalf.jobs = []
+      built.entering = fiber
+      const stop = this.noLonger(Fiber.interrupt(fiber), Effect.logWarning(`${what} does not stop.`))
+      this.runFork(Scope.addFinalizer(built.scope, stop))
+    }
+    if (jobs.length > 0) this.transact((s) => Jobs.close(s, jobs))
   }
 
   private releaseAgent(scope: Scope.CloseableScope): Effect.Effect<void> {
@@ -455,21 +465,10 @@ class Shell implements Host {
           )
     })
     step.fiber = this.fork(ask, this.telemetry.inStep(step, built), (exit) => {
-      observe(this.state, { _tag: "StepEnded", step, exit })
-      if (Exit.isSuccess(exit)) return this.transact((s) => Parts.streamEnded(s, step))
-      const failure = Cause.failureOption(exit.cause)
-      if (Option.isSome(failure)) {
-        return this.transact((s) => Parts.modelFailed(s, step, Parts.asAiError(failure.value)))
+      if (Exit.isFailure(exit) && !step.closed && isDefect(exit.cause)) {
+        this.log("error", "The model failed unexpectedly.", exit.cause)
       }
-      // for those who only watch
-      if (step.closed) return this.transact(() => {})
-      if (!Cause.isInterruptedOnly(exit.cause)) this.log("error", "The model failed unexpectedly.", exit.cause)
-      const error = new AiError.UnknownError({
-        module: "effect-meantime",
-        method: "streamText",
-        description: "The model failed unexpectedly."
-      })
-      this.transact((s) => Parts.modelFailed(s, step, error))
+      this.transact((s) => Parts.modelEnded(s, step, exit))
     })
     if (step.closed) interrupt(step.fiber)
   }
@@ -621,7 +620,7 @@ class Shell implements Host {
       setAllowInterruptions: (value) =>
         Effect.suspend(() => {
           if (speech.interrupted && !value) return Effect.fail(new AlreadyInterrupted({ speechId: speech.id }))
-          speech.allowInterruptions = value
+          this.transact((s) => Speech.setAllowInterruptions(s, speech, value))
           return Effect.void
         }),
       interrupt: (options) =>
@@ -630,27 +629,17 @@ class Shell implements Host {
           if (!speech.allowInterruptions && options?.force !== true) {
             return Effect.fail(new InterruptionDisallowed({ speechId: speech.id }))
           }
-          return Effect.sync(() => this.transact((s) => Machine.interrupt(s, speech)))
+          this.transact((s) => Machine.interrupt(s, speech))
+          return Effect.void
         }),
       wait: Effect.flatMap(callerOf(this), (caller) =>
         speech.state !== "ended" && caller !== undefined && Idle.isInlineIn(caller, speech)
           ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
-          : this.waitForSpeech(speech)
+          : this.waitIn(speech, "waiters", () => speech.state === "ended")
       ),
       items: Effect.sync(() => this.stillInHistory(speech.items)),
       error: Effect.sync(() => Option.fromNullable(speech.error))
     }
-  }
-
-  private waitForSpeech(speech: State.Speech): Effect.Effect<void> {
-    return Effect.async<void>((resume) => {
-      if (speech.state === "ended") return resume(Effect.void)
-      const waiter = () => resume(Effect.void)
-      speech.waiters = [...speech.waiters, waiter]
-      return Effect.sync(() => {
-        speech.waiters = without(speech.waiters, waiter)
-      })
-    })
   }
 
   /** Without the updates that were dropped again. */
@@ -746,6 +735,10 @@ class Shell implements Host {
   })
 }
 
+/** Neither an error that was expected nor an interruption. */
+const isDefect = (cause: Cause.Cause<unknown>): boolean =>
+  Option.isNone(Cause.failureOption(cause)) && !Cause.isInterruptedOnly(cause)
+
 /** A bug of the tool. What kind of error it was is told; all that the model is shown is that there was one. */
 const defect = (tool: string, cause: Cause.Cause<unknown>): State.Outcome => {
   const error = Cause.squash(cause)
@@ -778,7 +771,9 @@ const makeService = (shell: Shell): Service => {
         state.phase === "open" ? effect() : Effect.fail(new SessionClosed())
     )
   // in one go with the look at the phase: the session may close between two operations of a fiber
-  const speech = (input: (s: State.State, jobs: Jobs) => State.Speech): Effect.Effect<SpeechHandle, SessionClosed> =>
+  const speech = (
+    input: (s: State.State, jobs: ReadonlyArray<State.Job>) => State.Speech
+  ): Effect.Effect<SpeechHandle, SessionClosed> =>
     Effect.contextWithEffect((context) =>
       whenOpen(() => Effect.succeed(shell.handleOf(transact((s) => input(s, jobsIn(context))))))
     )
@@ -793,77 +788,15 @@ const makeService = (shell: Shell): Service => {
           const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
           job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
           transact((s) => Machine.run(s, text, turnOptions(options), job, jobsIn(context)))
-          return Effect.sync(() => {
-            job.resume = undefined
-            state.jobs.delete(job)
-          })
+          return Effect.sync(() => transact((s) => Jobs.withdraw(s, job)))
         }).pipe(Effect.map((job) => ({ text: job.text, items: shell.stillInHistory(job.items) })))
       ),
     interrupt: (options) =>
       Effect.suspend(() => {
-        const speeches = Machine.interruptible(state)
-        const force = options?.force === true
-        return Effect.zipRight(
-          Effect.sync(() =>
-            transact((s) => {
-              for (const other of speeches) if (force || other.allowInterruptions) Machine.interrupt(s, other)
-            })
-          ),
-          Effect.suspend(() => {
-            const left = speeches.find((other) => !force && !other.allowInterruptions)
-            return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
-          })
-        )
+        const left = transact((s) => Machine.interruptAll(s, options?.force === true))
+        return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
       }),
-    handoff: <R>(agent: Agent<R>) =>
-      whenOpen(() =>
-        Effect.contextWithEffect((caller: Context.Context<R>) =>
-          Effect.uninterruptibleMask((restore) => {
-            const jobs = jobsIn(caller)
-            transact((s) => Machine.holdJobs(s, jobs))
-            const handedOff = Effect.flatMap(
-              restore(
-                // a layer may take for ever: who asked is told when the session closes
-                Effect.raceFirst(
-                  Effect.disconnect(
-                    shell.build(agent as unknown as AgentDefinition, {
-                      context: Context.merge(outsideCalls(caller), shell.scope.context),
-                      fiberRefs: shell.scope.fiberRefs
-                    })
-                  ),
-                  Effect.zipRight(shell.closing, Effect.fail(new SessionClosed()))
-                )
-              ),
-              (to) => {
-                const wait = Effect.async<void, SessionClosed>((resume) => {
-                  const handoff: State.Handoff = {
-                    to,
-                    call: undefined,
-                    when: "now",
-                    jobs,
-                    resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
-                  }
-                  const attempt = (): void => {
-                    // another hand-off is under way: this one comes after it
-                    if (transact((s) => Agents.requestHandoff(s, handoff))) return
-                    if (state.phase === "open") state.handoffWaiters = [...state.handoffWaiters, attempt]
-                    else resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
-                  }
-                  attempt()
-                  return Effect.suspend(() =>
-                    transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? shell.discard(to) : Effect.void
-                  )
-                })
-                return restore(wait)
-              }
-            )
-            return Effect.ensuring(
-              handedOff,
-              Effect.sync(() => transact((s) => Machine.releaseJobs(s, jobs)))
-            )
-          })
-        )
-      ),
+    handoff: (agent) => whenOpen(() => handOff(shell, agent)),
     currentAgent: Effect.sync(() => ({ name: (state.agents[state.agents.length - 1] as State.Activity).name })),
     history: Effect.sync(() => ({ items: state.history.slice() })),
     events: shell.hub.stream,
@@ -876,7 +809,7 @@ const makeService = (shell: Shell): Service => {
               resume: (idle) => resume(idle ? Effect.void : Effect.fail(new SessionClosed()))
             })
           )
-          return Effect.sync(() => state.idleWaiters.delete(waiter))
+          return Effect.sync(() => transact((s) => Idle.removeWaiter(s, waiter)))
         })
       )
     ),
@@ -891,19 +824,59 @@ const makeService = (shell: Shell): Service => {
   }
 }
 
+/** What the new agent begins with is part of the turn that asked. */
+const handOff = <R>(shell: Shell, agent: Agent<R>): Effect.Effect<void, SessionClosed, R> =>
+  Effect.contextWithEffect((caller: Context.Context<R>) =>
+    Effect.uninterruptibleMask((restore) => {
+      const jobs = jobsIn(caller)
+      const build = shell.build(agent as unknown as AgentDefinition, {
+        context: Context.merge(outsideCalls(caller), shell.scope.context),
+        fiberRefs: shell.scope.fiberRefs
+      })
+      // a layer may take for ever: who asked is told when the session closes
+      const built = Effect.raceFirst(
+        Effect.disconnect(build),
+        Effect.zipRight(shell.closing, Effect.fail(new SessionClosed()))
+      )
+      shell.transact(() => Jobs.open(jobs))
+      return Effect.ensuring(
+        Effect.flatMap(restore(built), (to) => restore(takeOver(shell, to, jobs))),
+        Effect.sync(() => shell.transact((s) => Jobs.close(s, jobs)))
+      )
+    })
+  )
+
+/** Waits until the agent has taken over, behind hand-offs that are under way. */
+const takeOver = (
+  shell: Shell,
+  to: State.Activity,
+  jobs: ReadonlyArray<State.Job>
+): Effect.Effect<void, SessionClosed> =>
+  Effect.async<void, SessionClosed>((resume) => {
+    const { transact } = shell
+    const handoff: State.Handoff = {
+      to,
+      call: undefined,
+      when: "now",
+      jobs,
+      resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
+    }
+    const attempt = (): void => {
+      if (transact((s) => Agents.requestHandoffInTurn(s, handoff, attempt))) return
+      resume(Effect.zipRight(shell.discard(to), Effect.fail(new SessionClosed())))
+    }
+    attempt()
+    return Effect.suspend(() =>
+      transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? shell.discard(to) : Effect.void
+    )
+  })
+
 const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError> =>
   Effect.suspend(() => {
     const call = shell.state.calls.get(callId)
     const run = shell.transact((s) => Calls.cancel(s, callId))
     if (typeof run === "string") return Effect.fail(new ToolError({ message: run }))
-    const stopped = Effect.async<void>((resume) => {
-      if (run.phase === "ended") return resume(Effect.void)
-      const waiter = () => resume(Effect.void)
-      run.endWaiters = [...run.endWaiters, waiter]
-      return Effect.sync(() => {
-        run.endWaiters = without(run.endWaiters, waiter)
-      })
-    })
+    const stopped = shell.waitIn(run, "endWaiters", () => run.phase === "ended")
     const millis = shell.state.options.cancellationTimeout
     const ended = Number.isFinite(millis)
       ? Effect.timeoutFail(stopped, {
@@ -1014,8 +987,11 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       releaseAfter: shell.state.options.releaseAfter
     })
     const first = yield* shell.build(options.agent as unknown as AgentDefinition, shell.scope)
-    if (options.history !== undefined) History.restore(shell.state, options.history.items)
-    started = true
-    shell.transact((s) => Agents.startSession(s, first))
+    const items = options.history?.items ?? []
+    shell.transact((s) => {
+      History.restore(s, items)
+      started = true
+      Agents.startSession(s, first)
+    })
     return session
   })

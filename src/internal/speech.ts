@@ -3,6 +3,7 @@
  */
 import type * as AiError from "@effect/ai/AiError"
 import * as History from "./history.js"
+import * as Jobs from "./jobs.js"
 import { isRecord } from "./json.js"
 import { withoutItemId } from "./metadata.js"
 import { describeError } from "./model.js"
@@ -73,11 +74,15 @@ export const create = (s: State, options: NewSpeech): Speech => {
     trace: undefined
   }
   s.speeches.add(speech)
-  Replies.openJobs(speech.jobs)
+  Jobs.open(speech.jobs)
   enqueue(s, speech)
   emit(s, { _tag: "SpeechCreated", speechId: speech.id, source: speech.source })
   observe(s, { _tag: "SpeechCreated", speech })
   return speech
+}
+
+export const setAllowInterruptions = (_: State, speech: Speech, value: boolean): void => {
+  speech.allowInterruptions = value
 }
 
 /** By priority, then by order; a turn that comes back from its tools has its old place. */
@@ -482,7 +487,7 @@ export const end = (s: State, speech: Speech): void => {
   }
   observe(s, { _tag: "SpeechEnded", speech })
   speech.waiters = allWoken(s, speech.waiters)
-  Replies.closeJobs(s, speech.jobs)
+  Jobs.close(s, speech.jobs)
 }
 
 export const fail = (s: State, speech: Speech, error: AiError.AiError): void => {

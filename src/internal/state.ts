@@ -1,6 +1,6 @@
 /**
  * The state of a session as types: two state machines (a call, a delivery), the speeches that take turns, and what
- * the machine asks the shell to do. `machine.ts` is the only writer; nothing here or there runs an Effect.
+ * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
 import type * as AiError from "@effect/ai/AiError"
 import type * as Response from "@effect/ai/Response"
@@ -124,9 +124,9 @@ export interface Run {
   queuedAt: number | undefined
   timeoutTimer: Timer | undefined
   /** told once the run has ended */
-  endWaiters: ReadonlyArray<() => void>
+  endWaiters: Waiters
   /** told once cancellation has been asked for */
-  stopWaiters: ReadonlyArray<() => void>
+  stopWaiters: Waiters
   /** the shell's: the fiber */
   fiber: unknown
 }
@@ -235,7 +235,7 @@ export interface Speech {
   step: Step | undefined
   items: Array<ChatItem>
   error: AiError.AiError | undefined
-  waiters: ReadonlyArray<() => void>
+  waiters: Waiters
   /** the shell's: its span */
   trace: unknown
 }
@@ -556,7 +556,7 @@ export interface State {
   readonly fillers: Set<Filler>
   handoff: Handoff | undefined
   /** hand-offs from outside that come after the one under way */
-  handoffWaiters: ReadonlyArray<() => void>
+  handoffWaiters: Waiters
   /** since when an agent leaves: its `onExit` runs */
   switching: number | undefined
   /** `onExit` has run; the last words may still be spoken */
@@ -636,8 +636,19 @@ export const wake = (s: State, resume: () => void): void => {
   s.commands.push({ _tag: "Wake", resume })
 }
 
+export type Waiters = ReadonlyArray<() => void>
+
+export const addWaiter = <K extends string>(of: Record<K, Waiters>, list: K, resume: () => void): void => {
+  of[list] = [...of[list], resume]
+}
+
+/** It waits no longer. */
+export const removeWaiter = <K extends string>(of: Record<K, Waiters>, list: K, resume: () => void): void => {
+  of[list] = without(of[list], resume)
+}
+
 /** Tells all of them; nobody waits then. */
-export const allWoken = (s: State, waiters: ReadonlyArray<() => void>): ReadonlyArray<never> => {
+export const allWoken = (s: State, waiters: Waiters): ReadonlyArray<never> => {
   for (const resume of waiters) wake(s, resume)
   return none
 }
