@@ -59,6 +59,8 @@ export interface Step {
   /** an output of it is in the history */
   answered: boolean
   speech: string | undefined
+  /** the speeches that may have asked for it, until one is known */
+  maybeOf: Set<string>
   /** the reply that it gives */
   reply: ReplyState | undefined
   /** how many of the user's turns came before the next step of the same reply, if there was one */
@@ -312,6 +314,9 @@ export class Reference {
       recorded: -1,
       answered: false,
       speech: undefined,
+      maybeOf: new Set(
+        Array.from(this.speeches.values()).flatMap((speech) => (speech.source === "say" ? [] : [speech.id]))
+      ),
       reply: undefined,
       followed: undefined,
       turn: this.turns
@@ -499,7 +504,7 @@ export class Reference {
         this.count(`speech ${speech?.source} ${event.interrupted ? "interrupted" : "ended"}`)
         if (event.interrupted) {
           for (const call of this.calls.values()) {
-            if (call.step.speech === event.speechId && call.spec?.options.cancelOnInterruption === true) {
+            if (this.maybeOf(call.step, event.speechId) && call.spec?.options.cancelOnInterruption === true) {
               call.run?.stops.add("cancelled")
             }
           }
@@ -769,6 +774,9 @@ export class Reference {
       released: undefined
     }
     this.calls.set(callId, call)
+    // its speech is there as long as its calls start
+    for (const id of step.maybeOf) if (!this.speeches.has(id)) step.maybeOf.delete(id)
+    if (step.maybeOf.size === 1) step.speech ??= Array.from(step.maybeOf)[0]
     asked.call = call
     step.calls.push(call)
     this.count(`call ${spec?.place ?? (companions.has(name) ? name : "unknown")}`)
@@ -805,6 +813,10 @@ export class Reference {
       for (const other of this.runs)
         if (other !== call.run && this.isDuplicate(spec, args, other)) other.stops.add("replaced")
     }
+  }
+
+  private maybeOf(step: Step, speechId: string): boolean {
+    return step.speech === undefined ? step.maybeOf.has(speechId) : step.speech === speechId
   }
 
   private userTurnCut(step: Step): boolean {
@@ -881,7 +893,12 @@ export class Reference {
   private begins(call: Call, run: Run, value: any): void {
     this.must(run.phase === "admitting", "P2b", () => `call ${call.id} starts a second time`)
     const { spec, step } = call
-    call.step.speech ??= value.speech
+    step.speech ??= value.speech
+    this.must(
+      step.speech === value.speech,
+      "F2",
+      () => `the speech of ${call.id} is ${step.speech}, its handler says ${value.speech}`
+    )
     if (this.userTurnCut(step)) run.stops.add("cancelled")
     run.handler = value.handler
     run.phase = "working"
@@ -1118,8 +1135,6 @@ export class Reference {
       if (!now.stops.has(how)) this.adoptStopped(now, how)
       if (!now.stops.has(how)) {
         if (how === "drained" && (this.closing || this.handoffAsked)) return true
-        // stopped by what ends a task, or by the turn that it belongs to
-        if (how === "cancelled" && step.speech === undefined && spec?.options.cancelOnInterruption === true) return true
         return bad("C1", `nobody asked for it; asked for: ${Array.from(now.stops).join(" ")}`)
       }
       if (now.committed && !this.closing) return bad("C1b", "it was past its point of no return")
