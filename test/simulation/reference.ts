@@ -104,6 +104,8 @@ export interface Run {
   handler: number | undefined
   startedAt: number
   committed: boolean
+  /** it has asked for a hand-off, and was not refused */
+  asksHandoff: boolean
   readonly stops: Set<Reason>
   readonly updates: Array<Update>
   /** how many of them the first call has got */
@@ -688,7 +690,8 @@ export class Reference {
     delivery.state = "waiting"
     this.pending.push(delivery)
     if (this.closing) return
-    if (this.target(delivery).state === "ended") this.expectDrop(delivery)
+    // once its hand-off is under way, the call that asked belongs to the session
+    if (this.target(delivery).state === "ended" && delivery.call.run?.asksHandoff !== true) this.expectDrop(delivery)
   }
 
   private expectDrop(delivery: Delivery): void {
@@ -795,6 +798,7 @@ export class Reference {
       handler: undefined,
       startedAt: event.at,
       committed: false,
+      asksHandoff: false,
       stops: new Set(this.cancelRequests.has(callId) ? ["cancelled"] : []),
       updates: [],
       done: 0,
@@ -869,6 +873,11 @@ export class Reference {
       }
       case "handoff": {
         this.handoffAsked = true
+        run.asksHandoff = true
+        return
+      }
+      case "handoff-": {
+        run.asksHandoff = false
         return
       }
       case "floor?": {
@@ -1616,6 +1625,8 @@ export class Reference {
     if (!idle) return
     const voiced = this.pending.filter((delivery) => this.target(delivery) === this.current)
     this.must(voiced.length === 0, "D2", () => `the session is idle, and ${voiced.map((d) => d.id).join(" ")} wait`)
+    const lost = this.pending.filter((delivery) => this.target(delivery).state === "ended")
+    this.must(lost.length === 0, "D10", () => `${lost.map((d) => d.id).join(" ")} wait for an agent that has ended`)
     this.must(at.waiters === 0, "F1", () => `the session is idle, and ${at.waiters} still wait for it`)
     this.must(
       at.floorWaiters.length === 0,
