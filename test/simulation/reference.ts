@@ -59,6 +59,8 @@ export interface Step {
   /** an output of it is in the history */
   answered: boolean
   speech: string | undefined
+  /** the speeches that may have asked for it, until one is known */
+  maybeOf: Set<string>
   /** the reply that it gives */
   reply: ReplyState | undefined
   /** how many of the user's turns came before the next step of the same reply, if there was one */
@@ -102,6 +104,8 @@ export interface Run {
   handler: number | undefined
   startedAt: number
   committed: boolean
+  /** it has asked for a hand-off, and was not refused */
+  asksHandoff: boolean
   readonly stops: Set<Reason>
   readonly updates: Array<Update>
   /** how many of them the first call has got */
@@ -312,6 +316,9 @@ export class Reference {
       recorded: -1,
       answered: false,
       speech: undefined,
+      maybeOf: new Set(
+        Array.from(this.speeches.values()).flatMap((speech) => (speech.source === "say" ? [] : [speech.id]))
+      ),
       reply: undefined,
       followed: undefined,
       turn: this.turns
@@ -499,7 +506,7 @@ export class Reference {
         this.count(`speech ${speech?.source} ${event.interrupted ? "interrupted" : "ended"}`)
         if (event.interrupted) {
           for (const call of this.calls.values()) {
-            if (call.step.speech === event.speechId && call.spec?.options.cancelOnInterruption === true) {
+            if (this.maybeOf(call.step, event.speechId) && call.spec?.options.cancelOnInterruption === true) {
               call.run?.stops.add("cancelled")
             }
           }
@@ -683,7 +690,8 @@ export class Reference {
     delivery.state = "waiting"
     this.pending.push(delivery)
     if (this.closing) return
-    if (this.target(delivery).state === "ended") this.expectDrop(delivery)
+    // once its hand-off is under way, the call that asked belongs to the session
+    if (this.target(delivery).state === "ended" && delivery.call.run?.asksHandoff !== true) this.expectDrop(delivery)
   }
 
   private expectDrop(delivery: Delivery): void {
@@ -769,6 +777,9 @@ export class Reference {
       released: undefined
     }
     this.calls.set(callId, call)
+    // its speech is there as long as its calls start
+    for (const id of step.maybeOf) if (!this.speeches.has(id)) step.maybeOf.delete(id)
+    if (step.maybeOf.size === 1) step.speech ??= Array.from(step.maybeOf)[0]
     asked.call = call
     step.calls.push(call)
     this.count(`call ${spec?.place ?? (companions.has(name) ? name : "unknown")}`)
@@ -787,6 +798,7 @@ export class Reference {
       handler: undefined,
       startedAt: event.at,
       committed: false,
+      asksHandoff: false,
       stops: new Set(this.cancelRequests.has(callId) ? ["cancelled"] : []),
       updates: [],
       done: 0,
@@ -805,6 +817,10 @@ export class Reference {
       for (const other of this.runs)
         if (other !== call.run && this.isDuplicate(spec, args, other)) other.stops.add("replaced")
     }
+  }
+
+  private maybeOf(step: Step, speechId: string): boolean {
+    return step.speech === undefined ? step.maybeOf.has(speechId) : step.speech === speechId
   }
 
   private userTurnCut(step: Step): boolean {
@@ -857,6 +873,11 @@ export class Reference {
       }
       case "handoff": {
         this.handoffAsked = true
+        run.asksHandoff = true
+        return
+      }
+      case "handoff-": {
+        run.asksHandoff = false
         return
       }
       case "floor?": {
@@ -881,7 +902,12 @@ export class Reference {
   private begins(call: Call, run: Run, value: any): void {
     this.must(run.phase === "admitting", "P2b", () => `call ${call.id} starts a second time`)
     const { spec, step } = call
-    call.step.speech ??= value.speech
+    step.speech ??= value.speech
+    this.must(
+      step.speech === value.speech,
+      "F2",
+      () => `the speech of ${call.id} is ${step.speech}, its handler says ${value.speech}`
+    )
     if (this.userTurnCut(step)) run.stops.add("cancelled")
     run.handler = value.handler
     run.phase = "working"
@@ -1118,8 +1144,6 @@ export class Reference {
       if (!now.stops.has(how)) this.adoptStopped(now, how)
       if (!now.stops.has(how)) {
         if (how === "drained" && (this.closing || this.handoffAsked)) return true
-        // stopped by what ends a task, or by the turn that it belongs to
-        if (how === "cancelled" && step.speech === undefined && spec?.options.cancelOnInterruption === true) return true
         return bad("C1", `nobody asked for it; asked for: ${Array.from(now.stops).join(" ")}`)
       }
       if (now.committed && !this.closing) return bad("C1b", "it was past its point of no return")
@@ -1601,6 +1625,8 @@ export class Reference {
     if (!idle) return
     const voiced = this.pending.filter((delivery) => this.target(delivery) === this.current)
     this.must(voiced.length === 0, "D2", () => `the session is idle, and ${voiced.map((d) => d.id).join(" ")} wait`)
+    const lost = this.pending.filter((delivery) => this.target(delivery).state === "ended")
+    this.must(lost.length === 0, "D10", () => `${lost.map((d) => d.id).join(" ")} wait for an agent that has ended`)
     this.must(at.waiters === 0, "F1", () => `the session is idle, and ${at.waiters} still wait for it`)
     this.must(
       at.floorWaiters.length === 0,

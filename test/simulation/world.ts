@@ -500,7 +500,10 @@ class World {
       case "handoff": {
         const to = this.agent(`${chance(0.6) ? "second" : "first"}#h${handler.number}.${++this.entered}`)
         return Effect.zipRight(this.announce(handler, { what: "handoff" }), this.switches(RunContext.handoff(to))).pipe(
-          Effect.catchTag("ToolError", () => Effect.sync(() => this.ref.count("hand-off refused")))
+          Effect.catchTag("ToolError", () => {
+            this.ref.count("hand-off refused")
+            return this.announce(handler, { what: "handoff-" })
+          })
         )
       }
       case "say":
