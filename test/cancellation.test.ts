@@ -218,6 +218,32 @@ describe("cancelling", () => {
     })
   )
 
+  for (const [title, callId] of [
+    ["another call", "b"],
+    ["its own call", "a"]
+  ] as const) {
+    scoped(`[C1] a region that must not be cut and that cancels ${title} is told after cancellationTimeout, too`, () =>
+      Effect.gen(function* () {
+        const log = journal()
+        const cancels = Effect.flatMap(RunContext.RunContext, ({ session }) => session.cancelTool(callId)).pipe(
+          Effect.catchAll(({ message }) => log.note(message)),
+          Effect.as("went on"),
+          Effect.uninterruptible
+        )
+        const slowToStop = Effect.onInterrupt(slowly(2), () => Effect.sleep("20 seconds"))
+        const { events, session } = yield* workshop({
+          turns: { both: [work(2, "b"), work(1, "a")] },
+          tool: cancellable,
+          handler: (n) => (n === 1 ? cancels : slowToStop)
+        })
+        yield* say(session, "both")
+        yield* advance("5 seconds")
+        expect(log.lines).toEqual([`5 Call ${callId} is still stopping: it ends once its clean-up is done.`])
+        expect(yield* ends(events)).toEqual([callId === "a" ? "a cancelled" : "a done"])
+      })
+    )
+  }
+
   scoped("[C1] a canceller that is interrupted itself does not take the cancellation back", () =>
     Effect.gen(function* () {
       const log = journal()
