@@ -1,6 +1,6 @@
 import { Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Option, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Schema } from "effect"
 import {
   Agent,
   AgentOutput,
@@ -1434,17 +1434,21 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.effect("[C7] with a RunContext of one's own, as a unit test may give a handler, orCancelled gives the value", () =>
-    Effect.gen(function* () {
-      const own = { isCancelled: Effect.succeed(false) } as RunContext.Service
-      const given = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, own)
-      expect(yield* given).toEqual(Option.some(1))
-      const cancelled = { isCancelled: Effect.succeed(true) } as RunContext.Service
-      const none = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, cancelled)
-      expect(yield* none).toEqual(Option.none())
-      const task = Agent.task("task", { instructions: "", result: Schema.Struct({ n: Schema.Number }) })
-      expect(yield* Effect.provideService(task.complete({ n: 1 }), RunContext.RunContext, own)).toBeUndefined()
-    })
+  it.effect(
+    "[C7] [U8] a RunContext of one's own, as a unit test may give a handler, needs no more than is promised",
+    () =>
+      Effect.gen(function* () {
+        const own = { isCancelled: Effect.succeed(false) } as RunContext.Service
+        const given = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, own)
+        expect(yield* given).toEqual(Option.some(1))
+        const cancelled = { isCancelled: Effect.succeed(true) } as RunContext.Service
+        const none = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, cancelled)
+        expect(yield* none).toEqual(Option.none())
+        const task = Agent.task("task", { instructions: "", result: Schema.Struct({ n: Schema.Number }) })
+        expect(yield* Effect.provideService(task.complete({ n: 1 }), RunContext.RunContext, own)).toBeUndefined()
+        const ran = yield* Effect.exit(Effect.provideService(RunContext.runTask(task), RunContext.RunContext, own))
+        expect(Exit.isFailure(ran) && Cause.pretty(ran.cause)).toContain("has no runTask")
+      })
   )
 
   scoped("[C7] promise code gets an AbortSignal that is aborted", () =>
