@@ -96,8 +96,8 @@ export interface Service {
   readonly foreground: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SessionClosed, R>
   /** Says something when the session has been idle for a while, as long as the effect runs. */
   readonly withFiller: <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions) => Effect.Effect<A, E, R>
-  /** Runs a sub-conversation that ends with a value. It holds the floor. */
-  readonly runTask: <A>(task: AgentTask<A, never>) => Effect.Effect<A, SessionClosed | ToolError>
+  /** Runs a sub-conversation that ends with a value. It holds the floor. A context of one's own need not have it. */
+  readonly runTask?: (<A>(task: AgentTask<A, never>) => Effect.Effect<A, SessionClosed | ToolError>) | undefined
   /** Waits until what the agent said before the call has been played. */
   readonly waitForPlayout: Effect.Effect<void>
   /** From here on the speech of the call's turn cannot be interrupted, unless forced. */
@@ -237,7 +237,10 @@ export const withFiller: {
  * @category agents
  */
 export const runTask = <A>(task: AgentTask<A, never>): Effect.Effect<A, SessionClosed | ToolError, RunContext> =>
-  Effect.flatMap(RunContext, (context) => context.runTask(task))
+  Effect.flatMap(
+    RunContext,
+    (context) => context.runTask?.(task) ?? Effect.dieMessage("This RunContext has no runTask.")
+  )
 
 /**
  * From here on the speech of the call's turn cannot be interrupted, unless forced.

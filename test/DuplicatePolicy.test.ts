@@ -1093,6 +1093,31 @@ describe("arguments", () => {
     Effect.map(duplicates({ parameters: {}, calls: [{}, {}] }), (found) => expect(found).toEqual([false, true]))
   )
 
+  scoped("[P3] so they are where the model sends something, which their handler does not see", () =>
+    Effect.gen(function* () {
+      const seen: Array<unknown> = []
+      const tools = Toolkit.make(AsyncTool.make("work", { onDuplicate: "reject", duplicateScope: "name_and_args" }))
+      const agent = Agent.make("worker", { instructions: "You work.", tools: [tools] }).pipe(
+        Agent.provide(
+          tools.toLayer({
+            work: (params) =>
+              Effect.zipRight(
+                Effect.sync(() => seen.push(params)),
+                Effect.never
+              )
+          })
+        )
+      )
+      const { events, session } = yield* open(
+        turns({ go: [call("work", { reason: "none" }, "a"), call("work", {}, "b")] }),
+        { agent, drainTimeout: 0 }
+      )
+      yield* say(session, "go")
+      expect(seen).toEqual([{}])
+      expect(yield* ends(events)).toEqual(["b done"])
+    })
+  )
+
   const oneWay = Schema.transformOrFail(Schema.String, Schema.Number, {
     strict: true,
     decode: (text) => ParseResult.succeed(text.length),

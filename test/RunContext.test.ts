@@ -1212,6 +1212,25 @@ describe("outside a session", () => {
     })
   )
 
+  it.effect(
+    "[U8] execute takes arguments as a session does: null for what is optional, and the session's parameters",
+    () =>
+      Effect.gen(function* () {
+        const kit = Toolkit.make(
+          AsyncTool.make("optional", { parameters: { n: Schema.optional(Schema.Number) }, success: Schema.Unknown }),
+          AsyncTool.make("empty", { background: "model", onDuplicate: "confirm", success: Schema.Unknown }),
+          Tool.make("plain", { success: Schema.Unknown }).annotate(AsyncTool.Annotations, { background: "model" })
+        )
+        const live = kit.toLayer({ optional: Effect.succeed, empty: Effect.succeed, plain: Effect.succeed })
+        const run = (name: string, args: unknown) =>
+          Effect.provide(AsyncTool.execute(kit, { name, arguments: args }), live)
+        const saw = (output: unknown) => ({ output, isError: false, updates: [] })
+        expect(yield* run("optional", { n: null })).toEqual(saw({}))
+        expect(yield* run("empty", { run_in_background: true, confirm_duplicate: true })).toEqual(saw({}))
+        expect(yield* run("plain", { run_in_background: true })).toEqual(saw({}))
+      })
+  )
+
   for (const [mode, expected] of [
     ["nothing", { output: undefined, isError: false, updates: [] }],
     ["stops", { output: undefined, isError: false, updates: ["one"] }],

@@ -1,6 +1,6 @@
 import { Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Option, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Schema } from "effect"
 import {
   Agent,
   AgentOutput,
@@ -217,6 +217,32 @@ describe("cancelling", () => {
       expect(yield* ends(events)).toEqual(["a cancelled"])
     })
   )
+
+  for (const [title, callId] of [
+    ["another call", "b"],
+    ["its own call", "a"]
+  ] as const) {
+    scoped(`[C1] a region that must not be cut and that cancels ${title} is told after cancellationTimeout, too`, () =>
+      Effect.gen(function* () {
+        const log = journal()
+        const cancels = Effect.flatMap(RunContext.RunContext, ({ session }) => session.cancelTool(callId)).pipe(
+          Effect.catchAll(({ message }) => log.note(message)),
+          Effect.as("went on"),
+          Effect.uninterruptible
+        )
+        const slowToStop = Effect.onInterrupt(slowly(2), () => Effect.sleep("20 seconds"))
+        const { events, session } = yield* workshop({
+          turns: { both: [work(2, "b"), work(1, "a")] },
+          tool: cancellable,
+          handler: (n) => (n === 1 ? cancels : slowToStop)
+        })
+        yield* say(session, "both")
+        yield* advance("5 seconds")
+        expect(log.lines).toEqual([`5 Call ${callId} is still stopping: it ends once its clean-up is done.`])
+        expect(yield* ends(events)).toEqual([callId === "a" ? "a cancelled" : "a done"])
+      })
+    )
+  }
 
   scoped("[C1] a canceller that is interrupted itself does not take the cancellation back", () =>
     Effect.gen(function* () {
@@ -1408,17 +1434,21 @@ describe("inside a region that must not be cut", () => {
     })
   )
 
-  it.effect("[C7] with a RunContext of one's own, as a unit test may give a handler, orCancelled gives the value", () =>
-    Effect.gen(function* () {
-      const own = { isCancelled: Effect.succeed(false) } as RunContext.Service
-      const given = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, own)
-      expect(yield* given).toEqual(Option.some(1))
-      const cancelled = { isCancelled: Effect.succeed(true) } as RunContext.Service
-      const none = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, cancelled)
-      expect(yield* none).toEqual(Option.none())
-      const task = Agent.task("task", { instructions: "", result: Schema.Struct({ n: Schema.Number }) })
-      expect(yield* Effect.provideService(task.complete({ n: 1 }), RunContext.RunContext, own)).toBeUndefined()
-    })
+  it.effect(
+    "[C7] [U8] a RunContext of one's own, as a unit test may give a handler, needs no more than is promised",
+    () =>
+      Effect.gen(function* () {
+        const own = { isCancelled: Effect.succeed(false) } as RunContext.Service
+        const given = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, own)
+        expect(yield* given).toEqual(Option.some(1))
+        const cancelled = { isCancelled: Effect.succeed(true) } as RunContext.Service
+        const none = Effect.provideService(RunContext.orCancelled(Effect.succeed(1)), RunContext.RunContext, cancelled)
+        expect(yield* none).toEqual(Option.none())
+        const task = Agent.task("task", { instructions: "", result: Schema.Struct({ n: Schema.Number }) })
+        expect(yield* Effect.provideService(task.complete({ n: 1 }), RunContext.RunContext, own)).toBeUndefined()
+        const ran = yield* Effect.exit(Effect.provideService(RunContext.runTask(task), RunContext.RunContext, own))
+        expect(Exit.isFailure(ran) && Cause.pretty(ran.cause)).toContain("has no runTask")
+      })
   )
 
   scoped("[C7] promise code gets an AbortSignal that is aborted", () =>

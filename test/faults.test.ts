@@ -382,7 +382,10 @@ describe("a handler", () => {
       (context: RunContext.Service) =>
         context.withFiller(Effect.never, { say: "Late.", delay: "1 second", interval: "1 second" })
     ],
-    ["runs a task", (context: RunContext.Service) => context.runTask(task)]
+    [
+      "runs a task",
+      (context: RunContext.Service) => Effect.provideService(RunContext.runTask(task), RunContext.RunContext, context)
+    ]
   ] as const) {
     for (const when of ["before", "after"] as const) {
       scoped(`[T9] [F5] a leaked fiber that ${name}, begun ${when} the end of its call, holds up nobody`, () =>

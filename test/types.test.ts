@@ -414,9 +414,6 @@ describe("the surface", () => {
         effect: Effect.Effect<A, E, R>,
         options: RunContext.FillerOptions
       ) => Effect.Effect<A, E, R>
-      readonly runTask: <A>(
-        task: Agent.AgentTask<A, never>
-      ) => Effect.Effect<A, AgentSession.SessionClosed | AsyncTool.ToolError>
       readonly waitForPlayout: Effect.Effect<void>
       readonly disallowInterruptions: Effect.Effect<void>
     }

@@ -12,10 +12,11 @@ import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
 import { type Executed, ToolError } from "../AsyncTool.js"
 import { RunContext, type Service } from "../RunContext.js"
 import type { SpeechHandle } from "../SpeechHandle.js"
-import { isRecord, plainArguments, toJson, withoutProto } from "./json.js"
+import { isRecord, plainArguments, toJson } from "./json.js"
 import { millisOf } from "./scope.js"
 import type { Outcome } from "./state.js"
 import {
+  addedParameters,
   codecOf,
   describeIssue,
   failed,
@@ -23,6 +24,7 @@ import {
   optionsOf,
   type RefusedResult,
   timedOut,
+  toDecode,
   total,
   unexpected,
   work
@@ -101,12 +103,17 @@ export const execute = (
     if (args === undefined) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are nested too deeply, or no JSON")))
     }
-    const timeout = millisOf(optionsOf(tool).timeout)
-    const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(withoutProto(args)), {
-      onFailure: (issue) =>
-        Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),
-      onSuccess: (params) => work(total(handler.handler), codec, params)
-    })
+    const options = optionsOf(tool)
+    const timeout = millisOf(options.timeout)
+    const added = addedParameters(options.onDuplicate, options)
+    const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(
+      codec.decode(toDecode({ added, codec }, args)),
+      {
+        onFailure: (issue) =>
+          Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),
+        onSuccess: (params) => work(total(handler.handler), codec, params)
+      }
+    )
     const limited =
       timeout === undefined
         ? run

@@ -35,10 +35,9 @@ import { type Provider, providerOf, toolProblem } from "./providers.js"
 import type { Activity, Executor, Task } from "./state.js"
 import * as Templates from "./templates.js"
 import {
+  addedParameters,
   type BoundTool,
-  backgroundParameter,
   codecOf,
-  confirmParameter,
   optionsOf,
   ownParameters,
   strictWireOf,
@@ -188,11 +187,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       )
     }
     const policy = bind(options, Context.get(place.context, DuplicatePolicy))
-    const added: Array<string> = []
-    if (!provider) {
-      if (policy._tag === "Mode" && policy.mode === "confirm") added.push(confirmParameter)
-      if (options.background === "model") added.push(backgroundParameter)
-    }
+    const added = provider ? [] : addedParameters(policy._tag === "Mode" ? policy.mode : undefined, options)
     const taken = ownParameters(tool).find((name) => added.includes(name))
     if (taken !== undefined) {
       return yield* Effect.die(

@@ -212,7 +212,7 @@ class Shell implements Host {
     return Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), effect)
   }
 
-  private readonly fork: Fork = (effect, place, onExit, runtimeFlags) => {
+  readonly fork: Fork = (effect, place, onExit, runtimeFlags) => {
     const fiber = this.start(effect, place, runtimeFlags)
     this.fibers.add(fiber)
     fiber.addObserver((exit) => {
@@ -876,15 +876,31 @@ const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError
     const call = shell.state.calls.get(callId)
     const run = shell.transact((s) => Calls.cancel(s, callId))
     if (typeof run === "string") return Effect.fail(new ToolError({ message: run }))
-    const stopped = shell.waitIn(run, "endWaiters", () => run.phase === "ended")
-    const millis = shell.state.options.cancellationTimeout
-    const ended = Number.isFinite(millis)
-      ? Effect.timeoutFail(stopped, {
-          duration: millis,
-          onTimeout: () =>
-            new ToolError({ message: `Call ${callId} is still stopping: it ends once its clean-up is done.` })
+    const limit = shell.state.options.cancellationTimeout
+    // The timer is no child of who waits: he may be in a region that must not be cut, where a timeout would wait for what
+    // it is to end, and his own cancellation would reach his children.
+    const ended = Effect.async<void, ToolError>((resume) => {
+      if (run.phase === "ended") return resume(Effect.void)
+      let timer: Fiber.RuntimeFiber<void> | undefined
+      const waiter = () => {
+        interrupt(timer)
+        resume(Effect.void)
+      }
+      const leave = () => shell.transact(() => removeWaiter(run, "endWaiters", waiter))
+      shell.transact(() => addWaiter(run, "endWaiters", waiter))
+      if (Number.isFinite(limit)) {
+        timer = shell.fork(Effect.sleep(limit), shell.runtime, (exit) => {
+          if (Exit.isFailure(exit)) return
+          leave()
+          const message = `Call ${callId} is still stopping: it ends once its clean-up is done.`
+          resume(Effect.fail(new ToolError({ message })))
         })
-      : stopped
+      }
+      return Effect.sync(() => {
+        interrupt(timer)
+        leave()
+      })
+    })
     return Effect.zipRight(
       ended,
       Effect.suspend(() =>

@@ -9,7 +9,7 @@ import type * as FiberRefs from "effect/FiberRefs"
 import { identity } from "effect/Function"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import type { ParseOptions } from "effect/SchemaAST"
+import { isTypeLiteral, type ParseOptions } from "effect/SchemaAST"
 import type { Mode, Options } from "../AsyncTool.js"
 import { Annotations, StopResponse, ToolError } from "../AsyncTool.js"
 import type { DuplicateScope, Policy } from "../DuplicatePolicy.js"
@@ -59,7 +59,7 @@ interface Coders {
 }
 
 export interface Codec extends Coders {
-  /** leaves out null for a parameter that is optional, as strict modes and many models send it */
+  /** leaves out null for a parameter that is optional, as strict modes and many models send it; all, where there is none */
   readonly prepare: (args: Record<string, unknown>) => Record<string, unknown>
   /** what the end of a handler is to the conversation */
   readonly outcome: {
@@ -90,6 +90,12 @@ const codecs = new WeakMap<Tool.Any, Codec>()
 const inTime = { isEffectAllowed: true } as ParseOptions
 const all: ParseOptions = { ...inTime, errors: "all" }
 
+/** A struct without fields takes any value as it is, where others leave out what they do not have. */
+const hasNoFields = ({ ast }: Schema.Schema.Any): boolean =>
+  isTypeLiteral(ast) && ast.propertySignatures.length === 0 && ast.indexSignatures.length === 0
+
+const nothing = (): Record<string, unknown> => ({})
+
 /** Compiled once for each tool, whoever binds it. */
 export const codecOf = (tool: Tool.Any): Codec => {
   let codec = codecs.get(tool)
@@ -103,7 +109,11 @@ export const codecOf = (tool: Tool.Any): Codec => {
     }
     codec = {
       ...coders,
-      prepare: Tool.isProviderDefined(tool) ? identity : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
+      prepare: Tool.isProviderDefined(tool)
+        ? identity
+        : hasNoFields(parameters)
+          ? nothing
+          : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
       outcome: { onFailure: failure(tool.name, coders), onSuccess: success(tool.name, coders) }
     }
     codecs.set(tool, codec)
@@ -144,17 +154,28 @@ export const unexpected = (name: string): string => `${name} failed because of a
 export const timedOut = (name: string, millis: number): string =>
   `${name} was stopped: it took longer than its time limit of ${millis / 1000} seconds.`
 
+/** The parameters of ours that a tool with these options has. */
+export const addedParameters = (mode: Mode | undefined, { background }: Options): ReadonlyArray<string> => [
+  ...(mode === "confirm" ? [confirmParameter] : []),
+  ...(background === "model" ? [backgroundParameter] : [])
+]
+
 /** The tool's own arguments: without the parameters that are ours, and without null for what is left out. */
-export const ownArguments = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> => {
-  if (tool.added.length === 0) return tool.codec.prepare(args)
+export const ownArguments = (
+  { added, codec }: Pick<BoundTool, "added" | "codec">,
+  args: Record<string, unknown>
+): Record<string, unknown> => {
+  if (added.length === 0) return codec.prepare(args)
   const out: Record<string, unknown> = { ...args }
-  for (const name of tool.added) delete out[name]
-  return tool.codec.prepare(out)
+  for (const name of added) delete out[name]
+  return codec.prepare(out)
 }
 
 /** What the schema is given to decode. */
-export const toDecode = (tool: BoundTool, args: Record<string, unknown>): Record<string, unknown> =>
-  ownArguments(tool, withoutProto(args))
+export const toDecode = (
+  tool: Pick<BoundTool, "added" | "codec">,
+  args: Record<string, unknown>
+): Record<string, unknown> => ownArguments(tool, withoutProto(args))
 
 // ---------------------------------------------------------------------------------------------------------- the work
 
