@@ -190,7 +190,7 @@ for (const [name, row] of Object.entries(rows)) {
   results.rows[name] = await row()
   const took = performance.now() - start
   console.error(`${name}: ${(took / 1_000).toFixed(0)} s`)
-  if (again === undefined) results.minutes += took / 60_000
+  if (again === undefined) results.minutes = Math.round(results.minutes * 10 + took / 6_000) / 10
   if (quick || (only !== undefined && again === undefined)) continue
   writeFileSync(kept, `${JSON.stringify(results, null, 1)}\n`)
   if (Object.keys(results.rows).length === Object.keys(rows).length) {
