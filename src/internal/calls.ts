@@ -34,8 +34,7 @@ import {
   type StopReason,
   startTimer,
   stopTimer,
-  type Template,
-  Waiting
+  type Template
 } from "./state.js"
 import * as Templates from "./templates.js"
 import {
@@ -93,68 +92,74 @@ const ended = (s: State, call: Call, how: "done" | "cancelled" | "replaced" | "d
 /** The model asked for a tool. From here on the call has a start event, and it will have exactly one end event. */
 export const requested = (s: State, step: Step, part: Extract<Part, { type: "tool-call" }>): void => {
   const given = isRecord(part.params) ? plainArguments(part.params) : undefined
-  const args = given ?? {}
   const wanted = History.cleanId(part.id)
   const firstIsRunning = s.calls.has(wanted)
   const callId = History.reserveCallId(s, wanted)
   const tool = step.agent.tools.get(part.name)
   const name = tool === undefined ? cleanName(part.name) : part.name
-  const call: ToolCall = { callId, name, arguments: args }
-  const entryMetadata = Speech.mergeMetadata(undefined, part.metadata as any)
-  step.entries.push({ _tag: "Call", callId, name, arguments: args, metadata: entryMetadata })
-  const c: Call = {
-    callId,
-    call,
-    metadata: entryMetadata,
-    tool,
-    step,
-    startedAt: s.now,
-    jobs: step.speech.jobs,
-    state: Inline,
-    run: undefined,
-    owner: tool?.executor.activity,
-    decoded: undefined,
-    admitted: false,
-    output: undefined,
-    recorded: false,
-    held: none,
-    updates: 0,
-    reported: false,
-    waiting: none,
-    releaseTimer: undefined,
-    span: undefined
-  }
-  s.calls.set(callId, c)
-  s.unrecorded.set(callId, c)
-  step.calls.push(c)
-  Jobs.open(c.jobs)
-  emit(s, { _tag: "ToolCallStarted", call })
-  observe(s, { _tag: "CallStarted", call: c })
+  const metadata = Speech.mergeMetadata(undefined, part.metadata as any)
+  const call = makeCall(s, step, { callId, name, arguments: given ?? {} }, tool, metadata)
+  step.entries.push({ _tag: "Call", callId, name, arguments: call.call.arguments, metadata })
+  s.calls.set(callId, call)
+  s.unrecorded.set(callId, call)
+  step.calls.push(call)
+  Jobs.open(call.jobs)
+  emit(s, { _tag: "ToolCallStarted", call: call.call })
+  observe(s, { _tag: "CallStarted", call })
   if (firstIsRunning) {
     const text = `Not run: a call with the id "${wanted}" is still running. Use a new id for each call.`
-    return refuse(s, c, "call_id_in_use", text)
+    return refuse(s, call, "call_id_in_use", text)
   }
   if (step.toolChoice === "none") {
-    return refuse(s, c, "tools_not_allowed", "Not run: no tools can be called in this reply. Answer in words.")
+    return refuse(s, call, "tools_not_allowed", "Not run: no tools can be called in this reply. Answer in words.")
   }
   if (tool === undefined) {
     const names = Array.from(step.agent.tools.keys())
-    return refuse(
-      s,
-      c,
-      "unknown_tool",
-      `There is no tool "${name}". ${names.length === 0 ? "There are no tools." : `The tools are: ${names.join(", ")}.`}`
-    )
-  }
-  if (!isRecord(part.params)) {
-    return refuse(s, c, "invalid_arguments", invalidArguments(tool.name, "they are not a JSON object"))
+    const offer = names.length === 0 ? "There are no tools." : `The tools are: ${names.join(", ")}.`
+    return refuse(s, call, "unknown_tool", `There is no tool "${name}". ${offer}`)
   }
   if (given === undefined) {
-    return refuse(s, c, "invalid_arguments", invalidArguments(tool.name, "they are nested too deeply, or no JSON"))
+    const problem = isRecord(part.params) ? "they are nested too deeply, or no JSON" : "they are not a JSON object"
+    return refuse(s, call, "invalid_arguments", invalidArguments(tool.name, problem))
   }
+  register(s, call, tool)
+  decode(s, call, tool, given)
+}
+
+const makeCall = (
+  s: State,
+  step: Step,
+  call: ToolCall,
+  tool: BoundTool | undefined,
+  metadata: Record<string, unknown> | undefined
+): Call => ({
+  callId: call.callId,
+  call,
+  metadata,
+  tool,
+  step,
+  startedAt: s.now,
+  jobs: step.speech.jobs,
+  state: Inline,
+  run: undefined,
+  owner: tool?.executor.activity,
+  decoded: undefined,
+  admitted: false,
+  output: undefined,
+  recorded: false,
+  held: none,
+  updates: 0,
+  reported: false,
+  waiting: none,
+  releaseTimer: undefined,
+  span: undefined
+})
+
+/** The run of a call enters the books; `leave` takes it out again. */
+const register = (s: State, call: Call, tool: BoundTool): void => {
   const run: Run = {
     tool,
-    calls: [c],
+    calls: [call],
     owner: tool.executor.activity,
     params: undefined,
     argsKey: undefined,
@@ -171,19 +176,22 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     stopWaiters: none,
     fiber: undefined
   }
-  c.run = run
+  call.run = run
   s.runs.add(run)
-  if (tool.kind !== "companion") {
-    if (tool.executor.activity !== undefined) tool.executor.activity.running++
-    if (tool.releaseAfter !== undefined && tool.releaseAfter > 0) {
-      c.releaseTimer = startTimer(s, { _tag: "Release", call: c }, tool.releaseAfter)
-    }
+  if (tool.kind === "companion") return
+  if (tool.executor.activity !== undefined) tool.executor.activity.running++
+  if (tool.releaseAfter !== undefined && tool.releaseAfter > 0) {
+    call.releaseTimer = startTimer(s, { _tag: "Release", call }, tool.releaseAfter)
   }
+}
+
+/** At once, or by the shell where the schema takes its time. */
+const decode = (s: State, call: Call, tool: BoundTool, args: Record<string, unknown>): void => {
   const confirmed = tool.added.includes(confirmParameter) && args[confirmParameter] === true
   const decoded = tool.codec.decode(toDecode(tool, args))
   const params = Either.isEither(decoded) ? (decoded as Decoded["params"]) : undefined
-  if (params !== undefined && keyIsAtHand(tool, params)) decodedArguments(s, c, confirmed, params)
-  else command(s, { _tag: "Decode", call: c, tool, confirmed })
+  if (params !== undefined && keyIsAtHand(tool, params)) decodedArguments(s, call, confirmed, params)
+  else command(s, { _tag: "Decode", call, tool, confirmed })
 }
 
 /** Arguments are compared in their encoded form, which may take time to make. */
@@ -554,8 +562,8 @@ const leave = (s: State, run: Run): void => {
   }
 }
 
-/** The fiber of a run has ended, or is given up on. The first outcome wins (rule T9). */
-export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
+/** A run has ended, or is given up on. The first outcome wins (rule T9). */
+export const endRun = (s: State, run: Run, outcome: Outcome): void => {
   if (run.phase === "ended") return
   const decoding = run.phase === "admitting"
   leave(s, run)
@@ -568,6 +576,9 @@ export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
     if (current?.replacing?.delete(run) === true && current.replacing.size === 0) replaced(s, current)
   }
 }
+
+/** For the log: the tool, and the call that began it. */
+export const nameOf = (run: Run): string => `${run.tool.name} (${run.calls[0]?.callId})`
 
 /** Asks a run to stop. The first reason stays; what is not at work yet ends at once. */
 export const stop = (s: State, run: Run, reason: StopReason): void => {
@@ -583,7 +594,7 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
   // it may still be decoding its arguments
   if (admitting) command(s, { _tag: "InterruptRun", run })
   const callId = run.calls[0]?.callId
-  runEnded(s, run, { _tag: "Interrupted", reason })
+  endRun(s, run, { _tag: "Interrupted", reason })
   if (!admitting) return
   for (const gate of Array.from(s.admissions.values())) {
     if (gate.current?.run === run) {
@@ -612,13 +623,8 @@ export const commit = (s: State, run: Run): boolean => {
 /** The handler reports. An ended call is ignored, with a warning (rule U11). */
 export const update = (s: State, run: Run, message: unknown, options: UpdateOptions | undefined): void => {
   if (run.phase === "ended") {
-    const callId = run.calls[0]?.callId
-    command(s, {
-      _tag: "Log",
-      level: "warning",
-      message: `An update of ${run.tool.name} (${callId}) was ignored: the call has ended.`
-    })
-    return
+    const message = `An update of ${nameOf(run)} was ignored: the call has ended.`
+    return command(s, { _tag: "Log", level: "warning", message })
   }
   const json = toJson(message)
   run.updated = true
@@ -668,21 +674,7 @@ const updateCall = (
   const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
   emit(s, { _tag: "ToolCallUpdated", id, callId: call.callId, message })
   observe(s, { _tag: "CallUpdated", call, id, message, mode, first })
-  Replies.accept(s, {
-    id,
-    call,
-    kind: "update",
-    value,
-    isError: false,
-    mode,
-    act: false,
-    seq: ++s.seq,
-    at: s.now,
-    state: Waiting,
-    cutTried: false,
-    written: false,
-    voiced: false
-  })
+  Replies.accept(s, { id, call, kind: "update", value, isError: false, mode, act: false })
 }
 
 /** The call leaves the turn without an update of its own (rule U9). */
@@ -778,13 +770,7 @@ const settle = (s: State, call: Call, end: Settlement): void => {
       value: end.value,
       isError: end.isError,
       mode: end.nothing ? "silent" : (call.tool?.options.delivery ?? "when-idle"),
-      act: call.tool?.options.onResult === "act",
-      seq: ++s.seq,
-      at: s.now,
-      state: Waiting,
-      cutTried: false,
-      written: false,
-      voiced: false
+      act: call.tool?.options.onResult === "act"
     })
   }
   Jobs.close(s, call.jobs)

@@ -42,11 +42,8 @@ export const drainTimedOut = (s: State): void => {
     // past its point of no return: what it ends with is recorded
     if (run.committed) continue
     if (s.options.drainTimeout > 0) {
-      command(s, {
-        _tag: "Log",
-        level: "warning",
-        message: `${run.tool.name} (${run.calls[0]?.callId}) is interrupted: it did not end in time when the session closed.`
-      })
+      const message = `${Calls.nameOf(run)} is interrupted: it did not end in time when the session closed.`
+      command(s, { _tag: "Log", level: "warning", message })
     }
     Calls.stop(s, run, "drained")
   }
@@ -57,12 +54,9 @@ export const drainTimedOut = (s: State): void => {
 
 export const giveUp = (s: State): void => {
   for (const run of Array.from(s.runs)) {
-    command(s, {
-      _tag: "Log",
-      level: "error",
-      message: `${run.tool.name} (${run.calls[0]?.callId}) is given up on: it does not let itself be interrupted.`
-    })
-    Calls.runEnded(s, run, { _tag: "Interrupted", reason: "drained" })
+    const message = `${Calls.nameOf(run)} is given up on: it does not let itself be interrupted.`
+    command(s, { _tag: "Log", level: "error", message })
+    Calls.endRun(s, run, { _tag: "Interrupted", reason: "drained" })
     // what is past its point of no return has not been asked to stop before
     command(s, { _tag: "InterruptRun", run })
   }

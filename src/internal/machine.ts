@@ -96,7 +96,7 @@ export const interruptAll = (s: State, force: boolean): SpeechState | undefined 
 
 /** The fiber of a run has ended. What a fiber that it leaked still holds, it holds no longer. */
 export const runEnded = (s: State, run: Run, outcome: Outcome): void => {
-  Calls.runEnded(s, run, outcome)
+  Calls.endRun(s, run, outcome)
   Idle.leaveFloors(s, run)
   for (const filler of s.fillers) if (filler.call.run === run) Fillers.end(s, filler)
   const task = s.agents.find((agent) => agent.task?.call?.run === run)

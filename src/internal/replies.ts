@@ -22,8 +22,21 @@ import {
 export const target = (s: State, delivery: Delivery): Activity => delivery.call.owner ?? currentAgent(s)
 
 /** A delivery exists from here on: it waits, and the oldest waiting update of its call may have to go (rule U6). */
-export const accept = (s: State, delivery: Delivery): void => {
-  const call = delivery.call
+export const accept = (
+  s: State,
+  report: Pick<Delivery, "id" | "call" | "kind" | "value" | "isError" | "mode" | "act">
+): void => {
+  const { call } = report
+  // the spread comes last, as in `History.add`
+  const delivery: Delivery = {
+    seq: ++s.seq,
+    at: s.now,
+    state: Waiting,
+    cutTried: false,
+    written: false,
+    voiced: false,
+    ...report
+  }
   if (delivery.kind === "update") {
     call.waiting = [...call.waiting, delivery]
     bound(s, call)

@@ -385,7 +385,7 @@ class Shell implements Host {
   }
 
   private outcomeOf(run: State.Run, exit: Exit.Exit<State.Outcome, RefusedResult>): State.Outcome {
-    const name = `${run.tool.name} (${run.calls[0]?.callId})`
+    const name = Calls.nameOf(run)
     if (Exit.isSuccess(exit)) {
       if (exit.value._tag === "Failure" && run.tool.kind === "user") {
         const { output } = exit.value

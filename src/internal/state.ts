@@ -189,7 +189,7 @@ export interface Delivery {
   cutTried: boolean
   /** the pair is in the history */
   written: boolean
-  /** a reply to it has begun to speak */
+  /** the recorder's: a reply to it has begun to speak */
   voiced: boolean
 }
 
