@@ -546,6 +546,8 @@ class Shell implements Host {
       if (entry.ended) return Effect.fail(Option.none())
       return Effect.zipRight(
         Effect.async<void>((resume) => {
+          // the fiber may have yielded since it looked
+          if (entry.unread.length > 0 || entry.ended) return resume(Effect.void)
           entry.notify = () => resume(Effect.void)
         }),
         pull

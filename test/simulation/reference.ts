@@ -1127,7 +1127,7 @@ export class Reference {
 
   /** Is this an end that the call may have? True where there is nothing to voice. */
   private judge(call: Call, status: string, output: unknown): boolean {
-    const { run, spec, step } = call
+    const { run, spec } = call
     const bad = (rule: string, why: string): never => {
       throw new Violation(rule, `call ${call.id} of ${call.name} ended as ${status} with ${show(output)}: ${why}`)
     }
