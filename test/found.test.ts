@@ -145,6 +145,64 @@ describe("who waits for what comes in", () => {
   )
 })
 
+describe("a handler that waits for its own turn's speech", () => {
+  const waits = () =>
+    Effect.gen(function* () {
+      yield* RunContext.update("started")
+      const { speech } = yield* RunContext.RunContext
+      return yield* Effect.match(speech.wait, { onFailure: ({ _tag }) => _tag, onSuccess: () => "waited" })
+    })
+
+  it.scoped("[F2, T12] in the background is told so where the turn waits for a call that is queued behind it", () =>
+    Effect.gen(function* () {
+      const { kit, layer } = toolkit({ waits })
+      const { lines, session } = yield* talk({
+        script: [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."],
+        pace: "instant",
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+        }),
+        layer
+      })
+      yield* session.send("Go")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+        'output call_1_final: "CircularWait"',
+        'output call_2_final: "waited"'
+      ])
+    })
+  )
+
+  it.scoped("[F2, P2b] in the background is told so where a later call of the turn joins it", () =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({
+        script: [
+          [toolCall("waits", { run_in_background: true }), ScriptedModel.wait("1 second"), toolCall("waits")],
+          "Done."
+        ],
+        pace: "instant",
+        tools: {
+          waits: {
+            onDuplicate: "join",
+            background: "model",
+            run: () =>
+              Effect.flatMap(RunContext.RunContext, ({ speech }) =>
+                Effect.match(speech.wait, { onFailure: ({ _tag }) => _tag, onSuccess: () => "waited" })
+              )
+          }
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("10 seconds")
+      expect((yield* lines).filter((line) => line.startsWith("output")).slice(1)).toEqual([
+        'output call_1_final: "CircularWait"',
+        'output call_2: "CircularWait"'
+      ])
+    })
+  )
+})
+
 describe("the floor", () => {
   it.scoped("[F5] two turns whose handlers wait for idle do not wait for each other", () =>
     Effect.gen(function* () {

@@ -727,7 +727,6 @@ export const isIdle = (s: State, caller: Call | undefined, strict = false): bool
   return true
 }
 
-/**
 /** A handler is inline in each turn that waits for it: those of calls that joined its run, too. */
 export const isInlineIn = (caller: Call, speech: SpeechState): boolean =>
   callsBeside(caller).some((call) => call.state._tag === "Inline" && call.step.speech === speech)
@@ -737,6 +736,36 @@ const isInline = (caller: Call): boolean => callsBeside(caller).some((call) => c
 const callsBeside = (caller: Call): ReadonlyArray<Call> => caller.run?.calls ?? [caller]
 
 /**
+ * Two wait for each other: the handler for the turn, and the turn for its handler, in the background as it may be: for
+ * a call that joined it, or for one that is queued behind handlers all of which wait so.
+ */
+const failCircularWaits = (s: State): void => {
+  for (const speech of s.speeches) {
+    if (speech.waiters.length === 0 || speech.state !== "waiting") continue
+    const waits = (run: Run): boolean => speech.waiters.some(({ caller }) => caller?.run === run)
+    const stuck = new Set(
+      speech.step?.calls.flatMap(({ output, run }) =>
+        output === undefined && run !== undefined && isBehind(s, run, waits) ? [run.tool.executor] : []
+      )
+    )
+    for (const waiter of speech.waiters) {
+      const { caller } = waiter
+      if (caller?.run === undefined) continue
+      if (!isInlineIn(caller, speech) && !stuck.has(caller.run.tool.executor)) continue
+      speech.waiters = without(speech.waiters, waiter)
+      wake(s, () => waiter.resume(true))
+    }
+  }
+}
+
+/** It is queued, and nobody who is at work there ends before what they wait for. */
+const isBehind = (s: State, run: Run, waits: (run: Run) => boolean): boolean =>
+  run.phase === "queued" &&
+  Array.from(s.runs).every(
+    (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
+  )
+
+/**
  * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers,
  * or, where the caller's own turn waits as well, are such handlers. It must not be waited for.
  */
@@ -744,14 +773,10 @@ const isHeldUp = (s: State, speech: SpeechState, inline: boolean): boolean => {
   const waits = (run: Run): boolean =>
     s.floorRequests.some((request) => request.call.run === run) ||
     Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run)
-  const behind = (run: Run): boolean =>
-    run.phase === "queued" &&
-    Array.from(s.runs).every(
-      (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
-    )
   return (
     speech.step?.calls.every(
-      ({ output, run }) => output !== undefined || (run !== undefined && (behind(run) || (inline && waits(run))))
+      ({ output, run }) =>
+        output !== undefined || (run !== undefined && (isBehind(s, run, waits) || (inline && waits(run))))
     ) === true
   )
 }
@@ -788,6 +813,7 @@ export const pump = (s: State): void => {
     if (startReply(s)) continue
     break
   }
+  failCircularWaits(s)
   for (const waiter of s.idleWaiters) {
     if (isIdle(s, waiter.caller) || (waiter.leaving && isSilent(s))) {
       s.idleWaiters.delete(waiter)

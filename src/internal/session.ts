@@ -630,24 +630,22 @@ class Shell implements Host {
           return Effect.sync(() => this.transact((s) => Machine.interrupt(s, speech)))
         }),
       wait: Effect.flatMap(callerOf(this), (caller) =>
-        speech.state !== "ended" && caller !== undefined && Machine.isInlineIn(caller, speech)
-          ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
-          : this.waitForSpeech(speech)
+        Effect.async<void, CircularWait>((resume) => {
+          if (speech.state === "ended") return resume(Effect.void)
+          const circular = () => Effect.fail(new CircularWait({ speechId: speech.id, tool: caller?.call.name ?? "" }))
+          if (caller !== undefined && Machine.isInlineIn(caller, speech)) return resume(circular())
+          const waiter: State.SpeechWaiter = { caller, resume: (yes) => resume(yes ? circular() : Effect.void) }
+          this.transact(() => {
+            speech.waiters = [...speech.waiters, waiter]
+          })
+          return Effect.sync(() => {
+            speech.waiters = without(speech.waiters, waiter)
+          })
+        })
       ),
       items: Effect.sync(() => this.stillInHistory(speech.items)),
       error: Effect.sync(() => Option.fromNullable(speech.error))
     }
-  }
-
-  private waitForSpeech(speech: State.Speech): Effect.Effect<void> {
-    return Effect.async<void>((resume) => {
-      if (speech.state === "ended") return resume(Effect.void)
-      const waiter = () => resume(Effect.void)
-      speech.waiters = [...speech.waiters, waiter]
-      return Effect.sync(() => {
-        speech.waiters = without(speech.waiters, waiter)
-      })
-    })
   }
 
   /** Without the updates that were dropped again. */

@@ -10,7 +10,6 @@ import { ours } from "./prompt.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,
-  allWoken,
   type CallEntry,
   command,
   type Entry,
@@ -465,7 +464,8 @@ export const end = (s: State, speech: Speech): void => {
     )
   }
   observe(s, { _tag: "SpeechEnded", speech })
-  speech.waiters = allWoken(s, speech.waiters)
+  for (const waiter of speech.waiters) wake(s, () => waiter.resume(false))
+  speech.waiters = none
   Replies.closeJobs(s, speech.jobs)
 }
 
