@@ -25,7 +25,8 @@ export class InterruptionDisallowed extends Data.TaggedError("InterruptionDisall
 
 /**
  * The handler of an inline call waits for the speech of its own turn, which waits for the handler. Send an update
- * first, or wait with `RunContext.waitForPlayout`.
+ * first, or wait with `RunContext.waitForPlayout`. So it is where another call of the turn joined the handler or is
+ * queued behind it.
  *
  * @since 0.1.0
  * @category errors

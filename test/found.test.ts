@@ -1,7 +1,7 @@
 /** What the simulation found: each bug as a test of its own. */
 import { LanguageModel } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Effect, Fiber, Layer, Option, Schema, type Scope, Stream } from "effect"
+import { Chunk, Deferred, Effect, Fiber, Layer, Option, type Scheduler, Schema, type Scope, Stream } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/df.js"
@@ -78,6 +78,128 @@ describe("speech", () => {
         ])
         yield* advance("20 seconds")
       })
+  )
+})
+
+describe("who waits for what comes in", () => {
+  it.scoped(
+    "[F1] a text that ends in the moment in which the output begins to wait for more of it ends the speech",
+    () =>
+      Effect.gen(function* () {
+        // the output yields once, after so many operations, and the text ends meanwhile
+        let left = 0
+        let yields = false
+        let end = (): void => {}
+        const scheduler: Scheduler.Scheduler = {
+          shouldYield: () => {
+            yields = left > 0 && --left === 0
+            return yields ? 0 : false
+          },
+          scheduleTask: (task) => {
+            if (!yields) return queueMicrotask(task)
+            yields = false
+            end()
+            setImmediate(task)
+          }
+        }
+        const { session } = yield* talk({
+          script: [],
+          agent: Agent.make("helper", { instructions: "" }).pipe(
+            Agent.provide(
+              Layer.succeed(AgentOutput.AgentOutput, {
+                play: (text, played) => Effect.withScheduler(Stream.runForEach(text, played), scheduler)
+              }) as Layer.Layer<never>
+            )
+          )
+        })
+        for (let n = 1; n <= 200; n++) {
+          const ended = yield* Deferred.make<void>()
+          left = n
+          end = () => Deferred.unsafeDone(ended, Effect.void)
+          const rest = Stream.drain(Stream.fromEffect(Deferred.await(ended)))
+          const speech = yield* session.say(Stream.concat(Stream.succeed("Well. "), rest))
+          yield* TestSession.settle
+          end()
+          yield* Effect.repeatN(TestSession.settle, 2)
+          expect([n, yield* speech.done]).toEqual([n, true])
+        }
+      })
+  )
+
+  it.effect("[E1, S2] a session that closes in the moment in which somebody begins to wait for events is told of", () =>
+    interleaved(
+      [22, 112, 153, 173],
+      Effect.gen(function* () {
+        const { close, session } = yield* talk({ script: [], pace: "instant" })
+        const listeners = yield* Effect.forEach(Array.from({ length: 20 }), () =>
+          Effect.fork(Stream.runLast(session.events))
+        )
+        yield* TestSession.settle
+        yield* session.say("One.")
+        yield* close
+        yield* TestSession.settle
+        const told = yield* Effect.forEach(listeners, Fiber.poll)
+        expect(told.every(Option.isSome)).toBe(true)
+      })
+    )
+  )
+})
+
+describe("a handler that waits for its own turn's speech", () => {
+  const waits = () =>
+    Effect.gen(function* () {
+      yield* RunContext.update("started")
+      const { speech } = yield* RunContext.RunContext
+      return yield* Effect.match(speech.wait, { onFailure: ({ _tag }) => _tag, onSuccess: () => "waited" })
+    })
+
+  it.scoped("[F2, T12] in the background is told so where the turn waits for a call that is queued behind it", () =>
+    Effect.gen(function* () {
+      const { kit, layer } = toolkit({ waits })
+      const { lines, session } = yield* talk({
+        script: [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."],
+        pace: "instant",
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+        }),
+        layer
+      })
+      yield* session.send("Go")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+        'output call_1_final: "CircularWait"',
+        'output call_2_final: "waited"'
+      ])
+    })
+  )
+
+  it.scoped("[F2, P2b] in the background is told so where a later call of the turn joins it", () =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({
+        script: [
+          [toolCall("waits", { run_in_background: true }), ScriptedModel.wait("1 second"), toolCall("waits")],
+          "Done."
+        ],
+        pace: "instant",
+        tools: {
+          waits: {
+            onDuplicate: "join",
+            background: "model",
+            run: () =>
+              Effect.flatMap(RunContext.RunContext, ({ speech }) =>
+                Effect.match(speech.wait, { onFailure: ({ _tag }) => _tag, onSuccess: () => "waited" })
+              )
+          }
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("10 seconds")
+      expect((yield* lines).filter((line) => line.startsWith("output")).slice(1)).toEqual([
+        'output call_1_final: "CircularWait"',
+        'output call_2: "CircularWait"'
+      ])
+    })
   )
 })
 

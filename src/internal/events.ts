@@ -48,6 +48,8 @@ class Buffer {
         ? Effect.fail(Option.none())
         : Effect.zipRight(
             Effect.async<void>((resume) => {
+              // the fiber may have yielded since it looked
+              if (this.items.length > 0 || this.closed) return resume(Effect.void)
               this.resume = () => resume(Effect.void)
               return Effect.sync(() => {
                 this.resume = undefined

@@ -11,8 +11,10 @@ import {
   type IdleWaiter,
   type Run,
   type Speech as SpeechState,
+  type SpeechWaiter,
   type State,
-  wake
+  wake,
+  without
 } from "./state.js"
 
 // ------------------------------------------------------------------------------------------------------------ idleness
@@ -50,17 +52,20 @@ const isHeldUp = (s: State, speech: SpeechState, inline: boolean): boolean => {
   const waits = (run: Run): boolean =>
     s.floorRequests.some((request) => request.call.run === run) ||
     Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run)
-  const behind = (run: Run): boolean =>
-    run.phase === "queued" &&
-    Array.from(s.runs).every(
-      (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
-    )
   return (
     speech.step?.calls.every(
-      ({ output, run }) => output !== undefined || (run !== undefined && (behind(run) || (inline && waits(run))))
+      ({ output, run }) =>
+        output !== undefined || (run !== undefined && (isBehind(s, run, waits) || (inline && waits(run))))
     ) === true
   )
 }
+
+/** It is queued, and nobody who is at work there ends before what they wait for. */
+const isBehind = (s: State, run: Run, waits: (run: Run) => boolean): boolean =>
+  run.phase === "queued" &&
+  Array.from(s.runs).every(
+    (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
+  )
 
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
 const isSilent = (s: State): boolean =>
@@ -96,6 +101,37 @@ export const wakeWaiters = (s: State): void => {
   for (const waiter of s.idleWaiters) {
     if (isIdle(s, waiter.caller) || (waiter.leaving && isSilent(s))) {
       s.idleWaiters.delete(waiter)
+      wake(s, () => waiter.resume(true))
+    }
+  }
+}
+
+export const addSpeechWaiter = (speech: SpeechState, waiter: SpeechWaiter): void => {
+  speech.waiters = [...speech.waiters, waiter]
+}
+
+export const removeSpeechWaiter = (speech: SpeechState, waiter: SpeechWaiter): void => {
+  speech.waiters = without(speech.waiters, waiter)
+}
+
+/**
+ * Two wait for each other: the handler for the turn, and the turn for its handler, in the background as it may be: for
+ * a call that joined it, or for one that is queued behind handlers all of which wait so.
+ */
+export const failCircularWaits = (s: State): void => {
+  for (const speech of s.speeches) {
+    if (speech.waiters.length === 0 || speech.state !== "waiting") continue
+    const waits = (run: Run): boolean => speech.waiters.some(({ caller }) => caller?.run === run)
+    const stuck = new Set(
+      speech.step?.calls.flatMap(({ output, run }) =>
+        output === undefined && run !== undefined && isBehind(s, run, waits) ? [run.tool.executor] : []
+      )
+    )
+    for (const waiter of speech.waiters) {
+      const { caller } = waiter
+      if (caller?.run === undefined) continue
+      if (!isInlineIn(caller, speech) && !stuck.has(caller.run.tool.executor)) continue
+      removeSpeechWaiter(speech, waiter)
       wake(s, () => waiter.resume(true))
     }
   }

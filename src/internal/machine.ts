@@ -151,6 +151,7 @@ export const pump = (s: State): void => {
     if (startReply(s)) continue
     break
   }
+  Idle.failCircularWaits(s)
   Idle.wakeWaiters(s)
   for (const filler of s.fillers) Fillers.dwell(s, filler)
   setAgentState(s)

@@ -550,6 +550,8 @@ class Shell implements Host {
       if (entry.ended) return Effect.fail(Option.none())
       return Effect.zipRight(
         Effect.async<void>((resume) => {
+          // the fiber may have yielded since it looked
+          if (entry.unread.length > 0 || entry.ended) return resume(Effect.void)
           entry.notify = () => resume(Effect.void)
         }),
         pull
@@ -633,9 +635,14 @@ class Shell implements Host {
           return Effect.void
         }),
       wait: Effect.flatMap(callerOf(this), (caller) =>
-        speech.state !== "ended" && caller !== undefined && Idle.isInlineIn(caller, speech)
-          ? Effect.fail(new CircularWait({ speechId: speech.id, tool: caller.call.name }))
-          : this.waitIn(speech, "waiters", () => speech.state === "ended")
+        Effect.async<void, CircularWait>((resume) => {
+          if (speech.state === "ended") return resume(Effect.void)
+          const circular = () => Effect.fail(new CircularWait({ speechId: speech.id, tool: caller?.call.name ?? "" }))
+          if (caller !== undefined && Idle.isInlineIn(caller, speech)) return resume(circular())
+          const waiter: State.SpeechWaiter = { caller, resume: (yes) => resume(yes ? circular() : Effect.void) }
+          this.transact(() => Idle.addSpeechWaiter(speech, waiter))
+          return Effect.sync(() => this.transact(() => Idle.removeSpeechWaiter(speech, waiter)))
+        })
       ),
       items: Effect.sync(() => this.stillInHistory(speech.items)),
       error: Effect.sync(() => Option.fromNullable(speech.error))

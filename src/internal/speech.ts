@@ -11,7 +11,6 @@ import { ours } from "./prompt.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,
-  allWoken,
   type Call,
   type CallEntry,
   command,
@@ -486,7 +485,8 @@ export const end = (s: State, speech: Speech): void => {
     )
   }
   observe(s, { _tag: "SpeechEnded", speech })
-  speech.waiters = allWoken(s, speech.waiters)
+  for (const waiter of speech.waiters) wake(s, () => waiter.resume(false))
+  speech.waiters = none
   Jobs.close(s, speech.jobs)
 }
 

@@ -235,9 +235,15 @@ export interface Speech {
   step: Step | undefined
   items: Array<ChatItem>
   error: AiError.AiError | undefined
-  waiters: Waiters
+  waiters: ReadonlyArray<SpeechWaiter>
   /** the shell's: its span */
   trace: unknown
+}
+
+/** Who waits for the end of a speech; told as well when that waits for them. */
+export interface SpeechWaiter {
+  readonly caller: Call | undefined
+  readonly resume: (circular: boolean) => void
 }
 
 /** One model step (or one said text): its parts in the order in which they came, played and recorded in that order. */
