@@ -1261,6 +1261,31 @@ describe("the check and the start", () => {
     })
   )
 
+  scoped("[T2] [P4] where calls run side by side, one whose schema takes its time does not hold up the next", () =>
+    Effect.gen(function* () {
+      const n = Schema.transformOrFail(Schema.Number, Schema.Number, {
+        strict: true,
+        decode: (n) => (n === 1 ? Effect.as(Effect.sleep("5 seconds"), n) : Effect.succeed(n)),
+        encode: ParseResult.succeed
+      })
+      const log = journal()
+      const toolkit = Toolkit.make(AsyncTool.make("work", { parameters: { n }, success: Schema.String }))
+      const agent = Agent.make("worker", { instructions: "You work.", tools: [toolkit] }).pipe(
+        Agent.provide(
+          toolkit.toLayer({ work: ({ n }: { readonly n: number }) => watched(log)(n) } as any) as Layer.Layer<any>
+        )
+      ) as Agent.Agent<never>
+      const { session } = yield* open(turns({ go: [work(1, "a"), work(2, "b"), work(1, "c"), work(3, "d")] }), {
+        agent
+      })
+      yield* say(session, "go")
+      yield* advance("5 seconds")
+      expect(log.lines).toEqual(["0 start 2", "0 start 3", "5 start 1", "5 start 1"])
+      yield* advance("1 minute")
+      expect((yield* TestSession.outputs(session)).map((output) => output.callId)).toEqual(["a", "b", "c", "d"])
+    })
+  )
+
   for (const [how, first] of [
     ["dies", Effect.zipRight(Effect.sleep("1 second"), Effect.dieMessage("secret of the schema"))],
     ["fails", Effect.zipRight(Effect.sleep("1 second"), Effect.fail("no"))],
