@@ -927,6 +927,31 @@ describe("join", () => {
     })
   )
 
+  for (const [title, earlier, replies] of [
+    ["asks for no reply, either, where nothing else was said", Effect.void, []],
+    ["is replied to where something was said before", RunContext.update("said"), ["Noted.", "Noted."]]
+  ] as const) {
+    scoped(`[P2b] [U1] a call that joins after a silent update ${title}`, () =>
+      Effect.gen(function* () {
+        const { session } = yield* workshop({
+          turns: { first: work(1, "a"), late: work(1, "c") },
+          tool: join,
+          handler: (n) =>
+            earlier.pipe(
+              Effect.zipRight(RunContext.update("quiet", { delivery: "silent" })),
+              Effect.zipRight(slowly(n))
+            )
+        })
+        yield* say(session, "first", "late")
+        expect((yield* outputOf(session, "c"))?.output).toContain("quiet")
+        expect(yield* TestSession.said(session)).toEqual(replies)
+        yield* advance("10 seconds")
+        expect(yield* outputOf(session, "c_final")).toEqual({ output: "result 1", isError: false })
+        expect((yield* TestSession.said(session)).length).toBeGreaterThan(replies.length)
+      })
+    )
+  }
+
   scoped("[P2b] each joined call has a releaseAfter of its own", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({

@@ -160,6 +160,7 @@ export const requested = (s: State, step: Step, part: Extract<Part, { type: "too
     stop: undefined,
     committed: false,
     updated: false,
+    quiet: true,
     lastUpdate: undefined,
     lastIsText: false,
     lastTemplate: undefined,
@@ -482,7 +483,10 @@ const join = (s: State, call: Call, own: Run, other: Run): void => {
   // a run that has moved to the session takes its calls with it
   if (other.owner === undefined) call.owner = undefined
   observe(s, { _tag: "CallJoined", call, run: other })
-  if (other.updated) updateCall(s, call, other.lastUpdate, other.lastIsText, other.lastTemplate, "when-idle")
+  if (other.updated) {
+    const mode = other.quiet ? "silent" : "when-idle"
+    updateCall(s, call, other.lastUpdate, other.lastIsText, other.lastTemplate, mode)
+  }
   leaveTurn(s, call)
 }
 
@@ -624,6 +628,7 @@ export const update = (s: State, run: Run, message: unknown, options: UpdateOpti
   }
   const json = toJson(message)
   run.updated = true
+  run.quiet &&= options?.delivery === "silent"
   run.lastUpdate = json
   run.lastTemplate = options?.template
   const plain = typeof message === "string"
