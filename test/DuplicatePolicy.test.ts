@@ -927,6 +927,31 @@ describe("join", () => {
     })
   )
 
+  for (const [title, earlier, replies] of [
+    ["asks for no reply, either, where nothing else was said", Effect.void, []],
+    ["is replied to where something was said before", RunContext.update("said"), ["Noted.", "Noted."]]
+  ] as const) {
+    scoped(`[P2b] [U1] a call that joins after a silent update ${title}`, () =>
+      Effect.gen(function* () {
+        const { session } = yield* workshop({
+          turns: { first: work(1, "a"), late: work(1, "c") },
+          tool: join,
+          handler: (n) =>
+            earlier.pipe(
+              Effect.zipRight(RunContext.update("quiet", { delivery: "silent" })),
+              Effect.zipRight(slowly(n))
+            )
+        })
+        yield* say(session, "first", "late")
+        expect((yield* outputOf(session, "c"))?.output).toContain("quiet")
+        expect(yield* TestSession.said(session)).toEqual(replies)
+        yield* advance("10 seconds")
+        expect(yield* outputOf(session, "c_final")).toEqual({ output: "result 1", isError: false })
+        expect((yield* TestSession.said(session)).length).toBeGreaterThan(replies.length)
+      })
+    )
+  }
+
   scoped("[P2b] each joined call has a releaseAfter of its own", () =>
     Effect.gen(function* () {
       const { events, session } = yield* workshop({
@@ -1258,6 +1283,31 @@ describe("the check and the start", () => {
         expect(yield* runningIds(session)).toEqual(["a"])
         expect(yield* ends(events)).toEqual(["b done"])
       }
+    })
+  )
+
+  scoped("[T2] [P4] where calls run side by side, one whose schema takes its time does not hold up the next", () =>
+    Effect.gen(function* () {
+      const n = Schema.transformOrFail(Schema.Number, Schema.Number, {
+        strict: true,
+        decode: (n) => (n === 1 ? Effect.as(Effect.sleep("5 seconds"), n) : Effect.succeed(n)),
+        encode: ParseResult.succeed
+      })
+      const log = journal()
+      const toolkit = Toolkit.make(AsyncTool.make("work", { parameters: { n }, success: Schema.String }))
+      const agent = Agent.make("worker", { instructions: "You work.", tools: [toolkit] }).pipe(
+        Agent.provide(
+          toolkit.toLayer({ work: ({ n }: { readonly n: number }) => watched(log)(n) } as any) as Layer.Layer<any>
+        )
+      ) as Agent.Agent<never>
+      const { session } = yield* open(turns({ go: [work(1, "a"), work(2, "b"), work(1, "c"), work(3, "d")] }), {
+        agent
+      })
+      yield* say(session, "go")
+      yield* advance("5 seconds")
+      expect(log.lines).toEqual(["0 start 2", "0 start 3", "5 start 1", "5 start 1"])
+      yield* advance("1 minute")
+      expect((yield* TestSession.outputs(session)).map((output) => output.callId)).toEqual(["a", "b", "c", "d"])
     })
   )
 

@@ -167,6 +167,7 @@ const register = (s: State, call: Call, tool: BoundTool): void => {
     stop: undefined,
     committed: false,
     updated: false,
+    quiet: true,
     lastUpdate: undefined,
     lastIsText: false,
     lastTemplate: undefined,
@@ -195,8 +196,7 @@ const decode = (s: State, call: Call, tool: BoundTool, args: Record<string, unkn
 }
 
 /** Arguments are compared in their encoded form, which may take time to make. */
-export const needsKey = (tool: BoundTool): boolean =>
-  tool.policy.scope === "name_and_args" && !(tool.policy._tag === "Mode" && tool.policy.mode === "allow")
+export const needsKey = (tool: BoundTool): boolean => tool.policy.scope === "name_and_args" && !isAllowed(tool)
 
 const keyIsAtHand = (tool: BoundTool, decoded: Either.Either<unknown, unknown>): boolean =>
   !needsKey(tool) || Either.isLeft(decoded) || Either.isEither(tool.codec.encodeParams(decoded.right))
@@ -233,7 +233,7 @@ const refuse = (s: State, call: Call, errorType: string, message: string): void 
     ending: { how: "refused", errorType }
   })
 
-/** Calls of one tool in one step are admitted in the order in which the model asked (rule P4). */
+/** Calls of one tool in one step are admitted in the order in which the model asked (rule P4), where they are compared. */
 export const decodedArguments = (
   s: State,
   call: Call,
@@ -255,13 +255,18 @@ const admitNext = (s: State, call: Call): void => {
   for (let i = step.nextAdmission; i < step.calls.length; i++) {
     const next = step.calls[i] as Call
     if (next.tool !== call.tool || next.run === undefined || !isToBeAdmitted(next)) continue
-    if (next.decoded === undefined) return
+    if (next.decoded === undefined) {
+      if (isAllowed(next.run.tool)) continue
+      return
+    }
     const { decoded } = next
     next.admitted = true
     next.decoded = undefined
     admitDecoded(s, next, next.run, decoded)
   }
 }
+
+const isAllowed = ({ policy }: BoundTool): boolean => policy._tag === "Mode" && policy.mode === "allow"
 
 const isToBeAdmitted = (call: Call): boolean => !call.admitted && call.run?.phase === "admitting"
 
@@ -302,7 +307,7 @@ const duplicatesOf = (s: State, run: Run): ReadonlyArray<Run> => {
 
 const admit = (s: State, run: Run, call: Call, confirmed: boolean): void => {
   const { policy } = run.tool
-  if (policy._tag === "Mode" && policy.mode === "allow" && s.admissions.size === 0) return start(s, run)
+  if (isAllowed(run.tool) && s.admissions.size === 0) return start(s, run)
   const key = policy.scope === "name" ? run.tool.name : `${run.tool.name}\u0000${argsKey(run)}`
   const admission: Admission = {
     key,
@@ -488,7 +493,10 @@ const join = (s: State, call: Call, own: Run, other: Run): void => {
   // a run that has moved to the session takes its calls with it
   if (other.owner === undefined) call.owner = undefined
   observe(s, { _tag: "CallJoined", call, run: other })
-  if (other.updated) updateCall(s, call, other.lastUpdate, other.lastIsText, other.lastTemplate, "when-idle")
+  if (other.updated) {
+    const mode = other.quiet ? "silent" : "when-idle"
+    updateCall(s, call, other.lastUpdate, other.lastIsText, other.lastTemplate, mode)
+  }
   leaveTurn(s, call)
 }
 
@@ -628,6 +636,7 @@ export const update = (s: State, run: Run, message: unknown, options: UpdateOpti
   }
   const json = toJson(message)
   run.updated = true
+  run.quiet &&= options?.delivery === "silent"
   run.lastUpdate = json
   run.lastTemplate = options?.template
   const plain = typeof message === "string"

@@ -116,6 +116,8 @@ export interface Run {
   stop: StopReason | undefined
   committed: boolean
   updated: boolean
+  /** all that was reported so far was silent */
+  quiet: boolean
   lastUpdate: unknown
   lastIsText: boolean
   /** the template of the last update, for those who join later */
