@@ -1,6 +1,6 @@
 import { Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Exit, Fiber, Layer, Option, Schedule, TestClock } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, FiberRef, Layer, Option, Schedule, TestClock } from "effect"
 import { Agent, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 
@@ -59,6 +59,17 @@ describe("VirtualClock", () => {
       for (const name of ["a", "b", "c", "d", "e", "f"]) yield* sleeper(name, 10)
       yield* VirtualClock.advance(10)
       expect(lines).toEqual(["10 a", "10 b", "10 c", "10 d", "10 e", "10 f"])
+    }).pipe(virtual())
+  )
+
+  it.effect("of sleeps that end together the first to begin is the first to end, also where it is the longest", () =>
+    Effect.gen(function* () {
+      const { lines, note } = log()
+      const in1s = (name: string) => Effect.zipRight(Effect.sleep(1_000), note(name))
+      yield* Effect.fork(Effect.zipRight(in1s("short"), in1s("short again")))
+      yield* Effect.fork(Effect.zipRight(Effect.sleep(2_000), note("long")))
+      yield* VirtualClock.advance(2_000)
+      expect(lines).toEqual(["1000 short", "2000 long", "2000 short again"])
     }).pipe(virtual())
   )
 
@@ -221,6 +232,47 @@ describe("VirtualClock", () => {
       expect(yield* orderOf(undefined)).toBe("0 a 0 b 0 c 0 d 0 e 0 f 0 g 0 h")
       expect(yield* orderOf(1)).toBe(yield* orderOf(1))
       expect(new Set(yield* Effect.forEach([1, 2, 3, 4], orderOf)).size).toBeGreaterThan(1)
+    })
+  )
+
+  it.effect("what a fiber did before it came under the clock does not count, with a seed and without", () =>
+    Effect.gen(function* () {
+      // a fiber has to yield after 2048 steps: those from before would be among them
+      const orderAfter = (steps: number, seed: number | undefined) =>
+        Effect.gen(function* () {
+          const { lines, note } = log()
+          yield* Effect.repeatN(Effect.void, steps)
+          yield* Effect.gen(function* () {
+            for (const name of ["a", "b", "c", "d"]) {
+              yield* Effect.fork(Effect.zipRight(Effect.yieldNow(), note(name)))
+              yield* note(`forked ${name}`)
+            }
+            yield* VirtualClock.settle
+          }).pipe(virtual({ seed }))
+          return lines.join(" ")
+        })
+      for (const seed of [undefined, 1, 2, 3]) {
+        const orders = yield* Effect.forEach(
+          Array.from({ length: 100 }, (_, i) => i * 21),
+          (steps) => orderAfter(steps, seed)
+        )
+        expect(new Set(orders).size).toBe(1)
+      }
+    })
+  )
+
+  it.effect("clock and scheduler are those from before when the layer has gone", () =>
+    Effect.gen(function* () {
+      const inPlace = Effect.all([Effect.clock, FiberRef.get(FiberRef.currentScheduler)])
+      const before = yield* inPlace
+      for (const seed of [undefined, 1]) {
+        const [clock, scheduler] = yield* inPlace.pipe(virtual({ seed }))
+        expect(clock).not.toBe(before[0])
+        expect(scheduler).not.toBe(before[1])
+        const after = yield* inPlace
+        expect(after[0]).toBe(before[0])
+        expect(after[1]).toBe(before[1])
+      }
     })
   )
 

@@ -1,8 +1,12 @@
 /**
- * A virtual `Clock` for long simulations: time stands still until it is moved, and moves as far as it is told. It does
- * what `TestClock` does, as deterministically, at a few microseconds for each sleep that comes due instead of some
- * milliseconds. It is a `TestClock` to all that ask for one: `TestClock.adjust`, `TestClock.sleeps` and `TestSession`
- * work on it.
+ * A virtual `Clock` for long simulations: time stands still until it is moved, and moves as far as it is told. A sleep
+ * that comes due costs a few microseconds, not the milliseconds that it costs on `TestClock`. It is a `TestClock` to all
+ * that ask for one: `TestClock.adjust`, `TestClock.sleeps` and `TestSession` work on it.
+ *
+ * One thing differs. Of sleeps that come due in the same instant the one that began first ends first, as timers of
+ * JavaScript with one delay do; `TestClock` of Effect 3 ends the one that began last first. A handler that has slept for
+ * 2 seconds comes before the second of two sleeps of 1 second that began with it. A program whose outcome depends on
+ * that has a race: run it with some seeds, or keep the times apart.
  *
  * ```ts
  * import { Effect, Schedule } from "effect"
@@ -19,6 +23,11 @@
  * The layer also puts a `Scheduler` in place, which tells the clock when every fiber waits. Given a `seed`, that
  * scheduler runs the fibers that are ready in another order for each seed, and lets them yield at other places, and
  * sleeps of one time end together: the same program under many interleavings, each of which can be had again.
+ *
+ * It can be had again by the same program, with the same versions of its packages: every step that a fiber takes counts.
+ * A step more, or one that only the first run in a process takes (something is made once and kept), makes another
+ * interleaving. What comes from outside is not under the clock: a socket, a file, a timer of JavaScript, an `import()`, a
+ * fiber on another scheduler (`Effect.runPromise` inside of a promise), `Math.random`. The clock does not wait for these.
  *
  * @since 0.1.0
  */
@@ -366,10 +375,9 @@ class Shuffled extends Rounds {
     this.random = new PCGRandom(seed)
   }
 
+  /** Not by the fiber's count of steps: one that came from elsewhere has steps that another run has not. */
   override shouldYield(fiber: Fiber.RuntimeFiber<unknown, unknown>): number | false {
-    return this.random.integer(24) === 0
-      ? fiber.getFiberRef(FiberRef.currentSchedulingPriority)
-      : super.shouldYield(fiber)
+    return this.random.integer(24) === 0 && fiber.getFiberRef(FiberRef.currentSchedulingPriority)
   }
 
   protected add(task: Scheduler.Task): void {
@@ -413,15 +421,24 @@ export const unsafeMake = (options?: Options): Service =>
 
 /**
  * Puts a virtual clock and its scheduler in place. Under `it.effect` of `@effect/vitest` it replaces the `TestClock`.
+ * Provide it by itself and last, around the other layers: those that it is merged with are built beside it, and not on
+ * its clock.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (options?: Options): Layer.Layer<VirtualClock> =>
-  Layer.unwrapEffect(
-    Effect.map(make(options), (clock) =>
-      Layer.mergeAll(Layer.succeed(VirtualClock, clock), Layer.setClock(clock), Layer.setScheduler(clock.scheduler))
-    )
+  // one scope and no merge: what merged layers put in place by a FiberRef stays in place when they have gone
+  Layer.scoped(
+    VirtualClock,
+    Effect.gen(function* () {
+      const clock = yield* make(options)
+      yield* Effect.withClockScoped(clock)
+      yield* Effect.locallyScoped(FiberRef.currentScheduler, clock.scheduler)
+      // Effect counts the steps of a fiber and then has it yield; those from before the clock are not the program's
+      yield* Effect.yieldNow()
+      return clock
+    })
   )
 
 // -------------------------------------------------------------------------------------
@@ -441,7 +458,10 @@ const virtualClockWith = <A>(f: (clock: Service) => Effect.Effect<A>): Effect.Ef
   Effect.clockWith((clock) =>
     isVirtualClock(clock)
       ? f(clock)
-      : Effect.dieMessage("VirtualClock: there is none. Provide VirtualClock.layer() to the program.")
+      : Effect.dieMessage(
+          "VirtualClock: the clock of this fiber is another one. Provide VirtualClock.layer() to the program, last, so " +
+            "that it is around all of it; a fiber that was forked outside does not have it."
+        )
   )
 
 /**
