@@ -21,6 +21,7 @@ export default defineConfig({
     isolate: false,
     // virtual time: a test is slow only where the machine is; one that hangs is still ended
     testTimeout: 60_000,
+    hookTimeout: 60_000,
     minWorkers: 2,
     maxWorkers: 2
   }
