@@ -15,6 +15,7 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/support/seed.ts"],
     // they need another set of versions: npm run test:encoders
     exclude: ["test/encoders/**"],
     // one module graph for each worker: loading Effect anew for each file took a fifth of the run
