@@ -6,8 +6,10 @@ export default defineConfig({
   ...base,
   test: {
     include: ["test/browser/**/*.browser.ts"],
-    testTimeout: 120_000,
+    // a test does a dozen things, and a busy machine may take its time for each
+    testTimeout: 180_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     fileParallelism: false
   }
 })

@@ -15,12 +15,14 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/support/seed.ts"],
     // they need another set of versions: npm run test:encoders
     exclude: ["test/encoders/**"],
     // one module graph for each worker: loading Effect anew for each file took a fifth of the run
     isolate: false,
     // virtual time: a test is slow only where the machine is; one that hangs is still ended
     testTimeout: 60_000,
+    hookTimeout: 60_000,
     minWorkers: 2,
     maxWorkers: 2
   }

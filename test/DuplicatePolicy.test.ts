@@ -1230,7 +1230,7 @@ describe("arguments", () => {
         )
         expect(found).toEqual(several.flatMap(([a, b]) => [false, isDeepStrictEqual(a, b)]))
       }),
-    { fastCheck: { numRuns: 6 }, timeout: 20_000 }
+    { fastCheck: { numRuns: 6 } }
   )
 })
 
@@ -1492,7 +1492,7 @@ describe("any course of events", () => {
         expect(new Set(outputs).size).toBe(outputs.length)
         expect(outputs).toEqual(expect.arrayContaining(ids))
       }).pipe(Effect.scoped),
-    { fastCheck: { numRuns: 6 }, timeout: 20_000 }
+    { fastCheck: { numRuns: 6 } }
   )
 })
 

@@ -741,40 +741,36 @@ describe("the cost", () => {
     }).pipe(Effect.withTracerEnabled(false), Effect.provide([ScriptedModel.layer(["Hello."]), layer]))
   })
 
-  it.scoped(
-    "[E3] nothing is kept of calls that have ended",
-    () => {
-      const { layer, made, open } = counting()
-      setFlagsFromString("--expose_gc")
-      const gc: () => void = runInNewContext("gc")
-      return Effect.gen(function* () {
-        const work = Effect.zipRight(RunContext.update("Working."), Effect.as(Effect.sleep("1 second"), "done"))
-        const { close, session } = yield* TestSession.make({ agent: agent("worker", { work: [{}, work] }) })
-        for (let i = 0; i < 20; i++) {
-          yield* session.send("Work.")
-          yield* TestSession.advance("2 seconds")
-        }
-        // the session's own
-        expect(open()).toBe(1)
-        yield* Effect.promise(() => new Promise<void>((resume) => setImmediate(resume)))
-        gc()
-        const alive = made.filter((span) => span.deref() !== undefined).length
-        expect(made.length).toBeGreaterThan(150)
-        expect(alive).toBeLessThan(30)
-        yield* close
-        expect(open()).toBe(0)
-      }).pipe(
-        Effect.provide([
-          ScriptedModel.layer((request) =>
-            ScriptedModel.lastUserText(request) === "Work." ? call("work", `c${request.index}`) : "Fine."
-          ),
-          layer,
-          silent
-        ])
-      )
-    },
-    30_000
-  )
+  it.scoped("[E3] nothing is kept of calls that have ended", () => {
+    const { layer, made, open } = counting()
+    setFlagsFromString("--expose_gc")
+    const gc: () => void = runInNewContext("gc")
+    return Effect.gen(function* () {
+      const work = Effect.zipRight(RunContext.update("Working."), Effect.as(Effect.sleep("1 second"), "done"))
+      const { close, session } = yield* TestSession.make({ agent: agent("worker", { work: [{}, work] }) })
+      for (let i = 0; i < 20; i++) {
+        yield* session.send("Work.")
+        yield* TestSession.advance("2 seconds")
+      }
+      // the session's own
+      expect(open()).toBe(1)
+      yield* Effect.promise(() => new Promise<void>((resume) => setImmediate(resume)))
+      gc()
+      const alive = made.filter((span) => span.deref() !== undefined).length
+      expect(made.length).toBeGreaterThan(150)
+      expect(alive).toBeLessThan(30)
+      yield* close
+      expect(open()).toBe(0)
+    }).pipe(
+      Effect.provide([
+        ScriptedModel.layer((request) =>
+          ScriptedModel.lastUserText(request) === "Work." ? call("work", `c${request.index}`) : "Fine."
+        ),
+        layer,
+        silent
+      ])
+    )
+  })
 
   it.scoped("[E3] a tracer that throws is told of once, and the conversation goes on", () => {
     const { layer } = counting(() => true)

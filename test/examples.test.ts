@@ -285,7 +285,7 @@ const printed = <E>(program: Effect.Effect<void, E>): Effect.Effect<ReadonlyArra
 describe("examples", () => {
   for (const { lines, program, title } of Object.values(examples)) {
     // as they run by hand, so with the default logger: a warning would be a line too many
-    it(title, { timeout: 30_000 }, async () => {
+    it(title, async () => {
       expect(await Effect.runPromise(printed(program).pipe(Effect.provide(TestContext.TestContext)))).toEqual(lines)
     })
   }

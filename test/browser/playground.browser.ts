@@ -7,7 +7,7 @@ import { NodeContext, NodeHttpServer } from "@effect/platform-node"
 import { Deferred, Effect, Exit, Layer, Schema, Scope } from "effect"
 import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel } from "effect-meantime/testing"
-import type { Browser, BrowserContext, BrowserContextOptions, Page } from "playwright-core"
+import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page, Route } from "playwright-core"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import * as Bundle from "../../examples/playground/Bundle.js"
 import * as Room from "../../examples/playground/Room.js"
@@ -92,6 +92,9 @@ const agent = (name: string, title: string) => ({
 
 // --- server and browser ---------------------------------------------------------------------------------------------
 
+/** how long a busy machine may take for one thing */
+const patience = 60_000
+
 let browser: Browser
 let scope: Scope.CloseableScope
 let server: HttpServerOfNode
@@ -135,6 +138,7 @@ afterEach(async () => {
 
 const visit = async (options: BrowserContextOptions = {}) => {
   context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options })
+  context.setDefaultTimeout(patience)
   page = await context.newPage()
   complaints = []
   asked = new Set()
@@ -151,6 +155,18 @@ const say = async (text: string) => {
   await page.getByRole("textbox", { name: "Message" }).fill(text)
   await page.getByRole("textbox", { name: "Message" }).press("Enter")
 }
+/** Holds requests up until the function that it returns is called: then they go on, or are answered with this. */
+const hold = async (url: string, answer?: Parameters<Route["fulfill"]>[0]) => {
+  let release: () => void = () => undefined
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  await page.route(url, async (route) => {
+    await released
+    await (answer === undefined ? route.continue() : route.fulfill(answer))
+  })
+  return release
+}
 const log = () => page.getByRole("log")
 const timeline = () => page.getByRole("region", { name: "Timeline" })
 const row = (name: string) => timeline().getByRole("button", { name, expanded: false })
@@ -158,6 +174,8 @@ const row = (name: string) => timeline().getByRole("button", { name, expanded: f
 const heard = (text: string) => log().getByText(text, { exact: true }).first().waitFor()
 const asUser = (text: string) => heard(`You: ${text}`)
 const said = () => log().locator(".said").allInnerTexts()
+/** Waits until there are so many: what an event shows is drawn a moment after the event before it. */
+const count = (what: Locator, times: number) => expect.poll(() => what.count()).toBe(times)
 
 const clean = () => {
   expect(complaints).toEqual([])
@@ -174,20 +192,20 @@ describe("the playground in a browser", () => {
     await asUser("work bread")
     await heard("It says: begun: bread")
     await row("work").waitFor()
-    expect(await timeline().locator(".call.running .part.background").count()).toBe(1)
-    expect(await timeline().locator(".call .mark").count()).toBe(1)
-    expect(await timeline().locator(".call .answer").count()).toBe(1)
+    await count(timeline().locator(".call.running .part.background"), 1)
+    await count(timeline().locator(".call .mark"), 1)
+    await count(timeline().locator(".call .answer"), 1)
 
     open("bread", "half")
     await heard("It says: half of bread")
     await timeline().locator(".call .mark").nth(1).waitFor()
     await timeline().locator(".call .cover.completed").waitFor()
-    expect(await timeline().locator(".call .progress").count()).toBe(1)
+    await count(timeline().locator(".call .progress"), 1)
 
     open("bread", "end")
     await heard("It says: made: bread")
     await timeline().locator(".call.done .end").waitFor()
-    expect(await timeline().locator(".call .cover.completed").count()).toBe(2)
+    await count(timeline().locator(".call .cover.completed"), 2)
     // the reply in the conversation leads to its call
     await log().getByRole("button", { name: "work call_1" }).last().click()
     await timeline().getByText("made: bread").waitFor()
@@ -201,7 +219,7 @@ describe("the playground in a browser", () => {
     await page.getByRole("button", { name: "Cancel work call_1" }).click()
     await timeline().locator(".call.cancelled .end").waitFor()
     expect(released).toEqual(["bread"])
-    expect(await page.getByRole("button", { name: "Cancel work call_1" }).count()).toBe(0)
+    await count(page.getByRole("button", { name: "Cancel work call_1" }), 0)
     await say("look nothing")
     await timeline().locator(".call.error .end").waitFor()
     clean()
@@ -217,7 +235,7 @@ describe("the playground in a browser", () => {
     await page.reload()
     await heard("It says: seen: mountain")
     expect(await said()).toEqual(before)
-    expect(await timeline().locator(".call").count()).toBe(2)
+    await count(timeline().locator(".call"), 2)
 
     // the page goes on where it was: nothing twice, nothing left out
     server.closeAllConnections()
@@ -225,7 +243,7 @@ describe("the playground in a browser", () => {
     open("bread", "end")
     await heard("It says: made: bread")
     await page.getByRole("status").getByText("listening").waitFor()
-    expect(await timeline().locator(".call").count()).toBe(2)
+    await count(timeline().locator(".call"), 2)
     const again = await said()
     expect(again.slice(0, before.length)).toEqual(before)
     await page.reload()
@@ -261,7 +279,7 @@ describe("the playground in a browser", () => {
     await row("work").click()
     await timeline().getByText(`made: ${evil}`, { exact: false }).first().waitFor()
     expect(await page.evaluate("window.pwned")).toBeUndefined()
-    expect(await page.locator("main img, main script, main b:text-is('bold')").count()).toBe(0)
+    await count(page.locator("main img, main script, main b:text-is('bold')"), 0)
     // and if there were markup, the browser would not obey it
     const refused = await page.evaluate(`(() => {
       try { document.body.innerHTML = "<img src=x onerror=1>"; return false } catch { return true }
@@ -275,12 +293,13 @@ describe("the playground in a browser", () => {
       const colour = await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
       return Number(/\d+/.exec(String(colour))?.[0])
     }
-    expect(await brightness()).toBeLessThan(60)
+    await expect.poll(brightness).toBeLessThan(60)
     await page.emulateMedia({ colorScheme: "light" })
-    expect(await brightness()).toBeGreaterThan(200)
+    await expect.poll(brightness).toBeGreaterThan(200)
     await page.getByRole("button", { name: "Switch to dark" }).click()
-    expect(await brightness()).toBeLessThan(60)
+    await expect.poll(brightness).toBeLessThan(60)
     await page.reload()
+    // from its first row on, it is as one chose
     await page.getByRole("button", { name: "Switch to light" }).waitFor()
     expect(await brightness()).toBeLessThan(60)
     clean()
@@ -288,14 +307,7 @@ describe("the playground in a browser", () => {
 
   it("sends what one typed before the conversation was there", async () => {
     await visit()
-    let connect: () => void = () => undefined
-    const connected = new Promise<void>((resolve) => {
-      connect = resolve
-    })
-    await page.route("**/api/events", async (route) => {
-      await connected
-      await route.continue()
-    })
+    const connect = await hold("**/api/events")
     await page.reload()
     const field = page.getByRole("textbox", { name: "Message" })
     await say("work bread")
@@ -305,6 +317,38 @@ describe("the playground in a browser", () => {
     await page.getByText("listening").first().waitFor()
     expect(await field.inputValue()).toBe("and then")
     clean()
+  })
+
+  it("begins a new conversation for who asked before the old one was there", async () => {
+    await visit()
+    await say("work bread")
+    await row("work").waitFor()
+    const connect = await hold("**/api/events")
+    await page.reload()
+    await page.getByRole("button", { name: "Start a new conversation" }).click()
+    connect()
+    await expect.poll(() => released).toEqual(["bread"])
+    await count(timeline().locator(".call"), 0)
+    expect(await page.getByRole("alert").innerText()).toBe("")
+    clean()
+  })
+
+  it("gives back what was refused, and leaves what one typed meanwhile", async () => {
+    await visit()
+    const field = page.getByRole("textbox", { name: "Message" })
+    const refuse = (message: string) => hold("**/api/say", { status: 409, json: { message } })
+    let answer = await refuse("Not now.")
+    await say("work bread")
+    answer()
+    await page.getByRole("alert").getByText("Not now.").waitFor()
+    await expect.poll(() => field.inputValue()).toBe("work bread")
+    answer = await refuse("Not so.")
+    await say("work cake")
+    await field.fill("and then")
+    answer()
+    await page.getByRole("alert").getByText("Not so.").waitFor()
+    expect(await field.inputValue()).toBe("and then")
+    await count(timeline().locator(".call"), 0)
   })
 
   it("fits on a phone", async () => {
@@ -334,9 +378,12 @@ describe("the playground in a browser", () => {
     await page.keyboard.press("Enter")
     await row("work").waitFor()
     await page.keyboard.press("ArrowUp")
-    expect(await field.inputValue()).toBe("work bread")
+    await expect.poll(() => field.inputValue()).toBe("work bread")
     await page.keyboard.press("ArrowDown")
-    expect(await field.inputValue()).toBe("")
+    await expect.poll(() => field.inputValue()).toBe("")
+    // all that one can stop at is there
+    await heard("It says: begun: bread")
+    await page.getByRole("button", { name: "Cancel work call_1" }).waitFor()
     // on through the page: every stop has a name
     const seen: Array<string> = []
     for (let n = 0; n < 40 && !seen.some((name) => name.startsWith("Cancel work")); n++) {
@@ -360,6 +407,9 @@ describe("the playground in a browser", () => {
 
   it("gives the conversation out as a file, and plays such a file", async () => {
     await visit()
+    // so that the recording has a beginning before the call
+    await say("hello")
+    await heard("You said: hello")
     await say("work bread")
     await heard("It says: begun: bread")
     open("bread", "half")
@@ -383,7 +433,7 @@ describe("the playground in a browser", () => {
     await timeline().locator(".call.done .end").waitFor()
     const shown = (await log().innerText()).split("\n")
     expect(shown.map((line) => line.replace("Agent", "Worker"))).toEqual(lines)
-    expect(await page.getByRole("textbox", { name: "Message" }).count()).toBe(0)
+    await count(page.getByRole("textbox", { name: "Message" }), 0)
     // its beginning
     await replay.getByRole("slider", { name: "Position" }).press("Home")
     await timeline().getByText("No call has been made at this moment.").waitFor()
@@ -423,7 +473,7 @@ describe("npm run playground", () => {
       let out = ""
       started.stdout.on("data", (data) => {
         out += data
-        const at = /http:\/\/127\.0\.0\.1:\d+/.exec(out)
+        const at = /http:\/\/127\.0\.0\.1:\d+(?=\/)/.exec(out)
         if (at !== null) resolve(at[0])
       })
       started.on("close", () => reject(new Error(`It ended: ${out}`)))

@@ -2,7 +2,7 @@
  * The page: a conversation, live or recorded, and beside it the timeline of its calls.
  */
 import { Either } from "effect"
-import { useCallback, useEffect, useMemo, useRef, useState } from "react"
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react"
 import * as Recording from "../../shared/Recording.js"
 import * as View from "../../shared/View.js"
 import { Conversation } from "./Conversation.js"
@@ -33,15 +33,16 @@ const useTheme = (): readonly [Theme, () => void] => {
     const theme = localStorage.getItem(stored)
     return theme === "light" || theme === "dark" ? theme : undefined
   })
-  const [system, setSystem] = useState<Theme>("light")
+  const [query] = useState(() => matchMedia("(prefers-color-scheme: dark)"))
+  const [system, setSystem] = useState<Theme>(query.matches ? "dark" : "light")
   useEffect(() => {
-    const query = matchMedia("(prefers-color-scheme: dark)")
     const read = () => setSystem(query.matches ? "dark" : "light")
     read()
     query.addEventListener("change", read)
     return () => query.removeEventListener("change", read)
-  }, [])
-  useEffect(() => {
+  }, [query])
+  // before anything is drawn in the wrong colours
+  useLayoutEffect(() => {
     if (chosen !== undefined) document.documentElement.dataset.theme = chosen
   }, [chosen])
   const theme = chosen ?? system
@@ -117,7 +118,7 @@ export const App = () => {
     setTrouble(await Live.cancel(callId))
     setStopping((calls) => new Set([...calls].filter((id) => id !== callId)))
   }
-  const start = async (name: string) => setTrouble(await Live.start(name))
+  const start = async (name?: string) => setTrouble(await Live.start(name))
   const select = useCallback((callId: string | undefined) => {
     setSelected(callId)
     if (callId !== undefined) setTab("timeline")
@@ -157,7 +158,7 @@ export const App = () => {
               type="button"
               title="Start a new conversation"
               aria-label="Start a new conversation"
-              onClick={() => void start(live.hello?.agent ?? "")}
+              onClick={() => void start()}
             >
               <Icon name="fresh" />
             </button>

@@ -234,7 +234,8 @@ const Composer = ({ agent, begun, onSay }: Props & { readonly begun: boolean }) 
     setText("")
     setBack(0)
     setHistory((history) => [...history.filter((line) => line !== trimmed), trimmed].slice(-50))
-    if (!(await onSay(trimmed))) setText(trimmed)
+    // it can be sent again; what was typed meanwhile stays
+    if (!(await onSay(trimmed))) setText((text) => (text === "" ? trimmed : text))
   }
   const recall = (to: number) => {
     if (to < 0 || to > history.length) return

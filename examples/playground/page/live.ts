@@ -106,18 +106,20 @@ const post = async (path: string, body: unknown): Promise<string | undefined> =>
   }
 }
 
-/** The conversation that the page is in. What one asks for before it is known waits for it. */
-const conversation = (): Promise<string> =>
+/** What the server has told of the conversation. What one asks for before that waits for it. */
+const greeted = (): Promise<Protocol.Hello> =>
   new Promise((resolve) => {
     const read = () => {
       if (live.hello === undefined) return
       listeners.delete(read)
-      resolve(live.hello.conversation)
+      resolve(live.hello)
     }
     listeners.add(read)
     read()
   })
 
-export const say = async (text: string) => post("/api/say", { conversation: await conversation(), text })
-export const cancel = async (callId: string) => post("/api/cancel", { conversation: await conversation(), callId })
-export const start = (agent: string) => post("/api/start", { agent })
+export const say = async (text: string) => post("/api/say", { conversation: (await greeted()).conversation, text })
+export const cancel = async (callId: string) =>
+  post("/api/cancel", { conversation: (await greeted()).conversation, callId })
+/** Begins a new conversation; by default with the same agent. */
+export const start = async (agent?: string) => post("/api/start", { agent: agent ?? (await greeted()).agent })
