@@ -432,6 +432,41 @@ describe("the calls of a step", () => {
     })
   )
 
+  it.scoped("[T2] [C8] an interruption of the turn leaves held outputs and updates where they belong", () =>
+    Effect.gen(function* () {
+      const Steps_ = Toolkit.make(AsyncTool.make("steps", { success: Schema.String }))
+      const t = yield* talk({
+        tools: [Work_, Steps_],
+        handlers: Layer.merge(
+          workLive,
+          Steps_.toLayer({
+            steps: () =>
+              Effect.gen(function* () {
+                yield* RunContext.update({ step: 1 })
+                yield* RunContext.update({ step: 2 })
+                yield* Effect.sleep("8 seconds")
+                return "over"
+              })
+          })
+        ),
+        script: [[work("a", 5), toolCall("steps", {}, { id: "b" })], "Yes?", "Step 2.", "It is over."]
+      })
+      yield* t.send("Go")
+      yield* TestSession.advance("1 second")
+      yield* t.send("Wait")
+      const request = yield* t.lastRequest
+      expectAnsweredOnce(request)
+      expect(ScriptedModel.toolResults(request).at(-1)).toMatchObject({ id: "b", result: { step: 1 } })
+      expect(yield* t.outputs).toEqual([])
+      yield* TestSession.advance("4 seconds")
+      expect(yield* t.outputs).toEqual(["a: a done", 'b: {"step":1}', 'b_update_1: {"step":2}'])
+      yield* TestSession.advance("10 seconds")
+      expect((yield* t.outputs).at(-1)).toBe("b_final: over")
+      // nobody replies to the result of the inline call
+      expect(yield* TestSession.said(t.session)).toEqual(["Yes?", "Step 2.", "It is over."])
+    })
+  )
+
   it.scoped("[T2] a call that fails does not touch the others of its step", () =>
     Effect.gen(function* () {
       const Bad = AsyncTool.make("bad", { success: Schema.String })

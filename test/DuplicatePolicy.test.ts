@@ -886,6 +886,56 @@ describe("join", () => {
     })
   )
 
+  scoped(
+    "[P2b] [T12] cancelling one of the calls that share a queued run ends both; it never runs and takes no place",
+    () =>
+      Effect.gen(function* () {
+        const log = journal()
+        const { session } = yield* workshop({
+          turns: { go: [work(1, "a"), work(2, "b"), work(2, "c"), work(3, "d"), work(1, "e")] },
+          tool: join,
+          handler: watched(log),
+          maxConcurrency: 1
+        })
+        yield* say(session, "go")
+        yield* session.cancelTool("c")
+        yield* advance("20 seconds")
+        expect(log.lines).toEqual(["0 start 1", "10 end 1", "10 start 3", "20 end 3"])
+        const outputs = yield* TestSession.outputs(session)
+        expect(outputs.map(({ callId }) => callId)).toEqual(["a", "b", "c", "d", "e"])
+        expect(outputs.map(({ output }) => output === "result 1" || output === "result 3")).toEqual([
+          true,
+          false,
+          false,
+          true,
+          true
+        ])
+        expect(yield* runningIds(session)).toEqual([])
+      })
+  )
+
+  scoped(
+    "[P2] [P2b] a call that replaces a shared run takes the place of all its calls, and a policy is told them all",
+    () =>
+      Effect.gen(function* () {
+        const told: Array<ReadonlyArray<number>> = []
+        const { events, session } = yield* workshop({
+          turns: { both: [work(1, "a"), work(2, "b")], late: work(3, "c") },
+          tool: { allowCancellation: true },
+          handler: inBackground,
+          provide: policy((n, running) => {
+            told.push(running)
+            return n === 1 ? verdict.run : n === 2 ? verdict.join : verdict.replace
+          })
+        })
+        yield* say(session, "both", "late")
+        expect(told).toEqual([[], [1], [1, 2]])
+        expect(yield* ends(events)).toEqual(["a cancelled", "b cancelled"])
+        expect(yield* runningIds(session)).toEqual(["c"])
+        expect(yield* outputOf(session, "a_final")).toEqual(yield* outputOf(session, "b_final"))
+      })
+  )
+
   scoped("[P2b] a joined call is in the running tools, and gone when the run is over", () =>
     Effect.gen(function* () {
       const { session } = yield* workshop({ turns: twice, tool: join, handler: inBackground })

@@ -817,6 +817,55 @@ describe("D7: who gives the reply", () => {
     )
   }
 
+  scoped("[D6, D7] items of a session toolset that are to be delivered again go to the new agent, once", () =>
+    Effect.gen(function* () {
+      const shared = toolkit({ a: job(5) })
+      const { replies, request, session } = yield* talk({
+        script: [toolCall("a"), "Fine.", "Here it is for you.", "As I was told."],
+        agent: Agent.make("first", { instructions: "You are the first." }),
+        sessionTools: [AsyncToolset.make("shared", shared.kit)],
+        layer: Layer.merge(shared.layer, prompts),
+        onInterruptedReply: "redeliver"
+      })
+      yield* session.send("Go")
+      yield* advance("6500 millis")
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* session.claimUserTurn
+          yield* session.interrupt()
+          yield* session.handoff(Second("empty"))
+          yield* advance("5 seconds")
+          expect(yield* replies).toEqual(interrupted)
+        })
+      )
+      yield* advance("20 seconds")
+      expect(yield* replies).toEqual([...interrupted, "scheduled call_1_final", "completed call_1_final"])
+      const asked = yield* request(3)
+      expect(ScriptedModel.systemText(asked)).toBe("You are the second.")
+      expect(ScriptedModel.toolResults(asked).map(({ id }) => id)).toEqual(["call_1_final"])
+    })
+  )
+
+  scoped("[D7, D8] a result that may be acted on is acted on by the new agent", () =>
+    Effect.gen(function* () {
+      const shared = toolkit({ a: { onResult: "act", run: job(5) }, b: () => Effect.succeed("b is done") })
+      const { replies, request, session } = yield* talk({
+        script: [toolCall("a"), "Fine.", toolCall("b"), "Both are done."],
+        agent: Agent.make("first", { instructions: "You are the first." }),
+        sessionTools: [AsyncToolset.make("shared", shared.kit)],
+        layer: shared.layer
+      })
+      yield* session.send("Go")
+      yield* advance("2 seconds")
+      yield* session.handoff(Second("inherit"))
+      yield* advance("20 seconds")
+      expect(yield* replies).toEqual(["scheduled call_1_final", "completed call_1_final"])
+      expect([yield* request(2), yield* request(3)].map(({ toolChoice }) => toolChoice)).toEqual(["auto", "auto"])
+      expect(ScriptedModel.systemText(yield* request(3))).toBe("You are the second.")
+      expect((yield* TestSession.said(session)).at(-1)).toBe("Both are done.")
+    })
+  )
+
   scoped("[D7, S4] the items of a call that asked for the hand-off belong to the new agent", () =>
     Effect.gen(function* () {
       const own = toolkit({
