@@ -13,10 +13,11 @@ import { describe, expect, it } from "@effect/vitest"
 import { simulateReadableStream } from "ai"
 import { MockLanguageModelV3 } from "ai/test"
 import { Cause, Chunk, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Schema, Stream, TestClock } from "effect"
-import { Agent, AsyncTool, RunContext } from "effect-meantime"
+import { Agent } from "effect-meantime"
 import { AiSdkModel, AiSdkTool } from "effect-meantime/ai-sdk"
 import { TestSession } from "effect-meantime/testing"
 import { collectLogs, silent } from "./support/me.js"
+import { handlers, Travel, Weather } from "./support/travel.js"
 
 // ------------------------------------------------------------------------------------------------------------- models
 
@@ -92,31 +93,7 @@ const asked = (model: MockLanguageModelV3): ReadonlyArray<Call> => [...model.doS
 
 // ------------------------------------------------------------------------------------------------------------- agents
 
-const City = { city: Schema.String }
-const Weather = AsyncTool.make("weather", { description: "The weather.", parameters: City, success: Schema.String })
-const Book = AsyncTool.make("book", {
-  description: "Books.",
-  parameters: City,
-  success: Schema.Struct({ seat: Schema.String }),
-  onDuplicate: "confirm",
-  allowCancellation: true
-})
-const kit = Toolkit.make(Weather, Book)
-const kitLive = kit.toLayer({
-  weather: ({ city }) =>
-    city === "Atlantis"
-      ? new AsyncTool.ToolError({ message: "There is no such city." })
-      : Effect.succeed(`Sunny in ${city}.`),
-  book: ({ city }) =>
-    Effect.gen(function* () {
-      yield* RunContext.update(`Looking for ${city}.`)
-      yield* Effect.sleep("10 seconds")
-      yield* RunContext.update({ found: 1 })
-      yield* Effect.sleep("10 seconds")
-      return { seat: "12A" }
-    })
-})
-const Travel = Agent.make("travel", { instructions: "You are a travel agent.", tools: [kit] })
+const kitLive = handlers({ found: Effect.sleep("10 seconds"), booked: Effect.sleep("10 seconds") })
 
 const on = (model: AiSdkModel.SdkModel, options?: AiSdkModel.Options) =>
   Layer.mergeAll(AiSdkModel.layer(model, options), kitLive, silent)

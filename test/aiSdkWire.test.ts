@@ -5,48 +5,21 @@ import { createAnthropic } from "@ai-sdk/anthropic"
 import { createOpenAI } from "@ai-sdk/openai"
 import { LanguageModel, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Option, Schema, Stream } from "effect"
-import { Agent, type AgentSession, AsyncTool, RunContext } from "effect-meantime"
+import { Deferred, Effect, Option, Stream } from "effect"
+import { type AgentSession, RunContext } from "effect-meantime"
 import { AiSdkModel } from "effect-meantime/ai-sdk"
 import { TestSession } from "effect-meantime/testing"
 import { silent } from "./support/me.js"
+import { handlers, Travel, Weather } from "./support/travel.js"
 import * as Anthropic from "./wire/Anthropic.js"
 import * as OpenAi from "./wire/OpenAi.js"
 import * as Script from "./wire/Script.js"
 import type { Server } from "./wire/Server.js"
 
-const City = { city: Schema.String }
-const Weather = AsyncTool.make("weather", { description: "The weather.", parameters: City, success: Schema.String })
-const Book = AsyncTool.make("book", {
-  description: "Books.",
-  parameters: City,
-  success: Schema.Struct({ seat: Schema.String }),
-  onDuplicate: "confirm",
-  allowCancellation: true
-})
-const kit = Toolkit.make(Weather, Book)
-const agent = Agent.make("travel", { instructions: "You are a travel agent.", tools: [kit] })
-
 interface Gates {
   readonly found: Deferred.Deferred<void>
   readonly booked: Deferred.Deferred<void>
 }
-
-const handlers = ({ booked, found }: Gates) =>
-  kit.toLayer({
-    weather: ({ city }) =>
-      city === "Atlantis"
-        ? new AsyncTool.ToolError({ message: "There is no such city." })
-        : Effect.succeed(`Sunny in ${city}.`),
-    book: ({ city }) =>
-      Effect.gen(function* () {
-        yield* RunContext.update(`Looking for ${city}.`)
-        yield* Deferred.await(found)
-        yield* RunContext.update({ found: 1 })
-        yield* Deferred.await(booked)
-        return { seat: "12A" }
-      })
-  })
 
 interface Provider {
   readonly make: (script: Script.Script) => ReturnType<typeof OpenAi.make>
@@ -95,7 +68,7 @@ for (const [name, provider] of Object.entries(providers)) {
       const server = yield* provider.make(script)
       const gates = { found: yield* Deferred.make<void>(), booked: yield* Deferred.make<void>() }
       const result = yield* Effect.gen(function* () {
-        const { session } = yield* TestSession.make({ agent })
+        const { session } = yield* TestSession.make({ agent: Travel })
         return yield* body(session, server, gates)
       }).pipe(
         Effect.provide([

@@ -45,6 +45,12 @@ const handedOff = (s: State, from: Activity, to: Activity, jobs: ReadonlyArray<J
   observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
 }
 
+/** Hand-offs that came meanwhile are asked for again. */
+const hasLeft = (s: State): void => {
+  s.leavingSince = undefined
+  s.handoffWaiters = allWoken(s, s.handoffWaiters)
+}
+
 /** What it began as it entered ends with it; its scope stays until the last of its calls has ended (rule S2b). */
 const end = (s: State, agent: Activity): void => {
   agent.state = "ended"
@@ -73,7 +79,7 @@ const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
 
 /** Claims the one hand-off of a step, or the one that waits for idle (rule S5). */
 export const claimHandoff = (s: State, call: Call): "inline" | "idle" | undefined => {
-  if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined || call.state._tag === "Ended")
+  if (s.phase !== "open" || s.handoff !== undefined || s.leavingSince !== undefined || call.state._tag === "Ended")
     return undefined
   if (call.state._tag !== "Inline") return "idle"
   if (call.step.handoff) return undefined
@@ -87,7 +93,7 @@ export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): v
 
 /** The new agent has been built; it takes over at the right moment (rule S4). */
 export const requestHandoff = (s: State, handoff: Handoff): boolean => {
-  if (s.phase !== "open" || s.handoff !== undefined || s.switching !== undefined) return false
+  if (s.phase !== "open" || s.handoff !== undefined || s.leavingSince !== undefined) return false
   s.handoff = handoff
   Jobs.open(handoff.jobs)
   return true
@@ -115,8 +121,14 @@ export const withdrawHandoff = (s: State, handoff: Handoff, again: () => void): 
 
 export const startHandoff = (s: State): boolean => {
   const handoff = s.handoff
-  if (handoff === undefined || s.switching !== undefined || !handoffIsDue(s, handoff)) return false
-  beginHandoff(s, handoff)
+  if (handoff === undefined || s.leavingSince !== undefined || !handoffIsDue(s, handoff)) return false
+  s.handoff = undefined
+  // what follows ends the agents, and never the call that asked
+  if (handoff.call?.run !== undefined) toSession(handoff.call.run)
+  // the end of a task ends its own leaving: this one begins behind it
+  endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
+  s.leavingSince = ++s.seq
+  command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
   return true
 }
 
@@ -141,16 +153,6 @@ const releaseOthers = (s: State, call: Call): boolean => {
   return call.recorded
 }
 
-const beginHandoff = (s: State, handoff: Handoff): void => {
-  s.handoff = undefined
-  // what follows ends the agents, and never the call that asked
-  if (handoff.call?.run !== undefined) toSession(handoff.call.run)
-  // the end of a task ends its own leaving: this one begins behind it
-  endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
-  s.switching = ++s.seq
-  command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
-}
-
 /** `onExit` has run: the new agent takes over once the mouth is free. */
 export const enterAgent = (s: State, handoff: Handoff): void => {
   s.entering = handoff
@@ -162,8 +164,7 @@ export const takeOver = (s: State): boolean => {
   const handoff = s.entering
   if (handoff === undefined || s.mouth !== undefined) return false
   s.entering = undefined
-  s.switching = undefined
-  s.handoffWaiters = allWoken(s, s.handoffWaiters)
+  hasLeft(s)
   const from = currentAgent(s)
   const to = handoff.to
   s.agents[s.agents.length - 1] = to
@@ -181,11 +182,12 @@ export const takeOver = (s: State): boolean => {
   if (from.running === 0) command(s, { _tag: "CloseAgent", activity: from })
   // they wait for it since it was asked for
   command(s, { _tag: "EnterAgent", activity: to, jobs: handoff.jobs })
-  if (handoff.resume !== undefined) {
-    const { resume } = handoff
-    wake(s, () => resume(true))
-  }
+  tell(s, handoff, true)
   return true
+}
+
+const tell = (s: State, { resume }: Handoff, done: boolean): void => {
+  if (resume !== undefined) wake(s, () => resume(done))
 }
 
 /** A hand-off that waits, or is about to be done, does not happen any more. */
@@ -193,8 +195,7 @@ export const dropHandoff = (s: State): void => {
   for (const handoff of [s.handoff, s.entering]) {
     if (handoff === undefined) continue
     command(s, { _tag: "CloseAgent", activity: handoff.to })
-    const { resume } = handoff
-    if (resume !== undefined) wake(s, () => resume(false))
+    tell(s, handoff, false)
   }
   s.handoff = undefined
   s.entering = undefined
@@ -203,7 +204,7 @@ export const dropHandoff = (s: State): void => {
 // --------------------------------------------------------------------------------------------------------------- tasks
 
 export const startTask = (s: State, to: Activity): boolean => {
-  if (s.phase !== "open" || s.switching !== undefined) return false
+  if (s.phase !== "open" || s.leavingSince !== undefined) return false
   const from = currentAgent(s)
   from.state = "paused"
   s.agents.push(to)
@@ -217,10 +218,9 @@ export const startTask = (s: State, to: Activity): boolean => {
 const jobsOfTask = (task: Activity): ReadonlyArray<Job> => Jobs.ofRun(task.task?.call)
 
 /** The task has its value; it ends when what its agent is saying has been said. */
-export const finishTask = (_: State, task: Activity, call: Call | undefined, result: TaskResult): boolean => {
-  if (task.task === undefined || task.task.done !== undefined || task.state === "ended") return false
+export const finishTask = (_: State, task: Activity, call: Call | undefined, result: TaskResult): void => {
+  if (task.task === undefined || task.task.done !== undefined || task.state === "ended") return
   task.task.done = { call, result }
-  return true
 }
 
 /** The handler that ran the task was interrupted. */
@@ -241,8 +241,8 @@ const taskIsDone = (s: State): boolean => {
 
 /** A task that is done leaves like any agent: its `onExit` runs while it is still the current one. */
 export const endFinishedTask = (s: State): boolean => {
-  if (s.switching !== undefined || !taskIsDone(s)) return false
-  s.switching = ++s.seq
+  if (s.leavingSince !== undefined || !taskIsDone(s)) return false
+  s.leavingSince = ++s.seq
   command(s, { _tag: "LeaveAgent", handoff: undefined, from: currentAgent(s) })
   return true
 }
@@ -262,8 +262,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   const back = s.agents[s.agents.length - 1]
   if (task?.task === undefined || back === undefined) return
   end(s, task)
-  s.switching = undefined
-  s.handoffWaiters = allWoken(s, s.handoffWaiters)
+  hasLeft(s)
   for (const speech of Array.from(s.speeches)) {
     if (speech.agent !== task) continue
     if (speech.state === "queued" && speech.step === undefined) {

@@ -7,7 +7,7 @@ import * as Fillers from "./fillers.js"
 import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
-import { allWoken, command, type Run, type State, startTimer, stopTimer, wake } from "./state.js"
+import { allWoken, command, type Options, type Run, type State, startTimer, stopTimer, wake } from "./state.js"
 
 /** The session's scope closes (rule S2). */
 export const close = (s: State): void => {
@@ -27,7 +27,7 @@ export const close = (s: State): void => {
   for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
   Replies.dropPending(s, Array.from(s.pending))
   Jobs.closeAll(s)
-  s.switching = undefined
+  s.leavingSince = undefined
   if (s.runs.size === 0) return
   if (s.options.drainTimeout === 0) drainTimedOut(s)
   else if (Number.isFinite(s.options.drainTimeout)) {
@@ -48,9 +48,12 @@ export const drainTimedOut = (s: State): void => {
     Calls.stop(s, run, "drained")
   }
   if (s.runs.size === 0) return
-  const again = s.options.drainTimeout === 0 ? s.options.cancellationTimeout : s.options.drainTimeout
-  s.drainTimer = startTimer(s, { _tag: "GiveUp" }, again)
+  s.drainTimer = startTimer(s, { _tag: "GiveUp" }, lastWait(s.options))
 }
+
+/** How long closing waits for what it has interrupted. */
+export const lastWait = ({ cancellationTimeout, drainTimeout }: Options): number =>
+  drainTimeout === 0 ? cancellationTimeout : drainTimeout
 
 export const giveUp = (s: State): void => {
   for (const run of Array.from(s.runs)) {

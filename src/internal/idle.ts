@@ -25,7 +25,7 @@ import {
  * that wait for it in turn, unless a reply is to start (rule D2).
  */
 export const isIdle = (s: State, caller: Call | undefined, strict = false): boolean => {
-  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.switching !== undefined) return false
+  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.leavingSince !== undefined) return false
   if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
     return false
   for (const speech of s.speeches) {
@@ -86,7 +86,7 @@ const within = (s: State, call: Call, holder: Call): boolean => {
 // ---------------------------------------------------------------------------------------------------- who waits for it
 
 export const addWaiter = (s: State, waiter: Omit<IdleWaiter, "leaving">): IdleWaiter => {
-  const added: IdleWaiter = { ...waiter, leaving: s.switching !== undefined }
+  const added: IdleWaiter = { ...waiter, leaving: s.leavingSince !== undefined }
   if (s.phase === "open") s.idleWaiters.add(added)
   else wake(s, () => added.resume(false))
   return added
@@ -146,6 +146,9 @@ export const releaseUserTurn = (s: State): void => {
 }
 
 // ----------------------------------------------------------------------------------------------------------- the floor
+
+/** The call that holds the floor: the last that was granted it. */
+export const floorHolder = (s: State): Call | undefined => s.floors[s.floors.length - 1]?.call
 
 export const requestFloor = (s: State, call: Call, resume: (granted: boolean) => void): FloorRequest => {
   const request: FloorRequest = { call, seq: ++s.seq, granted: false, resume }

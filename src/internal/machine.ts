@@ -39,15 +39,10 @@ export interface TurnOptions {
 
 /** A user's turn (rules F3, F4). */
 export const send = (s: State, text: string, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
-  const agent = currentAgent(s)
-  for (const speech of Array.from(s.speeches)) {
-    if (speech.state !== "queued" || speech.step !== undefined) {
-      if (Speech.isActive(speech) && speech.allowInterruptions) interrupt(s, speech)
-    }
-  }
+  interruptAll(s, false)
   s.actSteps = 0
   History.add(s, { _tag: "Message", role: "user", text, interrupted: false }, undefined, jobs)
-  return Speech.create(s, { ...options, source: "reply", agent, userTurn: true, jobs })
+  return Speech.create(s, { ...options, source: "reply", agent: currentAgent(s), userTurn: true, jobs })
 }
 
 export const generateReply = (s: State, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState =>
@@ -85,9 +80,7 @@ export const interrupt = (s: State, speech: SpeechState): void => {
 
 /** Cuts the speech that has the mouth, and turns that wait for their calls. The first that disallows it is told. */
 export const interruptAll = (s: State, force: boolean): SpeechState | undefined => {
-  const begun = Array.from(s.speeches).filter(
-    (speech) => Speech.isActive(speech) && (speech.state === "holding" || speech.step !== undefined)
-  )
+  const begun = Array.from(s.speeches).filter((speech) => Speech.isActive(speech) && speech.step !== undefined)
   for (const speech of begun) if (force || speech.allowInterruptions) interrupt(s, speech)
   return force ? undefined : begun.find((speech) => !speech.allowInterruptions)
 }
@@ -227,7 +220,7 @@ const giveMouth = (s: State): boolean => {
 
 /** An update that interrupts: it breaks neither a user's turn nor a held floor (rule U7). */
 const startUrgentReply = (s: State): boolean => {
-  if (s.urgent === 0 || s.userClaims > 0 || s.switching !== undefined) return false
+  if (s.urgent === 0 || s.userClaims > 0 || s.leavingSince !== undefined) return false
   const may = deliverable(s)
   const urgent = Array.from(s.pending).filter((delivery) => delivery.mode === "interrupt" && may(delivery))
   if (urgent.length === 0) return false
@@ -265,7 +258,7 @@ const isAboutToAnswer = (speech: SpeechState): boolean =>
   !speech.spoke && (speech.userTurn || speech.reply !== undefined)
 
 const startReply = (s: State): boolean => {
-  if (s.pending.size === 0 || !Idle.isIdle(s, s.floors[s.floors.length - 1]?.call, true)) return false
+  if (s.pending.size === 0 || !Idle.isIdle(s, Idle.floorHolder(s), true)) return false
   return formReply(s, false)
 }
 
@@ -275,7 +268,7 @@ const startReply = (s: State): boolean => {
  */
 const deliverable = (s: State): ((delivery: Delivery) => boolean) => {
   const agent = currentAgent(s)
-  const holder = s.floors[s.floors.length - 1]?.call
+  const holder = Idle.floorHolder(s)
   return (delivery) =>
     Replies.target(s, delivery) === agent &&
     (holder === undefined ||

@@ -11,7 +11,7 @@ import * as History from "./history.js"
 import { toJson } from "./json.js"
 import { isSound } from "./model.js"
 import * as Speech from "./speech.js"
-import { emit, observe, type Part, type State, type Step, type TextEntry } from "./state.js"
+import { emit, observe, type Part, type ReasoningEntry, type State, type Step, type TextEntry } from "./state.js"
 
 // -------------------------------------------------------------------------------------------------------- from a model
 
@@ -33,32 +33,26 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "text-delta": {
       const entry = step.openText.get(p.id) ?? Speech.openText(step, p.id, undefined)
-      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      addMetadata(entry, p)
       return Speech.textDelta(s, entry, p.delta)
     }
     case "text-end": {
       const entry = step.openText.get(p.id)
       if (entry === undefined) return
-      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      addMetadata(entry, p)
       step.openText.delete(p.id)
       return Speech.endText(s, entry)
     }
     case "reasoning-start":
     case "reasoning-delta": {
-      let entry = step.openReasoning.get(p.id)
-      if (entry === undefined) {
-        entry = { _tag: "Reasoning", text: "", ended: false, metadata: undefined }
-        step.entries.push(entry)
-        step.openReasoning.set(p.id, entry)
-      }
+      const entry = step.openReasoning.get(p.id) ?? Speech.openReasoning(step, p.id)
       if (p.type === "reasoning-delta") entry.text += p.delta
-      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
-      return
+      return addMetadata(entry, p)
     }
     case "reasoning-end": {
       const entry = step.openReasoning.get(p.id)
       if (entry === undefined) return
-      entry.metadata = Speech.mergeMetadata(entry.metadata, p.metadata as any)
+      addMetadata(entry, p)
       entry.ended = true
       step.openReasoning.delete(p.id)
       return Speech.advance(s, step)
@@ -69,19 +63,8 @@ export const part = (s: State, step: Step, p: Part): void => {
       return Speech.advance(s, step)
     }
     case "tool-result": {
-      if (p.providerExecuted !== true) return
-      const callId = step.providerCalls.get(p.id) ?? History.cleanId(p.id)
-      // it answers a call of the provider's own, once; the calls of ours are answered by nobody else
-      if (s.callIds.get(callId) !== "provider") return
-      s.callIds.set(callId, "call")
-      step.entries.push({
-        _tag: "Result",
-        callId,
-        name: p.name,
-        output: p.result === undefined ? null : toJson(p.result),
-        isError: p.isFailure === true
-      })
-      return Speech.advance(s, step)
+      if (p.providerExecuted === true) providerResult(s, step, p)
+      return
     }
     case "error":
       return modelFailed(s, step, asAiError(p.error))
@@ -91,6 +74,25 @@ export const part = (s: State, step: Step, p: Part): void => {
     default:
       return
   }
+}
+
+const addMetadata = (entry: TextEntry | ReasoningEntry, part: { readonly metadata?: unknown }): void => {
+  entry.metadata = Speech.mergeMetadata(entry.metadata, part.metadata as any)
+}
+
+/** It answers a call of the provider's own, once; the calls of ours are answered by nobody else. */
+const providerResult = (s: State, step: Step, part: Extract<Part, { type: "tool-result" }>): void => {
+  const callId = step.providerCalls.get(part.id) ?? History.cleanId(part.id)
+  if (s.callIds.get(callId) !== "provider") return
+  s.callIds.set(callId, "call")
+  step.entries.push({
+    _tag: "Result",
+    callId,
+    name: part.name,
+    output: part.result === undefined ? null : toJson(part.result),
+    isError: part.isFailure === true
+  })
+  Speech.advance(s, step)
 }
 
 const unreadable = (): AiError.AiError =>

@@ -346,8 +346,7 @@ class Shell implements Host {
     effect: Effect.Effect<unknown, never, R>,
     otherwise: Effect.Effect<void>
   ): Effect.Effect<void, never, R> {
-    const { cancellationTimeout, drainTimeout } = this.state.options
-    const limit = drainTimeout === 0 ? cancellationTimeout : drainTimeout
+    const limit = Closing.lastWait(this.state.options)
     if (!Number.isFinite(limit)) return Effect.asVoid(effect)
     // interruptible as a whole: in a finalizer `disconnect` alone would wait all the same
     return Effect.flatMap(Effect.timeoutOption(Effect.interruptible(Effect.disconnect(effect)), limit), (done) =>

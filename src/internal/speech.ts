@@ -20,6 +20,7 @@ import {
   type Job,
   none,
   observe,
+  type ReasoningEntry,
   type Reply,
   type ResultEntry,
   type Speech,
@@ -101,7 +102,7 @@ export const isActive = (speech: Speech): boolean => speech.agent.state !== "pau
 
 /** While an agent leaves, only its last words are spoken: what `onExit` says and asks for. */
 export const mayGoOn = (s: State, speech: Speech): boolean =>
-  s.switching === undefined || speech.source === "say" || (speech.seq > s.switching && !speech.userTurn)
+  s.leavingSince === undefined || speech.source === "say" || (speech.seq > s.leavingSince && !speech.userTurn)
 
 const releaseMouth = (s: State, speech: Speech): void => {
   if (s.mouth === speech) s.mouth = undefined
@@ -195,6 +196,13 @@ export const openText = (step: Step, id: string, metadata: Metadata): TextEntry 
   }
   step.entries.push(entry)
   step.openText.set(id, entry)
+  return entry
+}
+
+export const openReasoning = (step: Step, id: string): ReasoningEntry => {
+  const entry: ReasoningEntry = { _tag: "Reasoning", text: "", ended: false, metadata: undefined }
+  step.entries.push(entry)
+  step.openReasoning.set(id, entry)
   return entry
 }
 

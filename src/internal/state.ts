@@ -566,7 +566,7 @@ export interface State {
   /** hand-offs from outside that come after the one under way */
   handoffWaiters: Waiters
   /** since when an agent leaves: its `onExit` runs */
-  switching: number | undefined
+  leavingSince: number | undefined
   /** `onExit` has run; the last words may still be spoken */
   entering: Handoff | undefined
   readonly idleWaiters: Set<IdleWaiter>
@@ -610,7 +610,7 @@ export const make = (options: Options): State => ({
   fillers: new Set(),
   handoff: undefined,
   handoffWaiters: none,
-  switching: undefined,
+  leavingSince: undefined,
   entering: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
