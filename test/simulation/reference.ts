@@ -1350,6 +1350,13 @@ export class Reference {
       const delivery = this.deliveries.get(id)
       if (delivery !== undefined && this.unsure.delete(delivery)) delivery.call.owner = undefined
     }
+    // closing has not begun, after all
+    const again = this.closing ? Array.from(this.limbo).filter(({ id }) => event.updateIds.includes(id)) : []
+    for (const delivery of again) {
+      this.limbo.delete(delivery)
+      delivery.state = "waiting"
+    }
+    this.pending.unshift(...again)
     const surely = this.pending.filter((delivery) => this.mayVoice(delivery))
     const voiced = event.updateIds.every((id) => surely.some((delivery) => delivery.id === id))
       ? surely
