@@ -258,6 +258,76 @@ describe("an agent's end by a hand-off", () => {
     }).pipe(script([[call("slow", {}, "a"), call("slow", {}, "b")], "Two at work.", "Found."]))
   )
 
+  const search = (mode: "reject" | "join", ran: Array<string>) =>
+    toolset("search", {
+      find: [
+        { onDuplicate: mode, onHandoff: mode === "reject" ? "promote" : "await" },
+        Effect.gen(function* () {
+          yield* RunContext.update("Searching.")
+          yield* Effect.sleep("10 seconds")
+          ran.push(mode)
+          return "found"
+        })
+      ]
+    })
+
+  it.scoped("[S2c, P4b] a promoted call still counts where the new agent has the same toolset", () =>
+    Effect.gen(function* () {
+      const ran: Array<string> = []
+      const sets = [search("reject", ran)]
+      const test = yield* talk({ agent: agent("front", { sets }) })
+      yield* test.say("Find it")
+      yield* test.session.handoff(agent("back", { sets }))
+      yield* test.say("Find it!")
+      expect((yield* test.outputs)[1]).toEqual(["find_1", expect.stringContaining("already running")])
+      yield* TestSession.advance("10 seconds")
+      expect(ran).toEqual(["reject"])
+      expect(yield* test.replies).toEqual([["completed", "find_final"]])
+      expect(yield* test.said).toEqual(["On it.", "At it already.", "Found."])
+    }).pipe(script([[call("find")], "On it.", [call("find", {}, "find_1")], "At it already.", "Found."]))
+  )
+
+  it.scoped("[S2b, P2b] the new agent may join a call that the old one left behind; it is voiced once", () =>
+    Effect.gen(function* () {
+      const ran: Array<string> = []
+      const sets = [search("join", ran)]
+      const test = yield* talk({ agent: agent("front", { sets }) })
+      yield* test.say("Find it")
+      yield* test.session.handoff(agent("back", { sets }))
+      yield* test.say("Find it!")
+      yield* TestSession.advance("10 seconds")
+      expect(ran).toEqual(["join"])
+      expect((yield* test.outputs).slice(2)).toEqual([
+        ["find_final", "found"],
+        ["find_1_final", "found"]
+      ])
+      expect(yield* test.said).toEqual(["On it.", "Together then.", "Found."])
+      expect((yield* test.replies).filter(([status]) => status === "completed")).toEqual([
+        ["completed", "find_1_final"]
+      ])
+    }).pipe(script([[call("find")], "On it.", [call("find", {}, "find_1")], "Together then.", "Found."]))
+  )
+
+  it.scoped("[D8, S4] a reply that may act can hand over: the rest of it is the new agent's", () =>
+    Effect.gen(function* () {
+      const Front = agent("front", {
+        works: {
+          look: [
+            { onResult: "act" },
+            Effect.as(Effect.zipRight(RunContext.update("Looking."), Effect.sleep("1 second")), "broken")
+          ],
+          go: Effect.as(handoff, "handed over")
+        }
+      })
+      const test = yield* talk({ agent: Front })
+      yield* test.say("Look")
+      yield* TestSession.advance("1 second")
+      expect(yield* test.asked).toEqual(["front", "front", "front", "back"])
+      expect(yield* test.said).toEqual(["Looking.", "I am back."])
+      expect(yield* test.replies).toEqual([["completed", "look_final"]])
+    }).pipe(script([[call("look")], "Looking.", [call("go")], "I am back."]))
+  )
+
   it.scoped("[D10] replies that wait are dropped with the agent; the new agent is shown their items", () =>
     Effect.gen(function* () {
       const Front = agent("front", {
@@ -1632,6 +1702,50 @@ describe("a task", () => {
       yield* test.say("And?")
       expect(yield* test.transcript).toContain('result slow_final: "found"')
     }).pipe(script([call("book"), [call("slow"), complete("a@b.c")], "Booked.", "Found."]))
+  )
+
+  it.scoped("[S7, S2b, S2c] its calls end with it as an agent's do: cancelled, awaited or promoted", () =>
+    Effect.gen(function* () {
+      const { all, layer } = notes()
+      const slow = (seconds: number, found: string) =>
+        RunContext.update("On it.").pipe(Effect.zipRight(Effect.sleep(seconds * 1000)), Effect.as(found))
+      const Ask = task("ask", {
+        works: {
+          cut: [{ allowCancellation: true }, slow(1, "never")],
+          wait: slow(5, "awaited"),
+          move: [{ onHandoff: "promote" }, slow(8, "promoted")]
+        }
+      }).pipe(Agent.provide(layer("ask")))
+      const test = yield* talk({
+        agent: agent("front", { works: { ask: Effect.zipRight(RunContext.update("Asking."), runTask(Ask)) } })
+      })
+      yield* test.say("Ask")
+      yield* test.say("Work")
+      yield* test.say("a@b")
+      yield* TestSession.advance("7 seconds")
+      expect(all).toEqual(["+ask"])
+      yield* TestSession.advance("1 second")
+      expect(all).toEqual(["+ask", "-ask"])
+      expect(Object.fromEntries(yield* test.ended)).toEqual({
+        complete: "done",
+        ask: "done",
+        cut: "cancelled",
+        wait: "done",
+        move: "done"
+      })
+      expect(yield* test.said).toEqual(["Asking.", "Working.", "Thanks.", "Moved."])
+      expect(yield* test.transcript).toContain("awaited")
+    }).pipe(
+      script([
+        [call("ask")],
+        "Asking.",
+        [call("cut"), call("wait"), call("move")],
+        "Working.",
+        [call("complete", { email: "a@b" })],
+        "Thanks.",
+        "Moved."
+      ])
+    )
   )
 
   it.scoped("[S7] where its layers fail, the handler's error is told and the outer agent goes on", () => {

@@ -1,6 +1,6 @@
 import { Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Clock, Deferred, Effect, Exit, Fiber, Layer, Schema, TestClock } from "effect"
+import { Chunk, Clock, Deferred, Effect, Exit, Fiber, Layer, Option, Schema, TestClock } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolkit } from "./support/df.js"
@@ -686,6 +686,24 @@ describe("a session that closes", () => {
       yield* session.interrupt()
     }).pipe(working([toolCall("watch", { seconds: 100 }, { id: "c1" }), "At it."]))
   )
+
+  const cutOff = {
+    "while the model thinks": [ScriptedModel.never],
+    "while it speaks": [["one two three ", ScriptedModel.never]],
+    "while a reply to its call is on the way": [toolCall("watch", { seconds: 1 }), "At it.", ScriptedModel.never]
+  }
+  for (const [when, script] of Object.entries(cutOff)) {
+    it.scoped(`[R1] fails a run whose turn closing cuts off, too: ${when}`, () =>
+      Effect.gen(function* () {
+        const { close, session } = yield* TestSession.make({ agent: Worker })
+        const run = yield* Effect.fork(session.run("Watch"))
+        yield* TestSession.advance("2 seconds")
+        expect(yield* Fiber.poll(run)).toEqual(Option.none())
+        yield* close
+        expect(yield* Fiber.await(run)).toEqual(Exit.fail(new AgentSession.SessionClosed()))
+      }).pipe(working(script))
+    )
+  }
 
   it.scoped("a handler that calls the session while it closes gets the typed failure", () =>
     Effect.gen(function* () {

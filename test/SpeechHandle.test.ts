@@ -1,6 +1,6 @@
 import { AiError } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Option, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Stream } from "effect"
 import { RunContext, type SpeechHandle } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { now, started, talk, toolCall, wait } from "./support/df.js"
@@ -338,6 +338,38 @@ describe("F2: the handle of a speech", () => {
       yield* Deferred.succeed(turn, yield* session.send("Go on"))
       yield* advance("20 seconds")
       expect((yield* lines).slice(-2)).toEqual([`output call_2: "circular: a"`, "assistant: Done."])
+    })
+  )
+
+  scoped("[F2, P2b] a turn that joins the run which waits for it already fails that wait, and no other", () =>
+    Effect.gen(function* () {
+      const given = yield* Deferred.make<SpeechHandle.SpeechHandle>()
+      const { lines, session } = yield* talk({
+        script: [toolCall("a"), [toolCall("a"), toolCall("b")], "Done."],
+        tools: {
+          a: {
+            onDuplicate: "join",
+            run: () =>
+              Effect.gen(function* () {
+                const { session } = yield* RunContext.RunContext
+                // the model answers this with a call that joins this very run
+                const inner = yield* session.send("And?")
+                yield* Deferred.succeed(given, inner)
+                return yield* Effect.as(inner.wait, "waited")
+              }).pipe(Effect.catchTag("CircularWait", ({ tool }) => Effect.succeed(`circular: ${tool}`)))
+          },
+          b: () => Effect.as(Effect.sleep("5 seconds"), "b")
+        }
+      })
+      yield* session.send("Go")
+      const other = yield* Effect.fork(Effect.flatMap(Deferred.await(given), (inner) => Effect.exit(inner.wait)))
+      yield* advance("20 seconds")
+      expect((yield* lines).slice(-3)).toEqual([
+        `output call_2: "circular: a"`,
+        `output call_3: "b"`,
+        "assistant: Done."
+      ])
+      expect(yield* Fiber.join(other)).toEqual(Exit.void)
     })
   )
 

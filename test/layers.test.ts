@@ -1,7 +1,16 @@
 import { LanguageModel, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
 import { Config, ConfigProvider, Context, Effect, Exit, Layer, Schema, Stream } from "effect"
-import { Agent, AgentOutput, AgentSession, AsyncTool, AsyncToolset, RunContext, ToolPrompts } from "effect-meantime"
+import {
+  Agent,
+  AgentOutput,
+  AgentSession,
+  AsyncTool,
+  AsyncToolset,
+  DuplicatePolicy,
+  RunContext,
+  ToolPrompts
+} from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, logs, notes, script, talk, task, toolset } from "./support/LS.js"
 
@@ -255,6 +264,43 @@ describe("layers of a scope", () => {
       expect(yield* answer(front, [bare])).toBe("session")
       expect(yield* answer(front, [bare.pipe(AsyncToolset.provide(named("toolset")))])).toBe("toolset")
     })
+  )
+
+  it.scoped("[L1, L2, P5, S3] toolsets three deep: each level overrides what it names, for what it contains", () =>
+    Effect.gen(function* () {
+      const tool = (name: string) => {
+        const tools = Toolkit.make(AsyncTool.make(name, { success: Schema.String, dependencies: [Name] }))
+        const work = Effect.zipRight(
+          Effect.flatMap(Name, (from) => RunContext.update(from)),
+          Effect.never
+        )
+        return { tools, live: tools.toLayer({ [name]: () => work } as any) as unknown as Layer.Layer<never> }
+      }
+      const [one, two, three] = [tool("one"), tool("two"), tool("three")]
+      const inner = AsyncToolset.make("inner", three.tools).pipe(
+        AsyncToolset.provide(named("inner")),
+        AsyncToolset.provide(ToolPrompts.layer({ update: "3 {message}" }))
+      )
+      const middle = AsyncToolset.make("middle", [two.tools, inner]).pipe(
+        AsyncToolset.provide(DuplicatePolicy.layer("reject")),
+        AsyncToolset.provide(ToolPrompts.layer({ update: "2 {message}", duplicateReject: "2 no" }))
+      )
+      const outer = AsyncToolset.make("outer", [one.tools, middle]).pipe(
+        AsyncToolset.provide(named("outer")),
+        AsyncToolset.provide(ToolPrompts.layer({ update: "1 {message}", duplicateReject: "1 no" }))
+      )
+      const Front = Agent.make("front", { instructions: "", tools: [outer] }).pipe(
+        Agent.provide(Layer.mergeAll(one.live, two.live, three.live)),
+        Agent.provide(named("agent"))
+      )
+      const { session } = yield* TestSession.make({ agent: Front as Agent.Agent<never>, drainTimeout: 0 })
+      yield* session.send("Go")
+      yield* TestSession.settle
+      const outputs = (yield* TestSession.outputs(session)).map(({ output }) => output)
+      expect(outputs).toEqual(["1 outer", "2 outer", "3 inner", "1 outer", "2 no", "2 no"])
+    }).pipe(
+      script([["one", "two", "three", "one", "two", "three"].map((name, n) => call(name, {}, `${name}_${n}`)), "So."])
+    )
   )
 
   it.scoped("[L2] handlers are layers too: the most specific ones are used", () =>

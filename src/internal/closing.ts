@@ -13,6 +13,8 @@ import { allWoken, command, type Options, type Run, type State, startTimer, stop
 export const close = (s: State): void => {
   if (s.phase !== "open") return
   s.phase = "closing"
+  // before what they wait for is cut off, which would look like its end
+  Jobs.closeAll(s)
   Agents.dropHandoff(s)
   for (const filler of Array.from(s.fillers)) Fillers.end(s, filler)
   for (const speech of Array.from(s.speeches)) {
@@ -26,7 +28,6 @@ export const close = (s: State): void => {
   Agents.endTasks(s, { _tag: "SessionClosed" })
   for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
   Replies.dropPending(s, Array.from(s.pending))
-  Jobs.closeAll(s)
   s.leavingSince = undefined
   if (s.runs.size === 0) return
   if (s.options.drainTimeout === 0) drainTimedOut(s)
