@@ -318,7 +318,7 @@ const wireTools = (
     const wire: Record<string, Tool.Any> = {}
     for (const [name, tool] of tools) {
       if (tool.kind !== "provider" && !Tool.isProviderDefined(tool.tool)) {
-        const problem = toolProblem(provider, name, Tool.getJsonSchema(tool.wire as any) as Record<string, any>)
+        const problem = toolProblem(provider, name, () => Tool.getJsonSchema(tool.wire as any))
         if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: name, problem }))
       }
       const sent = provider.strict ? strictWireOf(tool) : tool.wire
