@@ -105,7 +105,7 @@ export const execute = (
     const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(codec.decode(withoutProto(args)), {
       onFailure: (issue) =>
         Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),
-      onSuccess: (params) => work(total(handler.handler), codec, params)
+      onSuccess: (params) => work(total(handler.handler)(params), codec)
     })
     const limited =
       timeout === undefined
