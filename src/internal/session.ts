@@ -314,12 +314,18 @@ class Shell implements Host {
   }
 
   private releaseAgent(scope: Scope.CloseableScope): Effect.Effect<void> {
-    return this.noLonger(
-      Effect.catchAllCause(Scope.close(scope, Exit.void), (cause) =>
-        Effect.logError("An agent's resources failed to be released.", cause)
-      ),
-      Effect.logError("An agent's resources were not released in time.")
+    const release = Effect.catchAllCause(Scope.close(scope, Exit.void), (cause) =>
+      Effect.logError("An agent's resources failed to be released.", cause)
     )
+    return Effect.suspend(() => {
+      const fiber = this.runFork(release)
+      // most have nothing that takes its time: to watch over them costs more than all the rest of closing
+      if (fiber.unsafePoll() !== null) return Effect.void
+      return this.noLonger(
+        Effect.onInterrupt(Fiber.join(fiber), () => Fiber.interrupt(fiber)),
+        Effect.logError("An agent's resources were not released in time.")
+      )
+    })
   }
 
   log(level: "warning" | "error", message: string, cause?: unknown): void {
