@@ -111,7 +111,7 @@ export const execute = (
       {
         onFailure: (issue) =>
           Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),
-        onSuccess: (params) => work(total(handler.handler), codec, params)
+        onSuccess: (params) => work(total(handler.handler)(params), codec)
       }
     )
     const limited =

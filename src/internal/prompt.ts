@@ -94,27 +94,28 @@ const optionsOf = (metadata: Record<string, unknown> | undefined): any => {
 const oursOf = (metadata: Record<string, unknown> | undefined): any => metadata?.[ours]
 
 // Literals: the constructors of `Prompt` add properties behind a spread, which gives each part a shape of its own in
-// V8 (four times the memory, and most of the time of a long conversation).
+// V8 (four times the memory, and most of the time of a long conversation). The computed key comes last: what stands
+// behind one is not stored in the object itself.
 
 const textPart = (text: string, metadata?: Record<string, unknown>): Prompt.TextPart => ({
-  [Prompt.PartTypeId]: Prompt.PartTypeId,
   type: "text",
   options: optionsOf(metadata),
-  text
+  text,
+  [Prompt.PartTypeId]: Prompt.PartTypeId
 })
 
 const userMessage = (text: string, metadata?: Record<string, unknown>): Prompt.UserMessage => ({
-  [Prompt.MessageTypeId]: Prompt.MessageTypeId,
   role: "user",
   options: noOptions,
-  content: [textPart(text, metadata)]
+  content: [textPart(text, metadata)],
+  [Prompt.MessageTypeId]: Prompt.MessageTypeId
 })
 
 const systemMessage = (content: string): Prompt.SystemMessage => ({
-  [Prompt.MessageTypeId]: Prompt.MessageTypeId,
   role: "system",
   options: noOptions,
-  content
+  content,
+  [Prompt.MessageTypeId]: Prompt.MessageTypeId
 })
 
 /** The status stands in the value too, since most providers have no place for it; some take nothing but objects. */
@@ -138,10 +139,10 @@ const isSigned = (options: any): boolean => typeof options?.google?.thoughtSigna
 type Thought = Extract<ChatItem, { _tag: "Reasoning" }>
 
 const reasoningPart = (item: Thought): Prompt.ReasoningPart => ({
-  [Prompt.PartTypeId]: Prompt.PartTypeId,
   type: "reasoning",
   options: optionsOf(item.metadata),
-  text: item.text
+  text: item.text,
+  [Prompt.PartTypeId]: Prompt.PartTypeId
 })
 
 type Made = Extract<ChatItem, { _tag: "Message" | "FunctionCall" }>
@@ -168,19 +169,19 @@ class Builder {
   flush(): void {
     if (this.assistant.length > 0) {
       this.messages.push({
-        [Prompt.MessageTypeId]: Prompt.MessageTypeId,
         role: "assistant",
         options: noOptions,
-        content: this.assistant
+        content: this.assistant,
+        [Prompt.MessageTypeId]: Prompt.MessageTypeId
       })
       this.assistant = []
     }
     if (this.tool.length > 0) {
       this.messages.push({
-        [Prompt.MessageTypeId]: Prompt.MessageTypeId,
         role: "tool",
         options: noOptions,
-        content: this.tool
+        content: this.tool,
+        [Prompt.MessageTypeId]: Prompt.MessageTypeId
       })
       this.tool = []
     }
@@ -226,10 +227,10 @@ class Builder {
 
   text(item: Extract<ChatItem, { _tag: "Message" }>, i: number, items: ReadonlyArray<ChatItem>): void {
     this.assistant.push({
-      [Prompt.PartTypeId]: Prompt.PartTypeId,
       type: "text",
       options: this.options(item, i, items),
-      text: item.text
+      text: item.text,
+      [Prompt.PartTypeId]: Prompt.PartTypeId
     })
   }
 
@@ -244,23 +245,23 @@ class Builder {
     }
     const id = providerExecuted ? item.callId : wireId(item.callId, this.provider)
     this.assistant.push({
-      [Prompt.PartTypeId]: Prompt.PartTypeId,
       type: "tool-call",
       options,
       id,
       name,
       params: item.arguments,
-      providerExecuted
+      providerExecuted,
+      [Prompt.PartTypeId]: Prompt.PartTypeId
     })
     const part: Prompt.ToolResultPart = {
-      [Prompt.PartTypeId]: Prompt.PartTypeId,
       type: "tool-result",
       options: noOptions,
       id,
       name,
       isFailure: result.isError,
       result: providerExecuted ? result.value : wireResult(result, this.provider),
-      providerExecuted
+      providerExecuted,
+      [Prompt.PartTypeId]: Prompt.PartTypeId
     }
     if (providerExecuted) this.assistant.push(part)
     else this.tool.push(part)

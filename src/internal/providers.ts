@@ -89,11 +89,16 @@ export const providerOf = (context: Context.Context<any>): Provider => {
 }
 
 /** Why the provider would refuse every request with this tool. */
-export const toolProblem = (provider: Provider, tool: string, schema: Record<string, any>): string | undefined => {
+export const toolProblem = (
+  provider: Provider,
+  tool: string,
+  schemaOf: () => Record<string, any>
+): string | undefined => {
   if (provider.toolName === undefined) return undefined
   if (!provider.toolName.test(tool)) {
     return `the model's provider refuses this name. It takes ${provider.toolName.source}.`
   }
+  const schema = schemaOf()
   if (schema.type !== "object") {
     return "the model's provider wants parameters that are one object, not a choice of several."
   }

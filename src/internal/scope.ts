@@ -11,7 +11,8 @@ import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import type * as FiberRefs from "effect/FiberRefs"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
@@ -41,8 +42,8 @@ import {
   optionsOf,
   ownParameters,
   strictWireOf,
-  total,
-  wireOf
+  wireOf,
+  workInSession
 } from "./tool.js"
 
 export type AnyContext = Context.Context<any>
@@ -68,6 +69,12 @@ const makeExecutor = (id: string, activity: Activity | undefined, limit: number 
   queue: []
 })
 
+/**
+ * A fiber is started with a context of its own. One that stands in the `FiberRefs` as well would be kept below it, and
+ * compared with it, for each call.
+ */
+export const withoutContext = FiberRefs.delete(FiberRef.currentContext)
+
 /** The first layer is the innermost: what it needs comes from the ones behind it. */
 const provideLayers = (
   layers: ReadonlyArray<Layer.Layer<any, never, any>>,
@@ -77,14 +84,17 @@ const provideLayers = (
   if (layers.length === 0) return Effect.succeed({ context: outer.context, fiberRefs: outer.fiberRefs })
   const build = Effect.reduce(layers.toReversed(), outer.context, (context, layer) =>
     Effect.map(
-      Effect.provide(Layer.buildWithScope(layer, scope), context),
+      Effect.mapInputContext(Layer.buildWithScope(layer, scope), (_: Context.Context<never>) => context),
       (built): AnyContext => Context.merge(context, built)
     )
   )
   // in a fiber of its own: layers may set FiberRefs, which hold in the scope and nowhere else
   return Effect.setFiberRefs(outer.fiberRefs).pipe(
     Effect.zipRight(build),
-    Effect.zipWith(Effect.getFiberRefs, (context, fiberRefs): Environment => ({ context, fiberRefs })),
+    Effect.zipWith(
+      Effect.getFiberRefs,
+      (context, fiberRefs): Environment => ({ context, fiberRefs: withoutContext(fiberRefs) })
+    ),
     Effect.fork,
     Effect.flatMap((fiber) => Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))),
     Effect.flatten
@@ -194,6 +204,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
         new ToolOptionsError({ tool: tool.name, problem: `the parameter "${taken}" is the session's own.` })
       )
     }
+    const codec = codecOf(tool)
     const bound: BoundTool = {
       name: tool.name,
       tool,
@@ -206,10 +217,10 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       releaseAfter: options.releaseAfter === undefined ? place.releaseAfter : millisOf(options.releaseAfter),
       timeout: millisOf(options.timeout),
       added,
-      codec: codecOf(tool),
+      codec,
       fiberRefs: place.fiberRefs,
       context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
-      handler: total(handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`)))
+      work: workInSession(handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`)), codec)
     }
     return bound
   })
@@ -234,7 +245,7 @@ export const companion = (
   codec: codecOf(tool),
   context,
   fiberRefs,
-  handler: total(handler)
+  work: workInSession(handler, codecOf(tool))
 })
 
 // ------------------------------------------------------------------------------------------------------------ session
@@ -313,7 +324,7 @@ const wireTools = (
     const wire: Record<string, Tool.Any> = {}
     for (const [name, tool] of tools) {
       if (tool.kind !== "provider" && !Tool.isProviderDefined(tool.tool)) {
-        const problem = toolProblem(provider, name, Tool.getJsonSchema(tool.wire as any) as Record<string, any>)
+        const problem = toolProblem(provider, name, () => Tool.getJsonSchema(tool.wire as any))
         if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: name, problem }))
       }
       const sent = provider.strict ? strictWireOf(tool) : tool.wire

@@ -51,14 +51,15 @@ import {
   companion,
   type Environment,
   millisOf,
-  type SessionScope
+  type SessionScope,
+  withoutContext
 } from "./scope.js"
 import * as Speech from "./speech.js"
 import type * as State from "./state.js"
 import { addWaiter, make as makeState, removeWaiter } from "./state.js"
 import { finishTask } from "./task.js"
 import * as Telemetry from "./telemetry.js"
-import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected, work } from "./tool.js"
+import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected } from "./tool.js"
 
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
@@ -323,12 +324,18 @@ class Shell implements Host {
   }
 
   private releaseAgent(scope: Scope.CloseableScope): Effect.Effect<void> {
-    return this.noLonger(
-      Effect.catchAllCause(Scope.close(scope, Exit.void), (cause) =>
-        Effect.logError("An agent's resources failed to be released.", cause)
-      ),
-      Effect.logError("An agent's resources were not released in time.")
+    const release = Effect.catchAllCause(Scope.close(scope, Exit.void), (cause) =>
+      Effect.logError("An agent's resources failed to be released.", cause)
     )
+    return Effect.suspend(() => {
+      const fiber = this.runFork(release)
+      // most have nothing that takes its time: to watch over them costs more than all the rest of closing
+      if (fiber.unsafePoll() !== null) return Effect.void
+      return this.noLonger(
+        Effect.onInterrupt(Fiber.join(fiber), () => Fiber.interrupt(fiber)),
+        Effect.logError("An agent's resources were not released in time.")
+      )
+    })
   }
 
   log(level: "warning" | "error", message: string, cause?: unknown): void {
@@ -373,7 +380,7 @@ class Shell implements Host {
     const context = withService(tool.context, RunContext, new HandlerContext(this, run, owner))
     const place = this.telemetry.inCall(owner, { context, fiberRefs: tool.fiberRefs })
     // the machine's `runs` own it: closing waits for them, or gives them up
-    const fiber = this.start(work(tool.handler, tool.codec, run.params), place)
+    const fiber = this.start(tool.work, place)
     run.fiber = fiber
     fiber.addObserver((exit) => {
       const outcome = this.outcomeOf(run, exit)
@@ -384,24 +391,25 @@ class Shell implements Host {
   }
 
   private outcomeOf(run: State.Run, exit: Exit.Exit<State.Outcome, RefusedResult>): State.Outcome {
-    const name = Calls.nameOf(run)
+    const named = (what: string): string => `${Calls.nameOf(run)} ${what}`
     if (Exit.isSuccess(exit)) {
       if (exit.value._tag === "Failure" && run.tool.kind === "user") {
         const { output } = exit.value
-        this.log("warning", `${name} failed: ${typeof output === "string" ? output : JSON.stringify(output)}`)
+        this.log("warning", named(`failed: ${typeof output === "string" ? output : JSON.stringify(output)}`))
       }
       return exit.value
     }
     const { cause } = exit
-    if (run.stop !== undefined || Cause.isInterruptedOnly(cause)) {
-      if (!Cause.isInterruptedOnly(cause)) this.log("error", `${name} failed while it was being stopped.`, cause)
+    const interrupted = Cause.isInterruptedOnly(cause)
+    if (run.stop !== undefined || interrupted) {
+      if (!interrupted) this.log("error", named("failed while it was being stopped."), cause)
       return { _tag: "Interrupted", reason: run.stop ?? "cancelled" }
     }
     const refused = [...Cause.failures(cause), ...Cause.defects(cause)].find((e) => e instanceof RefusedResult)
     if (refused !== undefined) {
-      this.log("error", `${name} returned what its own schema refuses: ${(refused as RefusedResult).detail}`)
+      this.log("error", named(`returned what its own schema refuses: ${(refused as RefusedResult).detail}`))
     } else {
-      this.log("error", `${name} failed unexpectedly.`, cause)
+      this.log("error", named("failed unexpectedly."), cause)
     }
     return defect(run.tool.name, cause)
   }
@@ -964,7 +972,12 @@ const inOneQueue = <R>(runtime: Runtime.Runtime<R>): Runtime.Runtime<R> => {
 export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
   Effect.gen(function* () {
     const outer = yield* Effect.context<any>()
-    const runtime = inOneQueue(Runtime.enableRuntimeFlag(yield* Effect.runtime<any>(), RuntimeFlags.Interruption))
+    const runtime = inOneQueue(
+      Runtime.updateFiberRefs(
+        Runtime.enableRuntimeFlag(yield* Effect.runtime<any>(), RuntimeFlags.Interruption),
+        withoutContext
+      )
+    )
     const clock = yield* Effect.clock
     const shell = new Shell(
       runtime,

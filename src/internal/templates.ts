@@ -45,23 +45,31 @@ export const defaults: Prompts = {
 
 const keys = Object.keys(placeholders) as ReadonlyArray<keyof Prompts>
 
-const tag = <K extends keyof Prompts>(name: K) =>
-  Context.GenericTag<never, Prompts[K]>(`effect-meantime/ToolPrompts/${name}`)
+type Tags = { readonly [K in keyof Prompts]: Context.Tag<never, Prompts[K]> }
+
+const tags = Object.fromEntries(
+  keys.map((name) => [name, Context.GenericTag(`effect-meantime/ToolPrompts/${name}`)])
+) as unknown as Tags
 
 /** Each template stands in the context by itself, so that layers side by side override what each of them names. */
 export const toContext = (prompts: Partial<Prompts>): Context.Context<never> => {
   let context = Context.empty()
   for (const name of keys) {
     const template = prompts[name]
-    if (template !== undefined) context = Context.add(context, tag(name), template)
+    if (template !== undefined) context = Context.add(context, tags[name] as Context.Tag<never, unknown>, template)
   }
   return context
 }
 
 /** The prompts in force in a scope. */
 export const inForce = (context: Context.Context<any>): Prompts => {
-  const prompts: any = { ...defaults }
-  for (const name of keys) prompts[name] = context.unsafeMap.get(tag(name).key) ?? prompts[name]
+  let prompts: any = defaults
+  for (const name of keys) {
+    const template = context.unsafeMap.get(tags[name].key)
+    if (template === undefined) continue
+    if (prompts === defaults) prompts = { ...defaults }
+    prompts[name] = template
+  }
   return prompts
 }
 

@@ -13,6 +13,7 @@ import { isTypeLiteral, type ParseOptions } from "effect/SchemaAST"
 import type { Mode, Options } from "../AsyncTool.js"
 import { Annotations, StopResponse, ToolError } from "../AsyncTool.js"
 import type { DuplicateScope, Policy } from "../DuplicatePolicy.js"
+import { RunContext } from "../RunContext.js"
 import type { Prompts } from "../ToolPrompts.js"
 import { isRecord, toJson, withoutProto } from "./json.js"
 import { strict, withoutNulls } from "./schemas.js"
@@ -43,8 +44,8 @@ export interface BoundTool {
   readonly codec: Codec
   readonly context: Context.Context<any>
   readonly fiberRefs: FiberRefs.FiberRefs
-  /** never throws */
-  readonly handler: Handler
+  /** what a call's fiber does */
+  readonly work: Work
 }
 
 // ------------------------------------------------------------------------------------------------------------- codec
@@ -230,9 +231,28 @@ export const errorTypeOf = (error: unknown): string => {
 
 const otherError = "_OTHER"
 
-/** The handler and the encoding of what it ends with. Defects and interruption are left in the exit. */
-export const work = (handler: Handler, codec: Codec, params: unknown): Effect.Effect<Outcome, RefusedResult, any> =>
-  Effect.matchEffect(handler(params), codec.outcome)
+export type Work = Effect.Effect<Outcome, RefusedResult, any>
+
+/** A handler and the encoding of what it ends with. Defects and interruption are left in the exit. */
+export const work = (handled: Effect.Effect<unknown, unknown, any>, codec: Codec): Work =>
+  Effect.matchEffect(handled, codec.outcome)
+
+/** What the context of a call in a session has. */
+interface AtWork {
+  readonly run: { readonly params: unknown }
+}
+
+/**
+ * The same effect for all calls of a tool, which finds its arguments in the call's context. So the frame that waits for
+ * the end holds nothing of the call, and what the handler has done already need not be kept.
+ */
+export const workInSession = (handler: Handler, codec: Codec): Work => {
+  const handle = total(handler)
+  const handled = Effect.withFiberRuntime<unknown, unknown, any>((fiber) =>
+    handle((fiber.currentContext.unsafeMap.get(RunContext.key) as AtWork).run.params)
+  )
+  return work(handled, codec)
+}
 
 // ------------------------------------------------------------------------------------------------------------- wire
 
