@@ -1376,9 +1376,17 @@ export class Reference {
     this.must(this.userState === "listening", "F4", () => `reply ${event.replyId} starts while the user speaks`)
     const urgent = voiced.some((delivery) => delivery.mode === "interrupt")
     const holder = this.floors[this.floors.length - 1]
-    const own = holder !== undefined && holder.state === "inline" ? holder.step.speech : undefined
+    // its own turn, and those of calls that share its run, perhaps without having been told anything yet
+    const own = new Set(
+      Array.from(this.calls.values()).flatMap(({ id, run, spec, state, step }) => {
+        if (holder?.run === undefined || state !== "inline" || run === undefined) return []
+        const joins = spec?.options.onDuplicate === "join" || this.policies.get(id) === "Join"
+        const shares = run === holder.run || (run.handler === undefined && joins && spec === holder.spec)
+        return shares ? [step.speech] : []
+      })
+    )
     const busy = Array.from(this.speeches.values()).filter(
-      (speech) => speech.id !== event.speechId && speech.id !== own && speech.agent.state !== "paused"
+      (speech) => speech.id !== event.speechId && !own.has(speech.id) && speech.agent.state !== "paused"
     )
     this.must(
       urgent || busy.length === 0,
