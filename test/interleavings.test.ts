@@ -280,8 +280,8 @@ describe("the order in which fibers happen to run", () => {
 
   it.effect("[S4] the hand-off comes before the result of the call that asked for it", () =>
     Effect.gen(function* () {
-      // in the last of these orders it once came behind it; the first run of all makes what is made once
-      for (const seed of [undefined, 61, 62, 63, 64]) {
+      // in some orders it once came behind it; the first run of all makes what is made once
+      for (const seed of [undefined, ...Array.from({ length: 20 }, (_, i) => i)]) {
         yield* Effect.gen(function* () {
           const { lines, session } = yield* talk({
             script: [toolCall("leave"), "Wait.", "Hello.", "Going."],
