@@ -8,10 +8,9 @@ import { started, talk, toolCall, toolkit } from "./support/df.js"
 
 const { advance } = TestSession
 
-/** The same under several interleavings: fibers yield anywhere, and ready ones run in any order. */
 const seeds = Array.from({ length: 30 }, (_, seed) => seed)
 
-/** In so many orders of the fibers that one of them showed what was wrong, whichever order a seed stands for. */
+/** Fibers yield anywhere, and ready ones run in any order: in so many orders that one of them showed what was wrong. */
 const interleaved = (effect: Effect.Effect<void, unknown, Scope.Scope>) =>
   Effect.forEach(seeds, (seed) => Effect.provide(Effect.scoped(effect), VirtualClock.layer({ seed })), {
     discard: true
