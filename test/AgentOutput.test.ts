@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer, Mailbox, Stream } from "effect"
 import { Agent, AgentOutput } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { now, started, talk, toolCall, wait } from "./support/df.js"
+import { now, started, talk, toolCall, wait } from "./support/talk.js"
 
 const { advance, settle } = TestSession
 

@@ -3,8 +3,8 @@ import { describe, expect, it } from "@effect/vitest"
 import { Chunk, Clock, Deferred, Effect, Exit, Fiber, Layer, Option, Schema, TestClock } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
-import { started, talk, toolkit } from "./support/df.js"
-import { inVirtualTime, silent } from "./support/me.js"
+import { inVirtualTime, silent } from "./support/requests.js"
+import { started, talk, toolkit } from "./support/talk.js"
 
 const { fail, toolCall, wait } = ScriptedModel
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Clock, Context, Duration, Effect, Layer, ParseResult, Schedule, Schema } from "effect"
 import { Agent, AsyncTool, AsyncToolset, ChatContext, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { chunkModel, expectAnsweredOnce, parts, talk, text } from "./support/TU.js"
+import { chunkModel, expectAnsweredOnce, parts, talk, text } from "./support/tools.js"
 
 const { fail, text: say, toolCall, toolResult, wait } = ScriptedModel
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { Agent, AsyncTool, AsyncToolset, ChatContext, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { allProblems, collectLogs, problems, silent, unanswered } from "./support/me.js"
+import { allProblems, collectLogs, problems, silent, unanswered } from "./support/requests.js"
 
 const { reasoning, text, toolCall } = ScriptedModel
 

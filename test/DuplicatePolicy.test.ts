@@ -20,7 +20,7 @@ import {
   work,
   workshop,
   workTool
-} from "./support/pc.js"
+} from "./support/journal.js"
 import { scoped } from "./support/virtual.js"
 
 const { advance, settle } = TestSession

@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, ParseResult, Schema } from "effect"
 import { Agent, AgentOutput, AsyncTool, DuplicatePolicy, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { expectAnsweredOnce, talk } from "./support/TU.js"
+import { expectAnsweredOnce, talk } from "./support/tools.js"
 
 const { text: say, toolCall, wait } = ScriptedModel
 

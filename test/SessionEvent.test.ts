@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Chunk, Deferred, Effect, Fiber, type Layer, Schema, Stream } from "effect"
 import { Agent, AgentOutput, AsyncTool, RunContext, SessionEvent } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { inVirtualTime, silent } from "./support/me.js"
+import { inVirtualTime, silent } from "./support/requests.js"
 
 const { fail, toolCall, wait } = ScriptedModel
 

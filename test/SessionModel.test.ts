@@ -25,7 +25,7 @@ import {
   type Time,
   textParts,
   unanswered
-} from "./support/me.js"
+} from "./support/requests.js"
 
 const { fail, reasoning, text, toolCall, wait } = ScriptedModel
 

@@ -3,7 +3,7 @@ import { describe, expect } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Stream } from "effect"
 import { RunContext, type SpeechHandle } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { now, started, talk, toolCall, wait } from "./support/df.js"
+import { now, started, talk, toolCall, wait } from "./support/talk.js"
 import { scoped } from "./support/virtual.js"
 
 const { advance, settle } = TestSession

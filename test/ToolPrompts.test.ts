@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Agent, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { agent, call, script, talk } from "./support/LS.js"
+import { agent, call, script, talk } from "./support/scopes.js"
 
 /** What becomes of an update, for a template and a message. */
 const updated = (template: string, message: string) =>

@@ -16,7 +16,7 @@ import { Cause, Chunk, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, S
 import { Agent } from "effect-meantime"
 import { AiSdkModel, AiSdkTool } from "effect-meantime/ai-sdk"
 import { TestSession } from "effect-meantime/testing"
-import { collectLogs, silent } from "./support/me.js"
+import { collectLogs, silent } from "./support/requests.js"
 import { handlers, Travel, Weather } from "./support/travel.js"
 
 // ------------------------------------------------------------------------------------------------------------- models

@@ -28,7 +28,7 @@ import {
   work,
   workshop,
   workTool
-} from "./support/pc.js"
+} from "./support/journal.js"
 import { scoped } from "./support/virtual.js"
 
 const { advance, drive, settle } = TestSession

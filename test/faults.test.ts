@@ -28,7 +28,7 @@ import {
   TestSession,
   type Tools,
   turn
-} from "./support/law.js"
+} from "./support/lawful.js"
 
 const broken = new AiError.UnknownError({ module: "Test", method: "streamText", description: "broken" })
 const malformed = new AiError.MalformedOutput({ module: "Test", method: "streamText", description: "no JSON" })

@@ -4,7 +4,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Chunk, Deferred, Effect, Fiber, Layer, Option, type Scheduler, Schema, type Scope, Stream } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
-import { started, talk, toolCall, toolkit } from "./support/df.js"
+import { started, talk, toolCall, toolkit } from "./support/talk.js"
 
 const { advance } = TestSession
 

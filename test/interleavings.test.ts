@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema, type Scope } from "effect"
 import { Agent, AgentSession, RunContext } from "effect-meantime"
 import { TestSession, VirtualClock } from "effect-meantime/testing"
-import { type Setup, type Talk, talk, toolCall } from "./support/df.js"
+import { type Setup, type Talk, talk, toolCall } from "./support/talk.js"
 
 const { advance } = TestSession
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { Agent, AgentSession, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { now, started, talk, toolCall, toolkit } from "./support/df.js"
+import { now, started, talk, toolCall, toolkit } from "./support/talk.js"
 
 const { advance, settle } = TestSession
 

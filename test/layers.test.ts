@@ -12,7 +12,7 @@ import {
   ToolPrompts
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { agent, call, logs, notes, script, talk, task, toolset } from "./support/LS.js"
+import { agent, call, logs, notes, script, talk, task, toolset } from "./support/scopes.js"
 
 class Name extends Context.Tag("test/Name")<Name, string>() {}
 class Greeting extends Context.Tag("test/Greeting")<Greeting, string>() {}

@@ -2,7 +2,7 @@ import { expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type AsyncTool, AsyncToolset, DuplicatePolicy, RunContext } from "effect-meantime"
 import { TestSession } from "effect-meantime/testing"
-import { agent, call, logs, script, talk, toolset } from "./support/LS.js"
+import { agent, call, logs, script, talk, toolset } from "./support/scopes.js"
 
 const slow = Effect.zipRight(RunContext.update("On it."), Effect.never)
 const stoppable: AsyncTool.Options = { allowCancellation: true }

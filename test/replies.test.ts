@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Agent, AsyncToolset, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { started, talk, toolCall, toolkit, wait } from "./support/df.js"
+import { started, talk, toolCall, toolkit, wait } from "./support/talk.js"
 import { scoped } from "./support/virtual.js"
 
 const { advance } = TestSession

@@ -14,7 +14,7 @@ import {
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { Alive } from "./alive.js"
-import { problems, show, unanswered } from "./me.js"
+import { problems, show, unanswered } from "./requests.js"
 
 // ------------------------------------------------------------------------------------------------------- virtual time
 
