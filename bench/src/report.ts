@@ -58,10 +58,11 @@ const compared = (title: string, both: Both, reference: string, kib?: Results["r
     m.name,
     range(cpu(m)),
     one === undefined ? "" : `${number(ratio(m, one).median)} ×`,
-    range(cpu(find(both.alone, m.contestant))),
+    ...(both.alone.length === 0 ? [] : [range(cpu(find(both.alone, m.contestant)))]),
     ...(kib === undefined ? [] : [number(find(kib, m.contestant)?.kib ?? Number.NaN)])
   ])
-  const head = ["", "together, µs", "ratio", "alone, µs", ...(kib === undefined ? [] : ["KiB allocated"])]
+  const alone = both.alone.length === 0 ? [] : ["alone, µs"]
+  const head = ["", "together, µs", "ratio", ...alone, ...(kib === undefined ? [] : ["KiB allocated"])]
   return `### ${title}\n\n${table(head, rows)}\n`
 }
 
@@ -69,8 +70,8 @@ const peers = ["ai-sdk-generate", "ai-sdk-stream", "openai-agents", "livekit", "
 /** Those whose handlers have finalizers, which are waited for. What listens to an abort signal is called, and that is all. */
 const finalizing = ["effect-ai-generate", "effect-ai-stream"]
 
-const fastest = <M extends Measured>(all: ReadonlyArray<M>, ids: ReadonlyArray<string>): M | undefined =>
-  all.filter(({ contestant }) => ids.includes(contestant)).sort((a, b) => cpu(a).median - cpu(b).median)[0]
+const fastest = <M extends Measured>(all: ReadonlyArray<M>, ids: ReadonlyArray<string>, time = cpu): M | undefined =>
+  all.filter(({ contestant }) => ids.includes(contestant)).sort((a, b) => time(a).median - time(b).median)[0]
 
 interface Goal {
   readonly text: string
@@ -82,12 +83,13 @@ interface Goal {
 const ratios = <M extends Measured>(
   both: Both<M>,
   ours: string,
-  other: (all: ReadonlyArray<M>) => M | undefined
+  other: (all: ReadonlyArray<M>) => M | undefined,
+  time = cpu
 ): ReadonlyArray<number> => {
   const beside = (all: ReadonlyArray<M>) => {
     const a = find(all, ours)
     const b = other(all)
-    return a === undefined || b === undefined ? Number.NaN : cpu(a).median / cpu(b).median
+    return a === undefined || b === undefined ? Number.NaN : time(a).median / time(b).median
   }
   return [beside(both.together), beside(both.alone)]
 }
@@ -140,11 +142,16 @@ const goals = ({ rows }: Results): ReadonlyArray<Goal> => {
       add(
         `cancelling 10,000 (${id === "meantime-seam" ? "a turn is interrupted" : "the session closes"}) / @effect/ai, the fastest with finalizers`,
         0.35,
-        ...ratios(cancel, id, (all) =>
-          fastest(
-            all.filter(({ told }) => told),
-            finalizing
-          )
+        ...ratios(
+          cancel,
+          id,
+          (all) =>
+            fastest(
+              all.filter(({ told }) => told),
+              finalizing,
+              wall
+            ),
+          wall
         )
       )
     }
