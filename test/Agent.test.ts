@@ -271,6 +271,31 @@ describe("an agent's end by a hand-off", () => {
       ]
     })
 
+  it.scoped("[S2c, T2] what a promoted call has reported goes on with it, though it was held for another call", () =>
+    Effect.gen(function* () {
+      const test = yield* talk({
+        agent: agent("front", {
+          works: {
+            slow: [{ onHandoff: "await" }, Effect.as(Effect.sleep("1 hour"), "slow")],
+            watch: [
+              { onHandoff: "promote" },
+              RunContext.update("Watching.").pipe(
+                Effect.zipRight(RunContext.update("Seen one.")),
+                Effect.zipRight(Effect.sleep("1 hour")),
+                Effect.as("seen all")
+              )
+            ]
+          }
+        })
+      })
+      yield* test.say("Go")
+      yield* test.session.handoff(agent("back"))
+      yield* TestSession.settle
+      expect(yield* test.replies).toEqual([["completed", "watch_update_1"]])
+      expect(yield* test.said).toEqual(["I am new here.", "One was seen."])
+    }).pipe(script([[call("slow"), call("watch")], "I am new here.", "One was seen."]))
+  )
+
   it.scoped("[S2c, P4b] a promoted call still counts where the new agent has the same toolset", () =>
     Effect.gen(function* () {
       const ran: Array<string> = []

@@ -59,13 +59,21 @@ const end = (s: State, agent: Activity): void => {
 
 // ----------------------------------------------------------------------------------------- what an agent leaves behind
 
-/** What becomes of a run whose agent leaves (rules S2b, S2c). Its inline calls leave the turn. */
-const leaveBehind = (s: State, run: Run): void => {
-  const how = onHandoff(run)
-  if (how === "promote") toSession(run)
-  else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
-  for (const call of run.calls) Calls.release(s, call, "timer")
+/**
+ * What becomes of the runs whose agent leaves (rules S2b, S2c). Their inline calls leave the turn; what was held behind
+ * one of them may be a report of another, which by then belongs to whoever voices it.
+ */
+const leaveBehind = (s: State, runs: ReadonlyArray<Run>): void => {
+  for (const run of runs) {
+    const how = onHandoff(run)
+    if (how === "promote") toSession(run)
+    else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
+  }
+  for (const run of runs) for (const call of run.calls) Calls.release(s, call, "timer")
 }
+
+const runsOf = (s: State, agent: Activity): ReadonlyArray<Run> =>
+  Array.from(s.runs).filter((run) => run.owner === agent)
 
 const toSession = (run: Run): void => {
   for (const call of run.calls) call.owner = undefined
@@ -145,11 +153,11 @@ const handoffIsDue = (s: State, handoff: Handoff): boolean => {
 
 /** The talk must not stall for a call that the old agent still has to finish. */
 const releaseOthers = (s: State, call: Call): boolean => {
-  for (const other of call.step.calls) {
-    if (other.run !== undefined && other.run !== call.run && other.run.owner === currentAgent(s)) {
-      leaveBehind(s, other.run)
-    }
-  }
+  const inStep = new Set(call.step.calls.map((other) => other.run))
+  leaveBehind(
+    s,
+    runsOf(s, currentAgent(s)).filter((run) => run !== call.run && inStep.has(run))
+  )
   return call.recorded
 }
 
@@ -172,7 +180,7 @@ export const takeOver = (s: State): boolean => {
   begin(s, to, from, handoff.jobs)
   // what is let in from here on is shown to the new agent anyway
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
-  for (const run of Array.from(s.runs)) if (run.owner === from) leaveBehind(s, run)
+  leaveBehind(s, runsOf(s, from))
   for (const call of s.calls.values()) if (call.owner === from) Calls.release(s, call, "timer")
   Replies.dropPending(
     s,
@@ -274,9 +282,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   }
   back.state = "current"
   if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
-  for (const run of Array.from(s.runs)) {
-    if (run.owner === task) leaveBehind(s, run)
-  }
+  leaveBehind(s, runsOf(s, task))
   Replies.dropPending(
     s,
     Array.from(s.pending).filter((delivery) => Replies.target(s, delivery) === task)
