@@ -138,8 +138,12 @@ export interface Call {
   numbered: number
   /** which of the run's updates comes next */
   nextUpdate: number
-  /** the update that it was given when it joined */
+  /** it shares the run of another */
   joined: boolean
+  /** the next update is what that had reported last when it joined */
+  catchesUp: boolean
+  /** an output that a request showed before the event came that tells of it */
+  shownBefore: unknown
   released: string | undefined
 }
 
@@ -450,15 +454,17 @@ export class Reference {
         )
       } else {
         const held = call?.output
-        this.must(
-          call !== undefined &&
-            ((held !== undefined && same(result, onWire(held.value, held.isError))) ||
-              result === this.render(templates.inProgress, call) ||
-              // events of this moment may not have been told yet
-              (held === undefined && call.state === "inline" && typeof result !== "object")),
-          "M1",
-          () => `call ${id}, which has no output yet, is shown with ${show(result)}`
-        )
+        if (call === undefined) throw new Violation("M1", `call ${id}, which nobody made, is shown`)
+        if (result === this.render(templates.inProgress, call)) continue
+        // the events of this moment may not have been told yet
+        if (held === undefined && call.state === "inline") call.shownBefore = result
+        else {
+          this.must(
+            held !== undefined && same(result, onWire(held.value, held.isError)),
+            "M1",
+            () => `call ${id}, which has no output yet, is shown with ${show(result)}`
+          )
+        }
       }
     }
   }
@@ -606,6 +612,11 @@ export class Reference {
           call.output !== undefined && same(call.output.value, item.output) && call.output.isError === item.isError,
           "T5",
           () => `call ${call.id} has the output ${show(item.output)}, and should have ${show(call.output)}`
+        )
+        this.must(
+          call.shownBefore === undefined || same(call.shownBefore, onWire(item.output, item.isError)),
+          "M1",
+          () => `call ${call.id} was shown with ${show(call.shownBefore)}, and has the output ${show(item.output)}`
         )
         for (const other of call.step.calls) {
           this.must(other.callRecorded, "T2", () => `${call.id} has its output before call ${other.id} is recorded`)
@@ -774,6 +785,8 @@ export class Reference {
       numbered: 0,
       nextUpdate: 0,
       joined: false,
+      catchesUp: false,
+      shownBefore: undefined,
       released: undefined
     }
     this.calls.set(callId, call)
@@ -979,6 +992,7 @@ export class Reference {
     call.joined = true
     call.owner = run.owner === run.home ? call.owner : run.owner
     call.nextUpdate = run.done > 0 ? run.done - 1 : 0
+    call.catchesUp = run.done > 0
     run.calls.push(call)
     this.count("joined")
   }
@@ -1001,7 +1015,8 @@ export class Reference {
       this.join(call, other?.handler)
       run = call.run as Run
     }
-    const first = call.joined && call.output === undefined && call.nextUpdate === run.done - 1
+    const { catchesUp } = call
+    call.catchesUp = false
     const update = run.updates[call.nextUpdate]
     this.must(
       update !== undefined && same(update.message, event.message),
@@ -1011,7 +1026,8 @@ export class Reference {
     if (update === undefined) return
     call.nextUpdate++
     run.done = Math.max(run.done, call.nextUpdate)
-    const mode = first ? "when-idle" : update.delivery
+    const quiet = run.updates.slice(0, call.nextUpdate).every(({ delivery }) => delivery === "silent")
+    const mode = !catchesUp ? update.delivery : quiet ? "silent" : "when-idle"
     const value =
       typeof update.message === "string"
         ? this.render(update.template ? ownTemplate : templates.update, call, { message: update.message })
@@ -1201,8 +1217,9 @@ export class Reference {
       (other) =>
         other !== undefined &&
         other !== call.run &&
-        other.handler !== undefined &&
-        (other.phase === "working" || other.endedAt === this.at) &&
+        // it may have been stopped before its handler began
+        (other.handler !== undefined || other.stops.size > 0) &&
+        (other.phase !== "ended" || other.endedAt === this.at) &&
         this.isDuplicate(spec, call.args, other)
     )
     if (other !== undefined) this.joinRun(call, other)
