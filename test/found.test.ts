@@ -261,6 +261,31 @@ describe("the floor", () => {
     })
   )
 
+  it.scoped("[F5] who waits for idle while it holds the floor does not wait for a turn that waits for the floor", () =>
+    Effect.gen(function* () {
+      const { session } = yield* talk({
+        script: [toolCall("holds"), "It holds.", toolCall("wants"), "All done.", "That, too."],
+        pace: "instant",
+        tools: {
+          holds: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("wait")
+              const { session } = yield* RunContext.RunContext
+              yield* RunContext.foreground(Effect.zipRight(Effect.sleep("1 second"), session.waitForIdle))
+              return "held"
+            }),
+          wants: () => Effect.as(RunContext.foreground(Effect.void), "had")
+        }
+      })
+      yield* session.send("Hold")
+      yield* advance(500)
+      const turn = yield* session.send("Want")
+      yield* advance("1 minute")
+      expect(yield* session.runningTools).toEqual([])
+      expect(yield* yield* started(turn.wait)).toBe("done")
+    })
+  )
+
   it.effect("[F5] a call that is cancelled in the moment in which it asks for the floor does not get it later", () =>
     interleaved(
       Effect.gen(function* () {

@@ -31,7 +31,7 @@ export const isIdle = (s: State, caller: Call | undefined, strict = false): bool
   for (const speech of s.speeches) {
     if (!Speech.isActive(speech)) continue
     if (speech.state !== "waiting" || caller === undefined) return false
-    if (!isInlineIn(caller, speech) && (strict || !isHeldUp(s, speech, isInline(caller)))) return false
+    if (!isInlineIn(caller, speech) && (strict || !isHeldUp(s, speech, holdsUp(s, caller)))) return false
   }
   return true
 }
@@ -44,18 +44,22 @@ const isInline = (caller: Call): boolean => callsBeside(caller).some((call) => c
 
 const callsBeside = (caller: Call): ReadonlyArray<Call> => caller.run?.calls ?? [caller]
 
+/** Others who wait for idle or the floor wait for the caller: it holds the floor, or its own turn waits for it. */
+const holdsUp = (s: State, caller: Call): boolean =>
+  isInline(caller) || s.floors.some((floor) => floor.call.run === caller.run)
+
 /**
  * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers,
- * or, where the caller's own turn waits as well, are such handlers. It must not be waited for.
+ * or, where these wait for the caller in turn, are such handlers. It must not be waited for.
  */
-const isHeldUp = (s: State, speech: SpeechState, inline: boolean): boolean => {
+const isHeldUp = (s: State, speech: SpeechState, byCaller: boolean): boolean => {
   const waits = (run: Run): boolean =>
     s.floorRequests.some((request) => request.call.run === run) ||
     Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run)
   return (
     speech.step?.calls.every(
       ({ output, run }) =>
-        output !== undefined || (run !== undefined && (isBehind(s, run, waits) || (inline && waits(run))))
+        output !== undefined || (run !== undefined && (isBehind(s, run, waits) || (byCaller && waits(run))))
     ) === true
   )
 }
