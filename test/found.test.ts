@@ -175,6 +175,68 @@ describe("a handler that waits for its own turn's speech", () => {
     })
   )
 
+  it.scoped(
+    "[F2, U9] in the background goes on to wait where the call that is queued behind it will leave the turn",
+    () =>
+      Effect.gen(function* () {
+        const { kit, layer } = toolkit({ waits })
+        const { lines, session } = yield* talk({
+          script: [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."],
+          pace: "instant",
+          releaseAfter: "5 seconds",
+          agent: Agent.make("helper", {
+            instructions: "",
+            tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+          }),
+          layer
+        })
+        yield* session.send("Go")
+        yield* advance("30 seconds")
+        expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+          'output call_1_final: "waited"',
+          'output call_2_final: "waited"'
+        ])
+      })
+  )
+
+  it.scoped("[F2, T12] a fiber that a handler left behind goes on to wait where others wait for each other", () =>
+    Effect.gen(function* () {
+      const ends: Array<string> = []
+      const { kit, layer } = toolkit({
+        leaves: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update("started")
+            const { speech } = yield* RunContext.RunContext
+            const wait = Effect.match(speech.wait, { onFailure: ({ _tag }) => _tag, onSuccess: () => "waited" })
+            yield* Effect.forkDaemon(Effect.map(wait, (end) => ends.push(end)))
+            yield* Effect.sleep("1 second")
+          }),
+        waits
+      })
+      const { lines, session } = yield* talk({
+        script: [
+          [toolCall("leaves"), ScriptedModel.wait("2 seconds"), toolCall("waits"), toolCall("waits")],
+          "I am on it.",
+          "Done.",
+          "Done, too."
+        ],
+        pace: "instant",
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+        }),
+        layer
+      })
+      yield* session.send("Go")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.includes("_final:")).slice(-2)).toEqual([
+        'output call_2_final: "CircularWait"',
+        'output call_3_final: "waited"'
+      ])
+      expect(ends).toEqual(["waited"])
+    })
+  )
+
   it.scoped("[F2, P2b] in the background is told so where a later call of the turn joins it", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
