@@ -1,7 +1,19 @@
 /** What the simulation found: each bug as a test of its own. */
 import { LanguageModel } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Deferred, Effect, Fiber, Layer, Option, type Scheduler, Schema, type Scope, Stream } from "effect"
+import {
+  Chunk,
+  Deferred,
+  Effect,
+  Fiber,
+  FiberRef,
+  Layer,
+  Option,
+  type Scheduler,
+  Schema,
+  type Scope,
+  Stream
+} from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/talk.js"
@@ -355,6 +367,24 @@ describe("the floor", () => {
 })
 
 describe("hand-off", () => {
+  it.scoped("[S4, L2] what a handler has set for itself is not set for the agent that it hands over to", () =>
+    Effect.gen(function* () {
+      const mood = FiberRef.unsafeMake("none")
+      const { kit, layer } = toolkit({ look: () => FiberRef.get(mood) })
+      const Back = Agent.make("back", { instructions: "", tools: [kit] }).pipe(Agent.provide(layer))
+      const { lines, session } = yield* talk({
+        script: [[toolCall("go")], [toolCall("look")], "Done."],
+        pace: "instant",
+        tools: {
+          go: () => Effect.as(Effect.locally(RunContext.handoff(Back as Agent.Agent<never>), mood, "good"), "gone")
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("10 seconds")
+      expect(yield* lines).toContain('output call_2: "none"')
+    })
+  )
+
   it.scoped(
     "[D7, M3] an agent without the conversation so far is shown what was held in the order of the history",
     () =>
