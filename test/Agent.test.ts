@@ -296,6 +296,31 @@ describe("an agent's end by a hand-off", () => {
     }).pipe(script([[call("slow"), call("watch")], "I am new here.", "One was seen."]))
   )
 
+  it.scoped("[S2c, T12] so it does where that other call is cancelled before it began", () =>
+    Effect.gen(function* () {
+      const one = toolset(
+        "one",
+        {
+          busy: [{ onHandoff: "await" }, Effect.zipRight(RunContext.update("Busy."), Effect.sleep("1 hour"))],
+          queued: [{ allowCancellation: true }, Effect.sleep("1 hour")]
+        },
+        { maxConcurrency: 1 }
+      )
+      const watch = RunContext.update("Watching.").pipe(
+        Effect.zipRight(RunContext.update("Seen one.")),
+        Effect.zipRight(Effect.sleep("1 hour"))
+      )
+      const test = yield* talk({
+        agent: agent("front", { sets: [one], works: { watch: [{ onHandoff: "promote" }, watch] } })
+      })
+      yield* test.say("Go")
+      yield* test.session.handoff(agent("back"))
+      yield* TestSession.settle
+      expect(yield* test.replies).toEqual([["completed", "watch_update_1"]])
+      expect(yield* test.said).toEqual(["I am new here.", "One was seen."])
+    }).pipe(script([[call("busy"), call("queued"), call("watch")], "I am new here.", "One was seen."]))
+  )
+
   it.scoped("[S2c, P4b] a promoted call still counts where the new agent has the same toolset", () =>
     Effect.gen(function* () {
       const ran: Array<string> = []

@@ -1,6 +1,6 @@
 import { Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Clock, Deferred, Effect, Exit, Fiber, Layer, Option, Schema, TestClock } from "effect"
+import { Chunk, Clock, Deferred, Effect, Exit, Fiber, FiberRef, Layer, Option, Schema, Scope, TestClock } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { inVirtualTime, silent } from "./support/requests.js"
@@ -704,6 +704,22 @@ describe("a session that closes", () => {
       }).pipe(working(script))
     )
   }
+
+  it.scoped("[S2] leaves nothing that it was made with to who closes it", () =>
+    Effect.gen(function* () {
+      const slow = Layer.scopedDiscard(Effect.addFinalizer(() => Effect.sleep("1 second")))
+      const scope = yield* Scope.make()
+      yield* Scope.extend(
+        AgentSession.make({ agent: Agent.make("slow", { instructions: "" }).pipe(Agent.provide(slow)) }),
+        scope
+      )
+      const scheduler = yield* FiberRef.get(FiberRef.currentScheduler)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* TestSession.advance("2 seconds")
+      yield* Fiber.join(closing)
+      expect(yield* FiberRef.get(FiberRef.currentScheduler)).toBe(scheduler)
+    }).pipe(working([]))
+  )
 
   it.scoped("a handler that calls the session while it closes gets the typed failure", () =>
     Effect.gen(function* () {

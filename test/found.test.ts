@@ -1,7 +1,19 @@
 /** What the simulation found: each bug as a test of its own. */
 import { LanguageModel } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Deferred, Effect, Fiber, Layer, Option, type Scheduler, Schema, type Scope, Stream } from "effect"
+import {
+  Chunk,
+  Deferred,
+  Effect,
+  Fiber,
+  FiberRef,
+  Layer,
+  Option,
+  type Scheduler,
+  Schema,
+  type Scope,
+  Stream
+} from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/talk.js"
@@ -175,6 +187,68 @@ describe("a handler that waits for its own turn's speech", () => {
     })
   )
 
+  it.scoped(
+    "[F2, U9] in the background goes on to wait where the call that is queued behind it will leave the turn",
+    () =>
+      Effect.gen(function* () {
+        const { kit, layer } = toolkit({ waits })
+        const { lines, session } = yield* talk({
+          script: [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."],
+          pace: "instant",
+          releaseAfter: "5 seconds",
+          agent: Agent.make("helper", {
+            instructions: "",
+            tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+          }),
+          layer
+        })
+        yield* session.send("Go")
+        yield* advance("30 seconds")
+        expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+          'output call_1_final: "waited"',
+          'output call_2_final: "waited"'
+        ])
+      })
+  )
+
+  it.scoped("[F2, T12] a fiber that a handler left behind goes on to wait where others wait for each other", () =>
+    Effect.gen(function* () {
+      const ends: Array<string> = []
+      const { kit, layer } = toolkit({
+        leaves: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update("started")
+            const { speech } = yield* RunContext.RunContext
+            const wait = Effect.match(speech.wait, { onFailure: ({ _tag }) => _tag, onSuccess: () => "waited" })
+            yield* Effect.forkDaemon(Effect.map(wait, (end) => ends.push(end)))
+            yield* Effect.sleep("1 second")
+          }),
+        waits
+      })
+      const { lines, session } = yield* talk({
+        script: [
+          [toolCall("leaves"), ScriptedModel.wait("2 seconds"), toolCall("waits"), toolCall("waits")],
+          "I am on it.",
+          "Done.",
+          "Done, too."
+        ],
+        pace: "instant",
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+        }),
+        layer
+      })
+      yield* session.send("Go")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.includes("_final:")).slice(-2)).toEqual([
+        'output call_2_final: "CircularWait"',
+        'output call_3_final: "waited"'
+      ])
+      expect(ends).toEqual(["waited"])
+    })
+  )
+
   it.scoped("[F2, P2b] in the background is told so where a later call of the turn joins it", () =>
     Effect.gen(function* () {
       const { lines, session } = yield* talk({
@@ -318,6 +392,24 @@ describe("the floor", () => {
 })
 
 describe("hand-off", () => {
+  it.scoped("[S4, L2] what a handler has set for itself is not set for the agent that it hands over to", () =>
+    Effect.gen(function* () {
+      const mood = FiberRef.unsafeMake("none")
+      const { kit, layer } = toolkit({ look: () => FiberRef.get(mood) })
+      const Back = Agent.make("back", { instructions: "", tools: [kit] }).pipe(Agent.provide(layer))
+      const { lines, session } = yield* talk({
+        script: [[toolCall("go")], [toolCall("look")], "Done."],
+        pace: "instant",
+        tools: {
+          go: () => Effect.as(Effect.locally(RunContext.handoff(Back as Agent.Agent<never>), mood, "good"), "gone")
+        }
+      })
+      yield* session.send("Go")
+      yield* advance("10 seconds")
+      expect(yield* lines).toContain('output call_2: "none"')
+    })
+  )
+
   it.scoped(
     "[D7, M3] an agent without the conversation so far is shown what was held in the order of the history",
     () =>

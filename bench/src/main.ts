@@ -184,7 +184,7 @@ if (again !== undefined) {
   }
   results.rows = before.rows
   results.minutes = before.minutes
-  results.grounded = before.grounded
+  results.grounded = before.grounded ?? []
 }
 
 for (const [name, row] of Object.entries(rows)) {

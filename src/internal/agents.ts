@@ -64,11 +64,9 @@ const end = (s: State, agent: Activity): void => {
  * one of them may be a report of another, which by then belongs to whoever voices it.
  */
 const leaveBehind = (s: State, runs: ReadonlyArray<Run>): void => {
-  for (const run of runs) {
-    const how = onHandoff(run)
-    if (how === "promote") toSession(run)
-    else if (how === "cancel" && !run.committed) Calls.stop(s, run, "drained")
-  }
+  for (const run of runs) if (onHandoff(run) === "promote") toSession(run)
+  // one that has not begun ends at once
+  for (const run of runs) if (onHandoff(run) === "cancel" && !run.committed) Calls.stop(s, run, "drained")
   for (const run of runs) for (const call of run.calls) Calls.release(s, call, "timer")
 }
 

@@ -120,20 +120,24 @@ export const removeSpeechWaiter = (speech: SpeechState, waiter: SpeechWaiter): v
 
 /**
  * Two wait for each other: the handler for the turn, and the turn for its handler, in the background as it may be: for
- * a call that joined it, or for one that is queued behind handlers all of which wait so.
+ * a call that joined it, or for one that is queued behind handlers all of which wait so, and leaves the turn by no
+ * timer (rule U9).
  */
 export const failCircularWaits = (s: State): void => {
   for (const speech of s.speeches) {
     if (speech.waiters.length === 0 || speech.state !== "waiting") continue
     const waits = (run: Run): boolean => speech.waiters.some(({ caller }) => caller?.run === run)
     const stuck = new Set(
-      speech.step?.calls.flatMap(({ output, run }) =>
-        output === undefined && run !== undefined && isBehind(s, run, waits) ? [run.tool.executor] : []
+      speech.step?.calls.flatMap(({ output, releaseTimer, run }) =>
+        output === undefined && releaseTimer === undefined && run !== undefined && isBehind(s, run, waits)
+          ? [run.tool.executor]
+          : []
       )
     )
     for (const waiter of speech.waiters) {
       const { caller } = waiter
-      if (caller?.run === undefined) continue
+      // a fiber that an ended handler left behind holds up nobody
+      if (caller?.run?.phase !== "working") continue
       if (!isInlineIn(caller, speech) && !stuck.has(caller.run.tool.executor)) continue
       removeSpeechWaiter(speech, waiter)
       wake(s, () => waiter.resume(true))

@@ -1,7 +1,7 @@
 /**
- * The session as a state machine. Each exported function, here and in the modules of its subjects, is an input: it
- * changes the state at once, and leaves events to publish and commands to carry out. After each input the shell calls
- * `pump`, which does what has become possible.
+ * The session as a state machine. Its inputs, here and in the modules of its subjects, change the state at once, and
+ * leave events to publish and commands to carry out. After each input the shell calls `pump`, which does what has become
+ * possible.
  */
 import * as Agents from "./agents.js"
 import * as Calls from "./calls.js"

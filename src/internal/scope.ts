@@ -88,8 +88,8 @@ const provideLayers = (
       (built): AnyContext => Context.merge(context, built)
     )
   )
-  // in a fiber of its own: layers may set FiberRefs, which hold in the scope and nowhere else
-  return Effect.setFiberRefs(outer.fiberRefs).pipe(
+  // in a fiber of its own: layers may set FiberRefs, which hold in the scope and nowhere else; nor do those of who asks
+  return Effect.updateFiberRefs(() => outer.fiberRefs).pipe(
     Effect.zipRight(build),
     Effect.zipWith(
       Effect.getFiberRefs,

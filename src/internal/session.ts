@@ -332,7 +332,7 @@ class Shell implements Host {
       // most have nothing that takes its time: to watch over them costs more than all the rest of closing
       if (fiber.unsafePoll() !== null) return Effect.void
       return this.noLonger(
-        Effect.onInterrupt(Fiber.join(fiber), () => Fiber.interrupt(fiber)),
+        Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber)),
         Effect.logError("An agent's resources were not released in time.")
       )
     })

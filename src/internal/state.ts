@@ -472,7 +472,7 @@ export type Observation =
   | { readonly _tag: "StepAnswered"; readonly step: Step }
   | { readonly _tag: "StepDescribed"; readonly step: Step; readonly part: Described }
   | { readonly _tag: "StepFailed"; readonly step: Step; readonly error: AiError.AiError }
-  /** from the shell: the fiber that read the model has ended */
+  /** the fiber that read the model has ended */
   | { readonly _tag: "StepEnded"; readonly step: Step; readonly exit: Exit.Exit<unknown, unknown> }
   | { readonly _tag: "CallStarted"; readonly call: Call }
   | { readonly _tag: "CallDecided"; readonly admission: Admission; readonly verdict: Verdict["_tag"] }
