@@ -1213,15 +1213,17 @@ export class Reference {
   private adopt(call: Call): void {
     const { spec } = call
     if (spec === undefined || (spec.options.onDuplicate !== "join" && this.policies.get(call.id) !== "Join")) return
-    const other = Array.from(this.calls.values(), ({ run }) => run).findLast(
-      (other) =>
+    const others = Array.from(this.calls.values(), ({ run }) => run).filter(
+      (other): other is Run =>
         other !== undefined &&
         other !== call.run &&
-        // it may have been stopped before its handler began
-        (other.handler !== undefined || other.stops.size > 0) &&
         (other.phase !== "ended" || other.endedAt === this.at) &&
         this.isDuplicate(spec, call.args, other)
     )
+    const other =
+      others.findLast(({ handler }) => handler !== undefined) ??
+      // stopped before its handler began
+      others.findLast(({ stops }) => stops.size > 0)
     if (other !== undefined) this.joinRun(call, other)
   }
 
