@@ -1754,6 +1754,35 @@ describe("a task", () => {
     }).pipe(script([call("book"), [call("slow"), complete("a@b.c")], "Booked.", "Found."]))
   )
 
+  it.scoped("[F5, S7] a call of the task that wants the floor lets its own waiting reply out first, too", () =>
+    Effect.gen(function* () {
+      const order: Array<string> = []
+      const Ask = task("ask", {
+        works: {
+          look: RunContext.update("Looking.").pipe(
+            Effect.zipRight(RunContext.update("Half of it is seen.")),
+            Effect.zipRight(RunContext.foreground(Effect.sync(() => void order.push("floor")))),
+            Effect.as("seen")
+          )
+        }
+      })
+      const test = yield* talk({
+        agent: agent("front", { works: { ask: Effect.zipRight(RunContext.update("Asking."), runTask(Ask)) } })
+      })
+      yield* Effect.forkScoped(
+        Stream.runForEach(test.session.events, (event) =>
+          Effect.sync(() => {
+            if (event._tag === "ReplyEnded") order.push(`${event.status} ${event.updateIds.join()}`)
+          })
+        )
+      )
+      yield* test.say("Ask")
+      yield* test.say("Look")
+      yield* TestSession.settle
+      expect(order.slice(0, 3)).toEqual(["completed look_update_1", "floor", "completed look_final"])
+    }).pipe(script([call("ask"), "Asking.", call("look"), "Looking.", "Half.", "All."]))
+  )
+
   it.scoped("[S7, S2b, S2c] its calls end with it as an agent's do: cancelled, awaited or promoted", () =>
     Effect.gen(function* () {
       const { all, layer } = notes()

@@ -6,6 +6,7 @@ import * as Speech from "./speech.js"
 import {
   type Call,
   currentAgent,
+  type Delivery,
   emit,
   type FloorRequest,
   type IdleWaiter,
@@ -192,6 +193,20 @@ const releaseFloor = (s: State, call: Call): void => {
   if (--floor.depth === 0) s.floors.splice(i, 1)
 }
 
+/**
+ * What may be voiced now: all that is the current agent's. While the floor is held, only what the call that holds it
+ * reports, and the calls of the task that it runs.
+ */
+export const deliverable = (s: State): ((delivery: Delivery) => boolean) => {
+  const agent = currentAgent(s)
+  const holder = floorHolder(s)
+  return (delivery) =>
+    Replies.target(s, delivery) === agent &&
+    (holder === undefined ||
+      delivery.call.run === holder.run ||
+      (agent.task?.call === holder && delivery.call.owner === agent))
+}
+
 /** The floor goes to the oldest request, once the own reports of its call are out; older reports go first (rule F5). */
 export const grantFloor = (s: State): boolean => {
   for (const request of s.floorRequests) {
@@ -201,14 +216,9 @@ export const grantFloor = (s: State): boolean => {
       holder.depth++
     } else {
       if (!isIdle(s, call)) continue
-      if (
-        s.floors.length === 0 &&
-        isIdle(s, undefined) &&
-        Array.from(s.pending).some(
-          (d) => Replies.target(s, d) === currentAgent(s) && (d.call === call || d.seq < request.seq)
-        )
-      ) {
-        continue
+      if (isIdle(s, floorHolder(s), true)) {
+        const may = deliverable(s)
+        if (Array.from(s.pending).some((d) => may(d) && (d.call === call || d.seq < request.seq))) continue
       }
       s.floors.push({ call, depth: 1 })
     }

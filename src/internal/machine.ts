@@ -15,7 +15,6 @@ import * as Speech from "./speech.js"
 import {
   command,
   currentAgent,
-  type Delivery,
   emit,
   type Job,
   type Outcome,
@@ -221,7 +220,7 @@ const giveMouth = (s: State): boolean => {
 /** An update that interrupts: it breaks neither a user's turn nor a held floor (rule U7). */
 const startUrgentReply = (s: State): boolean => {
   if (s.urgent === 0 || s.userClaims > 0 || s.leavingSince !== undefined) return false
-  const may = deliverable(s)
+  const may = Idle.deliverable(s)
   const urgent = Array.from(s.pending).filter((delivery) => delivery.mode === "interrupt" && may(delivery))
   if (urgent.length === 0) return false
   const speaking = s.mouth
@@ -262,22 +261,8 @@ const startReply = (s: State): boolean => {
   return formReply(s, false)
 }
 
-/**
- * What may be voiced now: all that is the current agent's. While the floor is held, only what the call that holds it
- * reports, and the calls of the task that it runs.
- */
-const deliverable = (s: State): ((delivery: Delivery) => boolean) => {
-  const agent = currentAgent(s)
-  const holder = Idle.floorHolder(s)
-  return (delivery) =>
-    Replies.target(s, delivery) === agent &&
-    (holder === undefined ||
-      delivery.call.run === holder.run ||
-      (agent.task?.call === holder && delivery.call.owner === agent))
-}
-
 const formReply = (s: State, urgent: boolean): boolean => {
-  const reply = Replies.take(s, deliverable(s))
+  const reply = Replies.take(s, Idle.deliverable(s))
   if (reply === undefined) return false
   const agent = currentAgent(s)
   const prompts = Replies.promptsOf((reply.items[0] as (typeof reply.items)[number]).call, agent)
