@@ -231,7 +231,7 @@ export const withFiller: {
 
 /**
  * Runs a sub-conversation that ends with a value, while the current agent and its turn are paused. Run it inside
- * `foreground`; outside it takes the floor itself.
+ * `foreground`; outside it takes the floor itself. A context of your own that has no `runTask` makes this a defect.
  *
  * @since 0.1.0
  * @category agents

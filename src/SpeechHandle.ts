@@ -26,7 +26,7 @@ export class InterruptionDisallowed extends Data.TaggedError("InterruptionDisall
 /**
  * The handler of an inline call waits for the speech of its own turn, which waits for the handler. Send an update
  * first, or wait with `RunContext.waitForPlayout`. So it is where another call of the turn joined the handler or is
- * queued behind it.
+ * queued behind it: whichever of the handler's fibers waits is told so, as nobody knows which of them its end needs.
  *
  * @since 0.1.0
  * @category errors
