@@ -187,6 +187,34 @@ describe("a handler that waits for its own turn's speech", () => {
     })
   )
 
+  it.scoped("[F2, T12] waits on where another before that call waits for idle, which is idle for it", () =>
+    Effect.gen(function* () {
+      const rests = () =>
+        Effect.gen(function* () {
+          yield* RunContext.update("started")
+          const { session } = yield* RunContext.RunContext
+          yield* session.waitForIdle
+          return "rested"
+        })
+      const { kit, layer } = toolkit({ waits, rests, last: () => Effect.succeed("last") })
+      const { lines, session } = yield* talk({
+        script: [[toolCall("rests"), toolCall("waits"), toolCall("last")], "I am on it.", "Done."],
+        pace: "instant",
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("two at a time", kit, { maxConcurrency: 2 })]
+        }),
+        layer
+      })
+      yield* session.send("Go")
+      yield* advance("30 seconds")
+      expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+        'output call_1_final: "rested"',
+        'output call_2_final: "waited"'
+      ])
+    })
+  )
+
   it.scoped(
     "[F2, U9] in the background goes on to wait where the call that is queued behind it will leave the turn",
     () =>

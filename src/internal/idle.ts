@@ -50,13 +50,14 @@ const holdsUp = (s: State, caller: Call): boolean =>
   isInline(caller) || s.floors.some((floor) => floor.call.run === caller.run)
 
 /**
- * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers,
- * or, where these wait for the caller in turn, are such handlers. It must not be waited for.
+ * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers (or
+ * such as wait for this very turn), or, where these wait for the caller in turn, are such handlers. It must not be waited for.
  */
 const isHeldUp = (s: State, speech: SpeechState, byCaller: boolean): boolean => {
   const waits = (run: Run): boolean =>
     s.floorRequests.some((request) => request.call.run === run) ||
-    Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run)
+    Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run) ||
+    speech.waiters.some(({ caller }) => caller?.run === run)
   return (
     speech.step?.calls.every(
       ({ output, run }) =>
