@@ -476,7 +476,16 @@ export class Reference {
     this.must(event.at >= this.at, "K1", () => `${event._tag} at ${event.at} comes after something at ${this.at}`)
     this.at = event.at
     this.count(event._tag)
-    const dropsAtEnd = this.closing && event._tag === "ReplyEnded" && event.status === "dropped"
+    // what a task drops as it ends comes between what it lets in, and before it says that it has ended
+    const dropsAtEnd =
+      event._tag === "ReplyEnded" &&
+      event.status === "dropped" &&
+      (this.closing ||
+        event.updateIds.every((id) => {
+          const delivery = this.deliveries.get(id)
+          const target = delivery === undefined ? undefined : this.target(delivery)
+          return target?.task === true && target.state !== "ended"
+        }))
     if (event._tag !== "UpdateDropped" && !dropsAtEnd) {
       const expected = this.next.shift()
       if (expected !== undefined && !expected(event)) {
@@ -1349,8 +1358,7 @@ export class Reference {
   /** calls that have asked for the floor: they may have got it before they can say so */
   private readonly asking = new Set<Run>()
 
-  private mayVoice(delivery: Delivery, asking = false): boolean {
-    if (asking && delivery.call.run !== undefined && this.asking.has(delivery.call.run)) return true
+  private mayVoice(delivery: Delivery): boolean {
     const holder = this.floors[this.floors.length - 1]
     return (
       this.target(delivery) === this.current &&
@@ -1377,12 +1385,17 @@ export class Reference {
     }
     this.pending.unshift(...again)
     const surely = this.pending.filter((delivery) => this.mayVoice(delivery))
-    const voiced = event.updateIds.every((id) => surely.some((delivery) => delivery.id === id))
-      ? surely
-      : this.pending.filter((delivery) => this.mayVoice(delivery, true))
+    // a call that has got the floor and not said so yet voices what it has reported itself
+    const asker = this.deliveries.get(event.updateIds[0] ?? "")?.call.run
+    const voiced =
+      asker === undefined || !this.asking.has(asker) || event.updateIds.every((id) => surely.some((d) => d.id === id))
+        ? surely
+        : this.pending.filter((delivery) => delivery.call.run === asker && this.target(delivery) === this.current)
     const first = voiced[0]
     this.must(first !== undefined, "D1", () => `a reply to ${event.updateIds.join(" ")}, and nothing waits`)
-    const items = voiced.filter((delivery) => this.templateOf(delivery) === this.templateOf(first as Delivery))
+    const due = voiced.filter((delivery) => this.templateOf(delivery) === this.templateOf(first as Delivery))
+    // what was interrupted in this moment may wait again or not
+    const items = this.limbo.size === 0 ? due : event.updateIds.flatMap((id) => this.deliveries.get(id) ?? [])
     this.must(
       this.limbo.size > 0 ||
         same(
