@@ -1164,7 +1164,7 @@ export class Reference {
       this.count(`ended ${how}`)
       if (status !== "cancelled") return bad("C1", "it was stopped")
       if (run === undefined) return companions.has(call.name) ? true : bad("C1", "it never ran")
-      if (run.handler === undefined && !call.joined && !run.stops.has(how)) this.adopt(call)
+      if (run.handler === undefined && !call.joined && !run.stops.has(how)) this.adopt(call, how)
       const now = call.run as Run
       if (!now.stops.has(how)) this.adoptStopped(now, how)
       if (!now.stops.has(how)) {
@@ -1219,7 +1219,7 @@ export class Reference {
   }
 
   /** A call that ended without a handler of its own shared another's. */
-  private adopt(call: Call): void {
+  private adopt(call: Call, how?: Reason): void {
     const { spec } = call
     if (spec === undefined || (spec.options.onDuplicate !== "join" && this.policies.get(call.id) !== "Join")) return
     const others = Array.from(this.calls.values(), ({ run }) => run).filter(
@@ -1230,6 +1230,7 @@ export class Reference {
         this.isDuplicate(spec, call.args, other)
     )
     const other =
+      (how === undefined ? undefined : others.findLast(({ stops }) => stops.has(how))) ??
       others.findLast(({ handler }) => handler !== undefined) ??
       // stopped before its handler began
       others.findLast(({ stops }) => stops.size > 0)
@@ -1387,10 +1388,17 @@ export class Reference {
     const surely = this.pending.filter((delivery) => this.mayVoice(delivery))
     // a call that has got the floor and not said so yet voices what it has reported itself
     const asker = this.deliveries.get(event.updateIds[0] ?? "")?.call.run
-    const voiced =
-      asker === undefined || !this.asking.has(asker) || event.updateIds.every((id) => surely.some((d) => d.id === id))
-        ? surely
-        : this.pending.filter((delivery) => delivery.call.run === asker && this.target(delivery) === this.current)
+    const itsOwn = this.pending.filter(
+      (delivery) => delivery.call.run === asker && this.target(delivery) === this.current
+    )
+    const onlyItsOwn =
+      asker !== undefined &&
+      this.asking.has(asker) &&
+      same(
+        event.updateIds,
+        itsOwn.map((delivery) => delivery.id)
+      )
+    const voiced = onlyItsOwn ? itsOwn : surely
     const first = voiced[0]
     this.must(first !== undefined, "D1", () => `a reply to ${event.updateIds.join(" ")}, and nothing waits`)
     const due = voiced.filter((delivery) => this.templateOf(delivery) === this.templateOf(first as Delivery))
