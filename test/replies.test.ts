@@ -70,6 +70,42 @@ describe("D1: one reply covers all that waits", () => {
     })
   )
 
+  scoped("[D1] [U7] of these, the one with the update that interrupts comes first; the others wait for idle", () =>
+    Effect.gen(function* () {
+      const special = ToolPrompts.layer({ replyAtTail: "B {callIds}", replyMaybeCovered: "B {callIds}" })
+      const calm = toolkit({ calm: job(1) })
+      const hurry = toolkit({
+        hurry: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update("started")
+            yield* Effect.sleep("2 seconds")
+            yield* RunContext.update("Now!", { delivery: "interrupt" })
+            yield* Effect.sleep("1 hour")
+          })
+      })
+      const { replies, session } = yield* talk({
+        script: [[toolCall("calm"), toolCall("hurry")], "Ok.", "Now it is.", "Calm."],
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [
+            AsyncToolset.make("calm", calm.kit).pipe(AsyncToolset.provide(special)),
+            AsyncToolset.make("hurry", hurry.kit)
+          ]
+        }),
+        layer: Layer.merge(calm.layer, hurry.layer)
+      })
+      yield* session.send("Go")
+      yield* advance(500)
+      yield* session.say("This goes on and on and on and on.")
+      yield* session.say("And this comes next, for a while.")
+      yield* advance("1 minute")
+      expect((yield* replies).filter((line) => line.startsWith("scheduled"))).toEqual([
+        "scheduled call_2_update_1",
+        "scheduled call_1_final"
+      ])
+    })
+  )
+
   scoped("[D1] calls whose scopes set different reply templates get one reply for each template", () =>
     Effect.gen(function* () {
       const kits = [toolkit({ a: job(1) }), toolkit({ b: job(1) }), toolkit({ c: job(1) })]

@@ -262,7 +262,7 @@ const startReply = (s: State): boolean => {
 }
 
 const formReply = (s: State, urgent: boolean): boolean => {
-  const reply = Replies.take(s, Idle.deliverable(s))
+  const reply = Replies.take(s, Idle.deliverable(s), urgent)
   if (reply === undefined) return false
   const agent = currentAgent(s)
   const prompts = Replies.promptsOf((reply.items[0] as (typeof reply.items)[number]).call, agent)

@@ -152,12 +152,12 @@ export const silentShown = (s: State): void => {
 
 /**
  * Takes from the queue what one reply can cover now: of all that may be voiced, what has the reply templates of the
- * first (rule D1).
+ * first, or of the first that interrupts (rules D1, U7).
  */
-export const take = (s: State, may: (delivery: Delivery) => boolean): Reply | undefined => {
+export const take = (s: State, may: (delivery: Delivery) => boolean, urgent: boolean): Reply | undefined => {
   const agent = currentAgent(s)
   const mine = Array.from(s.pending).filter(may)
-  const first = mine[0]
+  const first = urgent ? mine.find((delivery) => delivery.mode === "interrupt") : mine[0]
   if (first === undefined) return undefined
   const prompts = promptsOf(first.call, agent)
   const items = mine.filter((delivery) => {

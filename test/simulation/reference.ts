@@ -1399,7 +1399,7 @@ export class Reference {
         itsOwn.map((delivery) => delivery.id)
       )
     const voiced = onlyItsOwn ? itsOwn : surely
-    const first = voiced[0]
+    const first = voiced.find((delivery) => delivery.mode === "interrupt") ?? voiced[0]
     this.must(first !== undefined, "D1", () => `a reply to ${event.updateIds.join(" ")}, and nothing waits`)
     const due = voiced.filter((delivery) => this.templateOf(delivery) === this.templateOf(first as Delivery))
     // what was interrupted in this moment may wait again or not
@@ -1414,7 +1414,7 @@ export class Reference {
       () => `a reply covers ${event.updateIds.join(" ")}, and ${items.map((delivery) => delivery.id).join(" ")} wait`
     )
     this.must(this.userState === "listening", "F4", () => `reply ${event.replyId} starts while the user speaks`)
-    const urgent = voiced.some((delivery) => delivery.mode === "interrupt")
+    const urgent = first?.mode === "interrupt"
     const holder = this.floors[this.floors.length - 1]
     // its own turn, and those of calls that share its run, perhaps without having been told anything yet
     const own = new Set(
