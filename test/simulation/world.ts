@@ -79,6 +79,7 @@ class World {
   finishing = false
   closing = false
   policies = 0
+  said = 0
   entered = 0
   session: AgentSession.Service | undefined
   readonly handles: Array<SpeechHandle.SpeechHandle> = []
@@ -508,7 +509,12 @@ class World {
       }
       case "say":
         return Effect.flatMap(RunContext.RunContext, ({ session }) =>
-          Effect.catchTag(session.say(this.speak(random, `hsay${id}`)), "SessionClosed", () => Effect.void)
+          // a handler may be at the same place twice
+          Effect.catchTag(
+            session.say(this.speak(random, `hsay${id}.${++this.said}`)),
+            "SessionClosed",
+            () => Effect.void
+          )
         )
       case "send":
         return Effect.flatMap(RunContext.RunContext, ({ session }) => {
