@@ -520,6 +520,39 @@ describe("D5: the events of a reply", () => {
     })
   )
 
+  scoped("[D6] [U7] what had interrupted is given again at idle, not before the turn that cut it", () =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({
+        script: (request) => {
+          const text = ScriptedModel.lastUserText(request)
+          if (text === "Do I matter?") return "Yes, you do."
+          if (text !== "Go") return "Here it is for you."
+          return request.prompt.content.at(-1)?.role === "tool" ? "Fine." : toolCall("a")
+        },
+        tools: {
+          a: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("started")
+              yield* Effect.sleep("5 seconds")
+              yield* RunContext.update("Now!", { delivery: "interrupt" })
+              yield* Effect.sleep("1 hour")
+            })
+        },
+        onInterruptedReply: "redeliver"
+      })
+      yield* session.send("Go")
+      yield* advance("6500 millis")
+      yield* session.send("Do I matter?")
+      yield* advance("1 minute")
+      expect((yield* lines).slice(-4)).toEqual([
+        "assistant: Here [cut]",
+        "user: Do I matter?",
+        "assistant: Yes, you do.",
+        "assistant: Here it is for you."
+      ])
+    })
+  )
+
   scoped("[D5] silent items have no reply and no event of one", () =>
     Effect.gen(function* () {
       const { replies, requested, session } = yield* talk({

@@ -208,6 +208,8 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
   for (const delivery of reply.items) {
     if (again && target(s, delivery).state !== "ended") {
       delivery.state = Waiting
+      // it is given again at idle, not before the turn that cut it (rule D6)
+      delivery.mode = "when-idle"
       waiting.push(delivery)
     } else {
       delivery.state = { _tag: "Ended", how: status }

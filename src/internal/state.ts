@@ -182,7 +182,7 @@ export interface Delivery {
   readonly kind: "update" | "final"
   readonly value: unknown
   readonly isError: boolean
-  readonly mode: DeliveryMode
+  mode: DeliveryMode
   readonly act: boolean
   readonly seq: number
   readonly at: number

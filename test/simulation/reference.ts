@@ -153,7 +153,7 @@ interface Delivery {
   readonly kind: "update" | "final"
   readonly value: unknown
   readonly isError: boolean
-  readonly mode: RunContext.Delivery
+  mode: RunContext.Delivery
   readonly act: boolean
   state: "held" | "waiting" | "silent" | "scheduled" | "ended" | "dropped"
   /** a silent one that a reply may have shown */
@@ -1490,6 +1490,7 @@ export class Reference {
         this.target(delivery).state !== "ended"
       if (redeliver && !this.closing) {
         delivery.state = "waiting"
+        delivery.mode = "when-idle"
         delivery.endings.push("interrupted")
         delivery.interruptedAt = this.at
         again.push(delivery)
