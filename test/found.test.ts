@@ -166,21 +166,36 @@ describe("a handler that waits for its own turn's speech", () => {
       return yield* Effect.match(speech.wait, { onFailure: ({ _tag }) => _tag, onSuccess: () => "waited" })
     })
 
-  it.scoped("[F2, T12] in the background is told so where the turn waits for a call that is queued behind it", () =>
+  /** What the calls of one turn end with, where so many of the tools may run at once. */
+  const finals = (
+    maxConcurrency: number,
+    {
+      tools,
+      ...setup
+    }: Pick<Parameters<typeof talk>[0], "script" | "releaseAfter"> & {
+      readonly tools: Parameters<typeof toolkit>[0]
+    }
+  ) =>
     Effect.gen(function* () {
-      const { kit, layer } = toolkit({ waits })
+      const { kit, layer } = toolkit(tools)
       const { lines, session } = yield* talk({
-        script: [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."],
+        ...setup,
         pace: "instant",
         agent: Agent.make("helper", {
           instructions: "",
-          tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+          tools: [AsyncToolset.make("so many at a time", kit, { maxConcurrency })]
         }),
         layer
       })
       yield* session.send("Go")
       yield* advance("30 seconds")
-      expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+      return (yield* lines).filter((line) => line.includes("_final:"))
+    })
+
+  it.scoped("[F2, T12] in the background is told so where the turn waits for a call that is queued behind it", () =>
+    Effect.gen(function* () {
+      const script = [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."]
+      expect(yield* finals(1, { tools: { waits }, script })).toEqual([
         'output call_1_final: "CircularWait"',
         'output call_2_final: "waited"'
       ])
@@ -196,19 +211,9 @@ describe("a handler that waits for its own turn's speech", () => {
           yield* session.waitForIdle
           return "rested"
         })
-      const { kit, layer } = toolkit({ waits, rests, last: () => Effect.succeed("last") })
-      const { lines, session } = yield* talk({
-        script: [[toolCall("rests"), toolCall("waits"), toolCall("last")], "I am on it.", "Done."],
-        pace: "instant",
-        agent: Agent.make("helper", {
-          instructions: "",
-          tools: [AsyncToolset.make("two at a time", kit, { maxConcurrency: 2 })]
-        }),
-        layer
-      })
-      yield* session.send("Go")
-      yield* advance("30 seconds")
-      expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+      const tools = { waits, rests, last: () => Effect.succeed("last") }
+      const script = [[toolCall("rests"), toolCall("waits"), toolCall("last")], "I am on it.", "Done."]
+      expect(yield* finals(2, { tools, script })).toEqual([
         'output call_1_final: "rested"',
         'output call_2_final: "waited"'
       ])
@@ -219,20 +224,8 @@ describe("a handler that waits for its own turn's speech", () => {
     "[F2, U9] in the background goes on to wait where the call that is queued behind it will leave the turn",
     () =>
       Effect.gen(function* () {
-        const { kit, layer } = toolkit({ waits })
-        const { lines, session } = yield* talk({
-          script: [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."],
-          pace: "instant",
-          releaseAfter: "5 seconds",
-          agent: Agent.make("helper", {
-            instructions: "",
-            tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
-          }),
-          layer
-        })
-        yield* session.send("Go")
-        yield* advance("30 seconds")
-        expect((yield* lines).filter((line) => line.includes("_final:"))).toEqual([
+        const script = [[toolCall("waits"), toolCall("waits")], "I am on it.", "Done.", "Done, too."]
+        expect(yield* finals(1, { tools: { waits }, script, releaseAfter: "5 seconds" })).toEqual([
           'output call_1_final: "waited"',
           'output call_2_final: "waited"'
         ])

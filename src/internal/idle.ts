@@ -11,11 +11,10 @@ import {
   type FloorRequest,
   type IdleWaiter,
   type Run,
+  removeWaiter as removeFrom,
   type Speech as SpeechState,
-  type SpeechWaiter,
   type State,
-  wake,
-  without
+  wake
 } from "./state.js"
 
 // ------------------------------------------------------------------------------------------------------------ idleness
@@ -57,7 +56,7 @@ const isHeldUp = (s: State, speech: SpeechState, byCaller: boolean): boolean => 
   const waits = (run: Run): boolean =>
     s.floorRequests.some((request) => request.call.run === run) ||
     Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run) ||
-    speech.waiters.some(({ caller }) => caller?.run === run)
+    waitsFor(speech, run)
   return (
     speech.step?.calls.every(
       ({ output, run }) =>
@@ -112,13 +111,7 @@ export const wakeWaiters = (s: State): void => {
   }
 }
 
-export const addSpeechWaiter = (speech: SpeechState, waiter: SpeechWaiter): void => {
-  speech.waiters = [...speech.waiters, waiter]
-}
-
-export const removeSpeechWaiter = (speech: SpeechState, waiter: SpeechWaiter): void => {
-  speech.waiters = without(speech.waiters, waiter)
-}
+const waitsFor = (speech: SpeechState, run: Run): boolean => speech.waiters.some(({ caller }) => caller?.run === run)
 
 /**
  * Two wait for each other: the handler for the turn, and the turn for its handler, in the background as it may be: for
@@ -128,7 +121,7 @@ export const removeSpeechWaiter = (speech: SpeechState, waiter: SpeechWaiter): v
 export const failCircularWaits = (s: State): void => {
   for (const speech of s.speeches) {
     if (speech.waiters.length === 0 || speech.state !== "waiting") continue
-    const waits = (run: Run): boolean => speech.waiters.some(({ caller }) => caller?.run === run)
+    const waits = (run: Run): boolean => waitsFor(speech, run)
     const stuck = new Set(
       speech.step?.calls.flatMap(({ output, releaseTimer, run }) =>
         output === undefined && releaseTimer === undefined && run !== undefined && isBehind(s, run, waits)
@@ -141,7 +134,7 @@ export const failCircularWaits = (s: State): void => {
       // a fiber that an ended handler left behind holds up nobody
       if (caller?.run?.phase !== "working") continue
       if (!isInlineIn(caller, speech) && !stuck.has(caller.run.tool.executor)) continue
-      removeSpeechWaiter(speech, waiter)
+      removeFrom(speech, "waiters", waiter)
       wake(s, () => waiter.resume(true))
     }
   }

@@ -647,8 +647,8 @@ class Shell implements Host {
           const circular = () => Effect.fail(new CircularWait({ speechId: speech.id, tool: caller?.call.name ?? "" }))
           if (caller !== undefined && Idle.isInlineIn(caller, speech)) return resume(circular())
           const waiter: State.SpeechWaiter = { caller, resume: (yes) => resume(yes ? circular() : Effect.void) }
-          this.transact(() => Idle.addSpeechWaiter(speech, waiter))
-          return Effect.sync(() => this.transact(() => Idle.removeSpeechWaiter(speech, waiter)))
+          this.transact(() => addWaiter(speech, "waiters", waiter))
+          return Effect.sync(() => this.transact(() => removeWaiter(speech, "waiters", waiter)))
         })
       ),
       items: Effect.sync(() => this.stillInHistory(speech.items)),

@@ -646,13 +646,17 @@ export const wake = (s: State, resume: () => void): void => {
 
 export type Waiters = ReadonlyArray<() => void>
 
-export const addWaiter = <K extends string>(of: Record<K, Waiters>, list: K, resume: () => void): void => {
-  of[list] = [...of[list], resume]
+export const addWaiter = <K extends string, W>(of: Record<K, ReadonlyArray<NoInfer<W>>>, list: K, waiter: W): void => {
+  of[list] = [...of[list], waiter]
 }
 
 /** It waits no longer. */
-export const removeWaiter = <K extends string>(of: Record<K, Waiters>, list: K, resume: () => void): void => {
-  of[list] = without(of[list], resume)
+export const removeWaiter = <K extends string, W>(
+  of: Record<K, ReadonlyArray<NoInfer<W>>>,
+  list: K,
+  waiter: W
+): void => {
+  of[list] = without(of[list], waiter)
 }
 
 /** Tells all of them; nobody waits then. */
