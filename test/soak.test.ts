@@ -10,7 +10,7 @@ const gc = runInNewContext("gc") as () => void
 
 /** What nobody holds is gone after this: weak references are kept until the end of the job that looked at them. */
 const collected = Effect.gen(function* () {
-  for (let i = 0; i < 2; i++) {
+  for (let i = 0; i < 6; i++) {
     yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
     yield* Effect.sync(gc)
   }
