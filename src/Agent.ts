@@ -25,7 +25,7 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import type * as Schema from "effect/Schema"
 import type { AgentSession, SessionClosed } from "./AgentSession.js"
 import type { Entry, HandlersOf } from "./AsyncToolset.js"
-import { finishTask } from "./internal/task.js"
+import { finishTask } from "./internal/shell/task.js"
 import { RunContext } from "./RunContext.js"
 
 /**

@@ -4,10 +4,12 @@
  * @since 0.1.0
  */
 import * as Terminal from "@effect/platform/Terminal"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import { AgentOutput } from "./Tags.js"
+
+export { AgentOutput }
 
 /**
  * What plays the agent's speech.
@@ -22,26 +24,6 @@ export interface Service {
    */
   readonly play: (text: Stream.Stream<string>, played: (piece: string) => Effect.Effect<void>) => Effect.Effect<void>
 }
-
-const instant: Service = { play: (text, played) => Stream.runForEach(text, played) }
-
-/**
- * Where speech goes. Default: text, played as fast as it comes; a session then spends no fiber on playing.
- *
- * @since 0.1.0
- * @category references
- */
-export class AgentOutput extends Context.Reference<AgentOutput>()("effect-meantime/AgentOutput", {
-  defaultValue: (): Service => instant
-}) {}
-
-/**
- * Is this the default output?
- *
- * @since 0.1.0
- * @category guards
- */
-export const isInstant = (output: Service): boolean => output === instant
 
 /**
  * Plays text at the pace of speech, without sound: for tests and simulations. A piece is a word with the space behind

@@ -15,48 +15,20 @@
  * @since 0.1.0
  */
 import type * as LanguageModel from "@effect/ai/LanguageModel"
-import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Agent } from "./Agent.js"
-import type { ToolError } from "./AsyncTool.js"
 import type { Entry, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
-import * as internal from "./internal/session.js"
+import * as internal from "./internal/shell/session.js"
 import type { SessionEvent } from "./SessionEvent.js"
-import type { InterruptionDisallowed, SpeechHandle } from "./SpeechHandle.js"
+import type { SpeechHandle } from "./SpeechHandle.js"
+import { AgentSession, type InterruptionDisallowed, SessionClosed, type ToolError, ToolNameConflict } from "./Tags.js"
 
-/**
- * The session is closing or closed.
- *
- * @since 0.1.0
- * @category errors
- */
-export class SessionClosed extends Data.TaggedError("SessionClosed")<{}> {
-  override get message(): string {
-    return "The session is closed: nothing more can be said in it."
-  }
-}
-
-/**
- * Two tools cannot be told apart. Building the session, or the agent, dies with it.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ToolNameConflict extends Data.TaggedError("ToolNameConflict")<{
-  readonly tool: string
-  readonly first: string
-  readonly second: string
-}> {
-  override get message(): string {
-    return `Two tools are named "${this.tool}": that of ${this.first} and that of ${this.second}. Rename one of them.`
-  }
-}
+export { AgentSession, SessionClosed, ToolNameConflict }
 
 /**
  * A call at work, inline or in the background.
@@ -147,14 +119,6 @@ export interface Service {
   /** Cancels a running call, and waits until it has stopped. */
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError>
 }
-
-/**
- * The session, for handlers, `onEnter`, `onExit` and programs.
- *
- * @since 0.1.0
- * @category tags
- */
-export class AgentSession extends Context.Tag("effect-meantime/AgentSession")<AgentSession, Service>() {}
 
 /**
  * The service behind the tag, for signatures that would name the tag otherwise.

@@ -27,48 +27,17 @@
  */
 import * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
-import * as Context from "effect/Context"
-import * as Data from "effect/Data"
+import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DuplicateScope, Mode } from "./DuplicatePolicy.js"
-import * as internal from "./internal/execute.js"
-import { type Delivery, RunContext } from "./RunContext.js"
+import * as internal from "./internal/shell/execute.js"
+import type { Delivery } from "./RunContext.js"
+import { Annotations, RunContext, StopResponse, ToolError, ToolOptionsError } from "./Tags.js"
 
 export type { Mode } from "./DuplicatePolicy.js"
-
-/**
- * An expected failure of a tool. The model is shown the message.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ToolError extends Schema.TaggedError<ToolError>("ToolError")("ToolError", { message: Schema.String }) {}
-
-/**
- * Ends a call with no reply. A signal, never logged as an error.
- *
- * @since 0.1.0
- * @category errors
- */
-export class StopResponse extends Schema.TaggedError<StopResponse>("StopResponse")("StopResponse", {}) {}
-
-/**
- * Options of a tool contradict each other, or its parameters have a name that is taken. Building the session, or the
- * agent, dies with it.
- *
- * @since 0.1.0
- * @category errors
- */
-export class ToolOptionsError extends Data.TaggedError("ToolOptionsError")<{
-  readonly tool: string
-  readonly problem: string
-}> {
-  override get message(): string {
-    return `Tool "${this.tool}": ${this.problem}`
-  }
-}
+export { Annotations, StopResponse, ToolError, ToolOptionsError }
 
 /**
  * The options of a tool, all of them optional.
@@ -98,23 +67,6 @@ export interface Options {
   /** Past it the handler is interrupted, and the call ends as an error. Default: none. */
   readonly timeout?: Duration.DurationInput | undefined
 }
-
-/**
- * The options of a tool, as an annotation.
- *
- * ```ts
- * import { Tool } from "@effect/ai"
- * import { AsyncTool } from "effect-meantime"
- *
- * const Search = Tool.make("search").annotate(AsyncTool.Annotations, { allowCancellation: true })
- * ```
- *
- * @since 0.1.0
- * @category annotations
- */
-export class Annotations extends Context.Reference<Annotations>()("effect-meantime/AsyncTool/Annotations", {
-  defaultValue: (): Options => ({})
-}) {}
 
 /**
  * Makes a tool whose handler may use `RunContext`, and may fail with `ToolError` and `StopResponse` beside its own

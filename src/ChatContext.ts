@@ -13,9 +13,11 @@
  * @since 0.1.0
  */
 import type * as Prompt from "@effect/ai/Prompt"
-import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
-import * as internal from "./internal/prompt.js"
+import * as internal from "./internal/model/prompt.js"
+import { ModelView } from "./Tags.js"
+
+export { ModelView }
 
 /**
  * A request of the model to run a tool.
@@ -157,25 +159,6 @@ export interface ChatContext {
  * @category schemas
  */
 export const ChatContext: Schema.Schema<ChatContext, any> = Schema.Struct({ items: Schema.Array(ChatItem) })
-
-/**
- * What of a long conversation the model sees: a function from context to context, given to the session or an
- * agent as a layer. Default: all of it. Whatever it leaves out, every call that is sent is still answered exactly once.
- * What it is given is the session's own and grows with the conversation: copy what you keep, change nothing in place.
- *
- * ```ts
- * import { ChatContext } from "effect-meantime"
- * import { Layer } from "effect"
- *
- * const lastTwenty = Layer.succeed(ChatContext.ModelView, (context) => ({ items: context.items.slice(-20) }))
- * ```
- *
- * @since 0.1.0
- * @category references
- */
-export class ModelView extends Context.Reference<ModelView>()("effect-meantime/ModelView", {
-  defaultValue: () => internal.viewAll as (context: ChatContext) => ChatContext
-}) {}
 
 /**
  * The prompt of a conversation for a `LanguageModel`: provider metadata becomes the parts' options, and every call is

@@ -21,7 +21,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Tracer from "effect/Tracer"
 import type { ToolCall } from "./ChatContext.js"
-import * as internal from "./internal/policy.js"
+import * as internal from "./internal/scope/policy.js"
 
 /**
  * - `allow`: the calls run side by side.

@@ -17,16 +17,15 @@
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import type { Agent, AgentTask } from "./Agent.js"
-import type { Service as AgentSession, SessionClosed } from "./AgentSession.js"
-import type { ToolError } from "./AsyncTool.js"
+import type { Service as AgentSession } from "./AgentSession.js"
 import type { ToolCall } from "./ChatContext.js"
 import type { SpeechHandle } from "./SpeechHandle.js"
+import { RunContext, type SessionClosed, type ToolError } from "./Tags.js"
 import type { Template, UpdateArgs } from "./ToolPrompts.js"
 
 /**
@@ -104,15 +103,8 @@ export interface Service {
   readonly disallowInterruptions: Effect.Effect<void>
 }
 
-/**
- * The context of a running call.
- *
- * @since 0.1.0
- * @category tags
- */
-export class RunContext extends Context.Tag("effect-meantime/RunContext")<RunContext, Service>() {}
-
 export {
+  RunContext,
   /**
    * @since 0.1.0
    * @category tags

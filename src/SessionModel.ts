@@ -11,12 +11,13 @@ import type * as Prompt from "@effect/ai/Prompt"
 import type * as Response from "@effect/ai/Response"
 import type * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
-import * as Chunk from "effect/Chunk"
-import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Stream from "effect/Stream"
-import * as internal from "./internal/model.js"
+import type * as Stream from "effect/Stream"
+import * as internal from "./internal/model/seam.js"
+import { DropsToolsAtNone, SessionModel, StrictSchemas } from "./Tags.js"
+
+export { DropsToolsAtNone, SessionModel, StrictSchemas }
 
 /**
  * One model step that is asked for.
@@ -57,50 +58,12 @@ export interface Service {
 }
 
 /**
- * A model that is not reached through `LanguageModel`. The most specific scope that provides one wins, as with
- * everything else.
- *
- * @since 0.1.0
- * @category tags
- */
-export class SessionModel extends Context.Tag("effect-meantime/SessionModel")<SessionModel, Service>() {}
-
-/**
- * Does the provider's package leave the tools out of a request at tool choice `none`? Then `auto` is sent instead, and
- * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (of the providers of
- * `@effect/ai`, `anthropic` and `amazon-bedrock` do).
- *
- * @since 0.1.0
- * @category references
- */
-export class DropsToolsAtNone extends Context.Reference<DropsToolsAtNone>()("effect-meantime/DropsToolsAtNone", {
-  defaultValue: (): boolean | undefined => undefined
-}) {}
-
-/**
- * Does the provider check the parameters of tools in strict mode, where every property has to be required? Then the
- * model is shown a schema in which null stands for what is left out, and an agent whose tools have no such schema is
- * not built. Default: known by `Model.ProviderName` (`openai` and `openrouter` do). Set it to false together with
- * `strict: false` in the configuration of OpenAI's model.
- *
- * @since 0.1.0
- * @category references
- */
-export class StrictSchemas extends Context.Reference<StrictSchemas>()("effect-meantime/StrictSchemas", {
-  defaultValue: (): boolean | undefined => undefined
-}) {}
-
-/** What a model is made of: either of its two forms. */
-type Form = Service | { readonly stream?: undefined; readonly run: Run }
-
-/**
  * A model by either of its two forms; a `stream` is made of a `run`.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Form): Service =>
-  options.stream === undefined ? { stream: internal.toStream(options.run), run: options.run } : options
+export const make: (options: internal.Form) => Service = internal.make
 
 /**
  * Provides a model in place of the `LanguageModel`, by either of its two forms.
@@ -108,7 +71,7 @@ export const make = (options: Form): Service =>
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
+export const layer = (options: internal.Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
 
 /**
  * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. A call of an unknown tool,
@@ -118,28 +81,4 @@ export const layer = (options: Form): Layer.Layer<SessionModel> => Layer.succeed
  * @since 0.1.0
  * @category constructors
  */
-export const fromLanguageModel = (model: LanguageModel.Service): Service =>
-  make({
-    run: (request, onParts) => {
-      const hasTools = Object.keys(request.toolkit.tools).length > 0
-      const options: any = hasTools
-        ? {
-            prompt: request.prompt,
-            toolkit: request.toolkit,
-            toolChoice: request.toolChoice,
-            disableToolCallResolution: true
-          }
-        : { prompt: request.prompt }
-      const stream = model.streamText(options) as Stream.Stream<Response.StreamPart<any>, AiError.AiError>
-      const answer = new internal.Completeness()
-      return Stream.runForEachChunk(stream, (parts) =>
-        Effect.sync(() => onParts(answer.watch(Chunk.toReadonlyArray(parts).map(internal.encodePart))))
-      ).pipe(
-        Effect.zipRight(answer.check),
-        Effect.catchAll((error) => {
-          const parts = internal.recover(error, request.toolkit.tools)
-          return parts === undefined ? Effect.fail(error) : Effect.sync(() => onParts(parts))
-        })
-      )
-    }
-  })
+export const fromLanguageModel: (model: LanguageModel.Service) => Service = internal.fromLanguageModel

@@ -17,9 +17,11 @@
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { Telemetry } from "./Tags.js"
+
+export { Telemetry }
 
 /**
  * What is recorded, and under which names.
@@ -45,16 +47,6 @@ export interface Options {
   /** `gen_ai.request.model`, which a `LanguageModel` does not tell. */
   readonly model?: string | undefined
 }
-
-/**
- * The options in force in a scope. `trace` and `conversationId` are the session's.
- *
- * @since 0.1.0
- * @category references
- */
-export class Telemetry extends Context.Reference<Telemetry>()("effect-meantime/Telemetry", {
-  defaultValue: (): Options => ({})
-}) {}
 
 /**
  * Sets the options that it names in the scope that it is provided to; for the others the next broader scope decides.

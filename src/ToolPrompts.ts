@@ -18,7 +18,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { ToolCall } from "./ChatContext.js"
-import * as internal from "./internal/templates.js"
+import * as internal from "./internal/values/templates.js"
 
 /**
  * A template: text with `{placeholders}` (a literal brace is written twice), or a function of the typed arguments.

@@ -27,7 +27,7 @@ import * as Ask from "../internal/ai-sdk/ask.js"
 import * as Errors from "../internal/ai-sdk/errors.js"
 import * as Request from "../internal/ai-sdk/request.js"
 import { toParts, toStreamParts } from "../internal/ai-sdk/response.js"
-import { streamOf } from "../internal/model.js"
+import { streamOf } from "../internal/model/seam.js"
 import * as SessionModel from "../SessionModel.js"
 
 /**

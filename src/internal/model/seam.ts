@@ -2,13 +2,20 @@
  * Details of the seam to a model.
  */
 import * as AiError from "@effect/ai/AiError"
+import type * as LanguageModel from "@effect/ai/LanguageModel"
 import type * as Response from "@effect/ai/Response"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
-import type { Run, Service } from "../SessionModel.js"
+import type { Run, Service } from "../../SessionModel.js"
+
+/** What a model is made of: either of its two forms. */
+export type Form = Service | { readonly stream?: undefined; readonly run: Run }
+
+export const make = (options: Form): Service =>
+  options.stream === undefined ? { stream: toStream(options.run), run: options.run } : options
 
 /** Reads a step like any other source that pushes. What it holds is no more than the answer of one step. */
 export const toStream =
@@ -136,3 +143,29 @@ export const recover = (
   if (!parts.every(isPart)) return undefined
   return parts.some((part) => isCall(part) && !Object.hasOwn(tools, part.name)) ? parts : undefined
 }
+
+export const fromLanguageModel = (model: LanguageModel.Service): Service =>
+  make({
+    run: (request, onParts) => {
+      const hasTools = Object.keys(request.toolkit.tools).length > 0
+      const options: any = hasTools
+        ? {
+            prompt: request.prompt,
+            toolkit: request.toolkit,
+            toolChoice: request.toolChoice,
+            disableToolCallResolution: true
+          }
+        : { prompt: request.prompt }
+      const stream = model.streamText(options) as Stream.Stream<Response.StreamPart<any>, AiError.AiError>
+      const answer = new Completeness()
+      return Stream.runForEachChunk(stream, (parts) =>
+        Effect.sync(() => onParts(answer.watch(Chunk.toReadonlyArray(parts).map(encodePart))))
+      ).pipe(
+        Effect.zipRight(answer.check),
+        Effect.catchAll((error) => {
+          const parts = recover(error, request.toolkit.tools)
+          return parts === undefined ? Effect.fail(error) : Effect.sync(() => onParts(parts))
+        })
+      )
+    }
+  })

@@ -8,13 +8,13 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
-import { type Executed, ToolError } from "../AsyncTool.js"
-import { RunContext, type Service } from "../RunContext.js"
-import type { SpeechHandle } from "../SpeechHandle.js"
-import { isRecord, plainArguments, toJson } from "./json.js"
-import { millisOf } from "./scope.js"
-import type { Outcome } from "./state.js"
+import type { Service as AgentSession } from "../../AgentSession.js"
+import type { Executed } from "../../AsyncTool.js"
+import type { Service } from "../../RunContext.js"
+import type { SpeechHandle } from "../../SpeechHandle.js"
+import { RunContext, SessionClosed, ToolError } from "../../Tags.js"
+import type { Outcome } from "../machine/state.js"
+import { millisOf } from "../scope/build.js"
 import {
   addedParameters,
   codecOf,
@@ -28,7 +28,8 @@ import {
   total,
   unexpected,
   work
-} from "./tool.js"
+} from "../scope/tool.js"
+import { isRecord, plainArguments, toJson } from "../values/json.js"
 
 const closed = Effect.suspend(() => Effect.fail(new SessionClosed()))
 

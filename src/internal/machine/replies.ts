@@ -1,10 +1,10 @@
 /**
  * Deliveries: updates and results on their way into the conversation (rules U2, U3, U6, D).
  */
-import type { ChatItem } from "../ChatContext.js"
+import type { ChatItem } from "../../ChatContext.js"
+import { withoutItemId } from "../values/metadata.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
-import { withoutItemId } from "./metadata.js"
 import {
   type Activity,
   type Call,

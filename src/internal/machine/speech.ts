@@ -2,12 +2,12 @@
  * Speeches: who has the mouth, and how the parts of a model step are played and enter the history in their order.
  */
 import type * as AiError from "@effect/ai/AiError"
+import { ours } from "../model/prompt.js"
+import { describeError } from "../model/seam.js"
+import { isRecord } from "../values/json.js"
+import { withoutItemId } from "../values/metadata.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
-import { isRecord } from "./json.js"
-import { withoutItemId } from "./metadata.js"
-import { describeError } from "./model.js"
-import { ours } from "./prompt.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,

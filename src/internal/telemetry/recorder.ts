@@ -18,11 +18,12 @@ import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Tracer from "effect/Tracer"
-import { type Options, Telemetry } from "../Telemetry.js"
+import { Telemetry } from "../../Tags.js"
+import type { Options } from "../../Telemetry.js"
+import type { Activity, Call, Ending, Entry, Observation, Speech, Step } from "../machine/state.js"
+import { builtOf, type Environment } from "../scope/build.js"
+import { errorTypeOf } from "../scope/tool.js"
 import * as Metrics from "./metrics.js"
-import { builtOf, type Environment } from "./scope.js"
-import type { Activity, Call, Ending, Entry, Observation, Speech, Step } from "./state.js"
-import { errorTypeOf } from "./tool.js"
 
 /** A turn: its span begins when the speech was asked for, and exists once it asks a model. */
 interface Turn {

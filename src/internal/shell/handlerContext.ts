@@ -5,22 +5,31 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
-import type { Agent, AgentTask } from "../Agent.js"
-import { type Service as AgentSession, SessionClosed } from "../AgentSession.js"
-import { ToolError } from "../AsyncTool.js"
-import type { FillerOptions, UpdateOptions } from "../RunContext.js"
-import type { SpeechHandle } from "../SpeechHandle.js"
-import * as Agents from "./agents.js"
-import * as Calls from "./calls.js"
-import * as Fillers from "./fillers.js"
-import * as Idle from "./idle.js"
-import * as Jobs from "./jobs.js"
-import { toJson } from "./json.js"
-import { builtOf } from "./scope.js"
-import * as Speech from "./speech.js"
-import type { Activity, Call, Filler, Run, Speech as SpeechState, State, TaskResult, Waiters } from "./state.js"
+import type { Agent, AgentTask } from "../../Agent.js"
+import type { Service as AgentSession } from "../../AgentSession.js"
+import type { FillerOptions, UpdateOptions } from "../../RunContext.js"
+import type { SpeechHandle } from "../../SpeechHandle.js"
+import { SessionClosed, ToolError } from "../../Tags.js"
+import * as Agents from "../machine/agents.js"
+import * as Calls from "../machine/calls.js"
+import * as Fillers from "../machine/fillers.js"
+import * as Idle from "../machine/idle.js"
+import * as Jobs from "../machine/jobs.js"
+import * as Speech from "../machine/speech.js"
+import type {
+  Activity,
+  Call,
+  Filler,
+  Run,
+  Speech as SpeechState,
+  State,
+  TaskResult,
+  Waiters
+} from "../machine/state.js"
+import { builtOf } from "../scope/build.js"
+import { outsideSpans } from "../telemetry/recorder.js"
+import { toJson } from "../values/json.js"
 import type { TaskFinisher } from "./task.js"
-import { outsideSpans } from "./telemetry.js"
 
 /** What a handler's context needs of the session. */
 export interface Host {

@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
-import type { Service } from "../RunContext.js"
-import type { TaskResult } from "./state.js"
+import type { Service } from "../../RunContext.js"
+import type { TaskResult } from "../machine/state.js"
 
 /** What the `RunContext` of a session can do beyond its interface. */
 export interface TaskFinisher extends Service {

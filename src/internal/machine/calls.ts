@@ -2,13 +2,25 @@
  * Calls: how one is admitted, started, updated, cancelled and settled (rules T, U, P, C).
  */
 import * as Either from "effect/Either"
-import type { RunningTool } from "../AgentSession.js"
-import type { ToolCall } from "../ChatContext.js"
-import type { Verdict } from "../DuplicatePolicy.js"
-import type { UpdateOptions } from "../RunContext.js"
+import type { RunningTool } from "../../AgentSession.js"
+import type { ToolCall } from "../../ChatContext.js"
+import type { Verdict } from "../../DuplicatePolicy.js"
+import type { UpdateOptions } from "../../RunContext.js"
+import {
+  type BoundTool,
+  backgroundParameter,
+  confirmParameter,
+  describeIssue,
+  invalidArguments,
+  ownArguments,
+  timedOut,
+  toDecode,
+  unexpected
+} from "../scope/tool.js"
+import { canonical, isRecord, plainArguments, toJson } from "../values/json.js"
+import * as Templates from "../values/templates.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
-import { canonical, isRecord, plainArguments, toJson } from "./json.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -36,18 +48,6 @@ import {
   stopTimer,
   type Template
 } from "./state.js"
-import * as Templates from "./templates.js"
-import {
-  type BoundTool,
-  backgroundParameter,
-  confirmParameter,
-  describeIssue,
-  invalidArguments,
-  ownArguments,
-  timedOut,
-  toDecode,
-  unexpected
-} from "./tool.js"
 
 export const cancelTaskName = "cancel_task"
 export const getRunningTasksName = "get_running_tasks"

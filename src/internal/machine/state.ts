@@ -7,12 +7,12 @@ import type * as Response from "@effect/ai/Response"
 import type * as Either from "effect/Either"
 import type * as Exit from "effect/Exit"
 import type * as ParseResult from "effect/ParseResult"
-import type { ChatItem, ToolCall } from "../ChatContext.js"
-import type { Verdict } from "../DuplicatePolicy.js"
-import type { Delivery as DeliveryMode } from "../RunContext.js"
-import type { SessionEvent } from "../SessionEvent.js"
-import type { Prompts, Template, UpdateArgs } from "../ToolPrompts.js"
-import type { BoundTool } from "./tool.js"
+import type { ChatItem, ToolCall } from "../../ChatContext.js"
+import type { Verdict } from "../../DuplicatePolicy.js"
+import type { Delivery as DeliveryMode } from "../../RunContext.js"
+import type { SessionEvent } from "../../SessionEvent.js"
+import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
+import type { BoundTool } from "../scope/tool.js"
 
 // ---------------------------------------------------------------------------------------------------------- calls
 

@@ -2,6 +2,7 @@
  * The shell of the machine: it gives it inputs with the time of Effect's `Clock`, publishes its events and carries out
  * its commands, each of which starts a fiber, interrupts one, or calls a function. Nothing waits in here.
  */
+import * as Tool from "@effect/ai/Tool"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
@@ -21,27 +22,33 @@ import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Agent, Definition as AgentDefinition } from "../Agent.js"
-import { AgentSession, type Options, type ReplyOptions, type Service, SessionClosed } from "../AgentSession.js"
-import { make as makeTool, ToolError } from "../AsyncTool.js"
-import type { Entry } from "../AsyncToolset.js"
-import type { ChatItem } from "../ChatContext.js"
-import { RunContext } from "../RunContext.js"
-import { AlreadyInterrupted, CircularWait, InterruptionDisallowed, type SpeechHandle } from "../SpeechHandle.js"
-import * as Agents from "./agents.js"
-import * as Calls from "./calls.js"
-import * as Closing from "./closing.js"
-import { HandlerContext, type Host } from "./context.js"
-import * as Events from "./events.js"
-import * as Fillers from "./fillers.js"
-import * as History from "./history.js"
-import * as Idle from "./idle.js"
-import * as Jobs from "./jobs.js"
-import { canonical } from "./json.js"
-import * as Machine from "./machine.js"
-import { withService } from "./overlay.js"
-import * as Parts from "./parts.js"
-import * as PromptBuilder from "./prompt.js"
+import type { Agent, Definition as AgentDefinition } from "../../Agent.js"
+import type { Options, ReplyOptions, Service } from "../../AgentSession.js"
+import type { Entry } from "../../AsyncToolset.js"
+import type { ChatItem } from "../../ChatContext.js"
+import type { SpeechHandle } from "../../SpeechHandle.js"
+import {
+  AgentSession,
+  AlreadyInterrupted,
+  CircularWait,
+  InterruptionDisallowed,
+  RunContext,
+  SessionClosed,
+  ToolError
+} from "../../Tags.js"
+import * as Agents from "../machine/agents.js"
+import * as Calls from "../machine/calls.js"
+import * as Closing from "../machine/closing.js"
+import * as Fillers from "../machine/fillers.js"
+import * as History from "../machine/history.js"
+import * as Idle from "../machine/idle.js"
+import * as Parts from "../machine/incoming.js"
+import * as Jobs from "../machine/jobs.js"
+import * as Machine from "../machine/pump.js"
+import * as Speech from "../machine/speech.js"
+import type * as State from "../machine/state.js"
+import { addWaiter, make as makeState, removeWaiter } from "../machine/state.js"
+import * as PromptBuilder from "../model/prompt.js"
 import {
   type AnyContext,
   type Built,
@@ -53,13 +60,14 @@ import {
   millisOf,
   type SessionScope,
   withoutContext
-} from "./scope.js"
-import * as Speech from "./speech.js"
-import type * as State from "./state.js"
-import { addWaiter, make as makeState, removeWaiter } from "./state.js"
+} from "../scope/build.js"
+import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected } from "../scope/tool.js"
+import * as Telemetry from "../telemetry/recorder.js"
+import { canonical } from "../values/json.js"
+import * as Events from "./events.js"
+import { HandlerContext, type Host } from "./handlerContext.js"
+import { withService } from "./overlay.js"
 import { finishTask } from "./task.js"
-import * as Telemetry from "./telemetry.js"
-import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected } from "./tool.js"
 
 type Fork = <A, E>(
   effect: Effect.Effect<A, E, any>,
@@ -103,28 +111,19 @@ const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): 
 const interrupt = (fiber: unknown): void =>
   (fiber as Fiber.RuntimeFiber<unknown, unknown> | undefined)?.unsafeInterruptAsFork(FiberId.none)
 
-const once = <A>(make: () => A): (() => A) => {
-  let made: A | undefined
-  return () => (made ??= make())
-}
+const cancelTask = Tool.make(Calls.cancelTaskName, {
+  description: "Cancels a task that is running in the background.",
+  parameters: {
+    call_id: Schema.String.annotations({ description: "The call id of the task, as get_running_tasks shows it." })
+  },
+  success: Schema.String,
+  failure: ToolError
+})
 
-// not at load: a program that loads `AsyncTool` first loads this module before its `make` is there
-const cancelTask = once(() =>
-  makeTool(Calls.cancelTaskName, {
-    description: "Cancels a task that is running in the background.",
-    parameters: {
-      call_id: Schema.String.annotations({ description: "The call id of the task, as get_running_tasks shows it." })
-    },
-    success: Schema.String
-  })
-)
-
-const getRunningTasks = once(() =>
-  makeTool(Calls.getRunningTasksName, {
-    description: "Lists the tasks that are running and can be cancelled.",
-    success: Schema.Unknown
-  })
-)
+const getRunningTasks = Tool.make(Calls.getRunningTasksName, {
+  description: "Lists the tasks that are running and can be cancelled.",
+  success: Schema.Unknown
+})
 
 /** One session at work. */
 class Shell implements Host {
@@ -682,7 +681,7 @@ class Shell implements Host {
   readonly buildTask: Host["buildTask"] = (task, call, resume) =>
     Effect.suspend(() => {
       const definition = task as unknown as AgentDefinition
-      const complete = makeTool("complete", {
+      const complete = Tool.make("complete", {
         description: "Completes the task with its result. Call it as soon as you have what the task asks for."
       }).setParameters(definition.result as any)
       return buildAgent({
@@ -929,7 +928,7 @@ const cancelTool = (shell: Shell, callId: string): Effect.Effect<void, ToolError
 
 const companions = (shell: Shell, place: Environment): ReadonlyArray<BoundTool> => [
   companion(
-    cancelTask(),
+    cancelTask,
     ({ call_id }: { readonly call_id: string }) => {
       const name = shell.state.calls.get(call_id)?.call.name
       return Effect.as(cancelTool(shell, call_id), `${name} (${call_id}) was cancelled.`)
@@ -937,7 +936,7 @@ const companions = (shell: Shell, place: Environment): ReadonlyArray<BoundTool> 
     place
   ),
   companion(
-    getRunningTasks(),
+    getRunningTasks,
     () =>
       Effect.sync(() =>
         Calls.runningTools(shell.state)

@@ -4,9 +4,9 @@
  */
 import * as Prompt from "@effect/ai/Prompt"
 import * as Hash from "effect/Hash"
-import type { ChatContext, ChatItem } from "../ChatContext.js"
-import { isRecord } from "./json.js"
-import { hasItemId, withoutItemId } from "./metadata.js"
+import type { ChatContext, ChatItem } from "../../ChatContext.js"
+import { isRecord } from "../values/json.js"
+import { hasItemId, withoutItemId } from "../values/metadata.js"
 import type { Provider } from "./providers.js"
 
 export const viewAll = (context: ChatContext): ChatContext => context

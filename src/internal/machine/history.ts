@@ -1,7 +1,7 @@
 /**
  * The history: items are added at its end and leave it only when an update is dropped (rule U6).
  */
-import type { ChatItem } from "../ChatContext.js"
+import type { ChatItem } from "../../ChatContext.js"
 import { emit, type Job, type Speech, type State } from "./state.js"
 
 type Fresh<I> = I extends unknown ? Omit<I, "id" | "createdAt"> : never

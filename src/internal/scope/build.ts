@@ -16,25 +16,28 @@ import * as FiberRefs from "effect/FiberRefs"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { Definition as AgentDefinition } from "../Agent.js"
-import { AgentOutput, isInstant, type Service as Output } from "../AgentOutput.js"
-import { ToolNameConflict } from "../AgentSession.js"
-import { type Options, ToolOptionsError } from "../AsyncTool.js"
-import type { Entry, Definition as ToolsetDefinition } from "../AsyncToolset.js"
-import { type ChatContext, type ChatItem, ModelView } from "../ChatContext.js"
+import type { Definition as AgentDefinition } from "../../Agent.js"
+import type { Service as Output } from "../../AgentOutput.js"
+import type { Options } from "../../AsyncTool.js"
+import type { Entry, Definition as ToolsetDefinition } from "../../AsyncToolset.js"
+import type { ChatContext, ChatItem } from "../../ChatContext.js"
+import type { Service as Model } from "../../SessionModel.js"
 import {
+  AgentOutput,
   DropsToolsAtNone,
-  fromLanguageModel,
-  type Service as Model,
+  ModelView,
   SessionModel,
-  StrictSchemas
-} from "../SessionModel.js"
-import { cancelTaskName, getRunningTasksName } from "./calls.js"
+  StrictSchemas,
+  ToolNameConflict,
+  ToolOptionsError
+} from "../../Tags.js"
+import { cancelTaskName, getRunningTasksName } from "../machine/calls.js"
+import type { Activity, Executor, Task } from "../machine/state.js"
+import { type Cache, makeCache } from "../model/prompt.js"
+import { type Provider, providerOf, toolProblem } from "../model/providers.js"
+import { fromLanguageModel } from "../model/seam.js"
+import * as Templates from "../values/templates.js"
 import { bind, DuplicatePolicy } from "./policy.js"
-import { type Cache, makeCache } from "./prompt.js"
-import { type Provider, providerOf, toolProblem } from "./providers.js"
-import type { Activity, Executor, Task } from "./state.js"
-import * as Templates from "./templates.js"
 import {
   addedParameters,
   type BoundTool,
@@ -53,6 +56,9 @@ export interface Environment {
   readonly context: AnyContext
   readonly fiberRefs: FiberRefs.FiberRefs
 }
+
+/** What plays text as fast as it comes. */
+const defaultOutput = Context.get(Context.empty(), AgentOutput)
 
 /** Milliseconds; none for an infinite duration: it starts no timer. */
 export const millisOf = (duration: Duration.DurationInput | undefined): number | undefined => {
@@ -389,7 +395,7 @@ export const buildAgent = (options: {
           tools,
           prompts,
           hasCompanions: false,
-          instantOutput: isInstant(output),
+          instantOutput: output === defaultOutput,
           context: definition.options.context ?? "inherit",
           built,
           task: options.task,

@@ -5,7 +5,7 @@
 import { ProviderName } from "@effect/ai/Model"
 import * as Context from "effect/Context"
 import * as Option from "effect/Option"
-import { hasReference } from "./schemas.js"
+import { hasReference } from "../values/schemas.js"
 
 export interface Provider {
   /** the package leaves the tools out at tool choice `none` */

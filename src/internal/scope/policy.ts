@@ -1,6 +1,6 @@
 import * as Context from "effect/Context"
-import type { Options } from "../AsyncTool.js"
-import type { DuplicateScope, Mode, Policy } from "../DuplicatePolicy.js"
+import type { Options } from "../../AsyncTool.js"
+import type { DuplicateScope, Mode, Policy } from "../../DuplicatePolicy.js"
 import type { BoundPolicy } from "./tool.js"
 
 export type Setting =

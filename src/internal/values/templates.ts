@@ -2,7 +2,7 @@
  * Templates: their defaults, their placeholders, and how they are rendered.
  */
 import * as Context from "effect/Context"
-import type { Prompts, Template } from "../ToolPrompts.js"
+import type { Prompts, Template } from "../../ToolPrompts.js"
 
 export const placeholders: { readonly [K in keyof Prompts]: ReadonlyArray<string> } = {
   update: ["toolName", "callId", "message"],

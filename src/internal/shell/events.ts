@@ -7,7 +7,7 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { SessionEvent } from "../SessionEvent.js"
+import type { SessionEvent } from "../../SessionEvent.js"
 
 class Buffer {
   private items: Array<SessionEvent> = []

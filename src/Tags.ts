@@ -1,0 +1,233 @@
+/**
+ * The errors, tags and references of the library: the leaf that everything else may import, and that imports nothing of
+ * it. Each is exported again by the module of its subject, from where a program takes it.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { Service as Output } from "./AgentOutput.js"
+import type { Service as Session } from "./AgentSession.js"
+import type { Options as ToolOptions } from "./AsyncTool.js"
+import type { ChatContext } from "./ChatContext.js"
+import type { Service as Run } from "./RunContext.js"
+import type { Service as Model } from "./SessionModel.js"
+import type { Options as TelemetryOptions } from "./Telemetry.js"
+
+/**
+ * The session is closing or closed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SessionClosed extends Data.TaggedError("SessionClosed")<{}> {
+  override get message(): string {
+    return "The session is closed: nothing more can be said in it."
+  }
+}
+
+/**
+ * Two tools cannot be told apart. Building the session, or the agent, dies with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ToolNameConflict extends Data.TaggedError("ToolNameConflict")<{
+  readonly tool: string
+  readonly first: string
+  readonly second: string
+}> {
+  override get message(): string {
+    return `Two tools are named "${this.tool}": that of ${this.first} and that of ${this.second}. Rename one of them.`
+  }
+}
+
+/**
+ * An expected failure of a tool. The model is shown the message.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ToolError extends Schema.TaggedError<ToolError>("ToolError")("ToolError", { message: Schema.String }) {}
+
+/**
+ * Ends a call with no reply. A signal, never logged as an error.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StopResponse extends Schema.TaggedError<StopResponse>("StopResponse")("StopResponse", {}) {}
+
+/**
+ * Options of a tool contradict each other, or its parameters have a name that is taken. Building the session, or the
+ * agent, dies with it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ToolOptionsError extends Data.TaggedError("ToolOptionsError")<{
+  readonly tool: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `Tool "${this.tool}": ${this.problem}`
+  }
+}
+
+/**
+ * The speech disallows interruptions; `interrupt({ force: true })` cuts it all the same.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InterruptionDisallowed extends Data.TaggedError("InterruptionDisallowed")<{
+  readonly speechId: string
+}> {
+  override get message(): string {
+    return `Speech ${this.speechId} disallows interruptions. Pass { force: true } to cut it all the same.`
+  }
+}
+
+/**
+ * The handler of an inline call waits for the speech of its own turn, which waits for the handler. Send an update
+ * first, or wait with `RunContext.waitForPlayout`. So it is where another call of the turn joined the handler or is
+ * queued behind it: whichever of the handler's fibers waits is told so, as nobody knows which of them its end needs.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CircularWait extends Data.TaggedError("CircularWait")<{
+  readonly speechId: string
+  readonly tool: string
+}> {
+  override get message(): string {
+    return (
+      `The handler of ${this.tool} waits for speech ${this.speechId}, which waits for that handler. ` +
+      `Send an update first, or use RunContext.waitForPlayout.`
+    )
+  }
+}
+
+/**
+ * The speech has been interrupted already; interruptions can no longer be disallowed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AlreadyInterrupted extends Data.TaggedError("AlreadyInterrupted")<{ readonly speechId: string }> {
+  override get message(): string {
+    return `Speech ${this.speechId} has already been interrupted.`
+  }
+}
+
+/**
+ * The session, for handlers, `onEnter`, `onExit` and programs.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class AgentSession extends Context.Tag("effect-meantime/AgentSession")<AgentSession, Session>() {}
+
+/**
+ * The context of a running call.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class RunContext extends Context.Tag("effect-meantime/RunContext")<RunContext, Run>() {}
+
+/**
+ * A model that is not reached through `LanguageModel`. The most specific scope that provides one wins, as with
+ * everything else.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class SessionModel extends Context.Tag("effect-meantime/SessionModel")<SessionModel, Model>() {}
+
+/**
+ * The options of a tool, as an annotation.
+ *
+ * ```ts
+ * import { Tool } from "@effect/ai"
+ * import { AsyncTool } from "effect-meantime"
+ *
+ * const Search = Tool.make("search").annotate(AsyncTool.Annotations, { allowCancellation: true })
+ * ```
+ *
+ * @since 0.1.0
+ * @category annotations
+ */
+export class Annotations extends Context.Reference<Annotations>()("effect-meantime/AsyncTool/Annotations", {
+  defaultValue: (): ToolOptions => ({})
+}) {}
+
+const instant: Output = { play: (text, played) => Stream.runForEach(text, played) }
+
+/**
+ * Where speech goes. Default: text, played as fast as it comes; a session then spends no fiber on playing.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class AgentOutput extends Context.Reference<AgentOutput>()("effect-meantime/AgentOutput", {
+  defaultValue: (): Output => instant
+}) {}
+
+const viewAll = (context: ChatContext): ChatContext => context
+
+/**
+ * What of a long conversation the model sees: a function from context to context, given to the session or an
+ * agent as a layer. Default: all of it. Whatever it leaves out, every call that is sent is still answered exactly once.
+ * What it is given is the session's own and grows with the conversation: copy what you keep, change nothing in place.
+ *
+ * ```ts
+ * import { ChatContext } from "effect-meantime"
+ * import { Layer } from "effect"
+ *
+ * const lastTwenty = Layer.succeed(ChatContext.ModelView, (context) => ({ items: context.items.slice(-20) }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class ModelView extends Context.Reference<ModelView>()("effect-meantime/ModelView", {
+  defaultValue: () => viewAll
+}) {}
+
+/**
+ * Does the provider's package leave the tools out of a request at tool choice `none`? Then `auto` is sent instead, and
+ * a call in such a step is answered with an error. Default: known by `Model.ProviderName` (of the providers of
+ * `@effect/ai`, `anthropic` and `amazon-bedrock` do).
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class DropsToolsAtNone extends Context.Reference<DropsToolsAtNone>()("effect-meantime/DropsToolsAtNone", {
+  defaultValue: (): boolean | undefined => undefined
+}) {}
+
+/**
+ * Does the provider check the parameters of tools in strict mode, where every property has to be required? Then the
+ * model is shown a schema in which null stands for what is left out, and an agent whose tools have no such schema is
+ * not built. Default: known by `Model.ProviderName` (`openai` and `openrouter` do). Set it to false together with
+ * `strict: false` in the configuration of OpenAI's model.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class StrictSchemas extends Context.Reference<StrictSchemas>()("effect-meantime/StrictSchemas", {
+  defaultValue: (): boolean | undefined => undefined
+}) {}
+
+/**
+ * The options in force in a scope. `trace` and `conversationId` are the session's.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class Telemetry extends Context.Reference<Telemetry>()("effect-meantime/Telemetry", {
+  defaultValue: (): TelemetryOptions => ({})
+}) {}
