@@ -6,9 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../../Agent.js"
-import type { Service as AgentSession } from "../../AgentSession.js"
 import type { FillerOptions, UpdateOptions } from "../../RunContext.js"
-import type { SpeechHandle } from "../../SpeechHandle.js"
 import { SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Calls from "../machine/calls.js"
@@ -16,44 +14,17 @@ import * as Fillers from "../machine/fillers.js"
 import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
 import * as Speech from "../machine/speech.js"
-import type {
-  Activity,
-  Call,
-  Filler,
-  Run,
-  Speech as SpeechState,
-  State,
-  TaskResult,
-  Waiters
-} from "../machine/state.js"
+import type { Filler, TaskResult } from "../machine/state.js"
 import { builtOf } from "../scope/build.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { toJson } from "../values/json.js"
+import { build, buildTask, discard } from "./agents.js"
+import { Caller } from "./caller.js"
+import { handleOf } from "./handles.js"
+import { waitIn } from "./host.js"
 import type { TaskFinisher } from "./task.js"
 
-/** What a handler's context needs of the session. */
-export interface Host {
-  readonly state: State
-  readonly session: AgentSession
-  readonly transact: <A>(input: (s: State) => A) => A
-  readonly waitIn: <K extends string>(of: Record<K, Waiters>, list: K, over: () => boolean) => Effect.Effect<void>
-  readonly handleOf: (speech: SpeechState) => SpeechHandle
-  readonly buildAgent: (agent: Agent<never>) => Effect.Effect<Activity>
-  readonly buildTask: (
-    task: AgentTask<any, never>,
-    call: Call,
-    resume: (result: TaskResult) => void
-  ) => Effect.Effect<Activity>
-  readonly discard: (activity: Activity) => Effect.Effect<void>
-}
-
-export class HandlerContext implements TaskFinisher {
-  constructor(
-    private readonly host: Host,
-    readonly run: Run,
-    readonly owner: Call
-  ) {}
-
+export class HandlerContext extends Caller implements TaskFinisher {
   get call() {
     return this.owner.call
   }
@@ -63,7 +34,7 @@ export class HandlerContext implements TaskFinisher {
   }
 
   get speech() {
-    return this.host.handleOf(this.owner.step.speech)
+    return handleOf(this.host, this.owner.step.speech)
   }
 
   get update() {
@@ -81,7 +52,7 @@ export class HandlerContext implements TaskFinisher {
   }
 
   get cancelled(): Effect.Effect<void> {
-    return this.host.waitIn(this.run, "stopWaiters", () => this.run.stop !== undefined)
+    return waitIn(this.host, this.run, "stopWaiters", () => this.run.stop !== undefined)
   }
 
   get commit() {
@@ -112,7 +83,7 @@ export class HandlerContext implements TaskFinisher {
               new ToolError({ message: "The conversation is already being handed to another agent, or has ended." })
             )
           }
-          return restore(host.buildAgent(agent)).pipe(
+          return restore(build(host, agent)).pipe(
             Effect.tapErrorCause(() => Effect.sync(() => host.transact((s) => Agents.unclaimHandoff(s, owner, when)))),
             Effect.catchAllDefect((defect) =>
               Effect.zipRight(
@@ -132,7 +103,7 @@ export class HandlerContext implements TaskFinisher {
               )
                 ? Effect.void
                 : Effect.zipRight(
-                    host.discard(to),
+                    discard(to),
                     Effect.fail(new ToolError({ message: "Another hand-off of the conversation came first." }))
                   )
             )
@@ -194,14 +165,14 @@ export class HandlerContext implements TaskFinisher {
             const ended = Deferred.unsafeMake<TaskResult>(FiberId.none)
             const resume = (result: TaskResult): void => Deferred.unsafeDone(ended, Effect.succeed(result))
             return Effect.flatMap(
-              restore(host.buildTask(task, this.owner, resume)),
+              restore(buildTask(host, task, this.owner, resume)),
               (activity): Effect.Effect<A, SessionClosed | ToolError> => {
                 if (!host.transact((s) => Agents.startTask(s, activity))) {
                   const error =
                     host.state.phase === "open"
                       ? new ToolError({ message: "The conversation is being handed to another agent." })
                       : new SessionClosed()
-                  return Effect.zipRight(host.discard(activity), Effect.fail(error))
+                  return Effect.zipRight(discard(activity), Effect.fail(error))
                 }
                 return Deferred.await(ended).pipe(
                   restore,

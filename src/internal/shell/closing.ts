@@ -1,0 +1,59 @@
+/**
+ * The end of a session.
+ */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Closing from "../machine/closing.js"
+import { releaseAgent } from "./agents.js"
+import { noLonger } from "./fibers.js"
+import { type Host, interrupt } from "./host.js"
+
+/** Ends when the session begins to close. */
+export const closing = (host: Host): Effect.Effect<void> =>
+  Effect.async<void>((resume) => {
+    if (host.state.phase !== "open") return resume(Effect.void)
+    const waiter = () => resume(Effect.void)
+    host.closeWaiters.add(waiter)
+    return Effect.sync(() => host.closeWaiters.delete(waiter))
+  })
+
+/** All calls have ended. */
+export const drained = (host: Host): void => {
+  const resume = host.drained
+  host.drained = undefined
+  resume?.()
+}
+
+const drain = (host: Host): Effect.Effect<void> =>
+  Effect.async<void>((resume) => {
+    host.drained = () => resume(Effect.void)
+    host.transact(Closing.close)
+    for (const waiter of Array.from(host.closeWaiters)) waiter()
+  })
+
+const endFibers = (host: Host): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const fibers = Array.from(host.fibers)
+    for (const fiber of fibers) interrupt(fiber)
+    const alive = [...fibers.filter((fiber) => fiber.unsafePoll() === null), ...host.releasing]
+    if (alive.length === 0) return Effect.void
+    return noLonger(
+      host,
+      Effect.forEach(alive, Fiber.await, { discard: true, concurrency: "unbounded" }),
+      Effect.logError("Something that the session started does not let itself be interrupted.")
+    )
+  })
+
+/** Ends all calls as rule S2 says, then every other fiber, then the agents' resources. */
+export const close = (host: Host): Effect.Effect<void> =>
+  drain(host).pipe(
+    Effect.zipRight(endFibers(host)),
+    Effect.zipRight(releaseAgent(host, host.scope.scope)),
+    Effect.ensuring(
+      Effect.sync(() => {
+        host.hub.publish({ _tag: "SessionClosed", at: host.clock.unsafeCurrentTimeMillis() })
+        host.hub.close()
+        host.telemetry.close()
+      })
+    )
+  )

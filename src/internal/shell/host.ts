@@ -1,0 +1,69 @@
+/**
+ * What the functions of the shell need of one session. They take it as their first argument; only `session.ts` makes one.
+ */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Runtime from "effect/Runtime"
+import type { Service } from "../../AgentSession.js"
+import type { SpeechHandle } from "../../SpeechHandle.js"
+import type * as State from "../machine/state.js"
+import { addWaiter, removeWaiter } from "../machine/state.js"
+import type { SessionScope } from "../scope/build.js"
+import type { Recorder } from "../telemetry/recorder.js"
+import type { Hub } from "./events.js"
+
+export interface Host {
+  readonly state: State.State
+  readonly runtime: Runtime.Runtime<any>
+  readonly clock: Clock.Clock
+  readonly hub: Hub
+  readonly session: Service
+  readonly scope: SessionScope
+  readonly telemetry: Recorder
+  /** all but those of handlers, which belong to their runs */
+  readonly fibers: Set<Fiber.RuntimeFiber<any, any>>
+  /** these release what an agent had: closing waits for them, and cuts none of them */
+  readonly releasing: Set<Fiber.RuntimeFiber<void>>
+  readonly handles: WeakMap<State.Speech, SpeechHandle>
+  /** told when the session begins to close */
+  readonly closeWaiters: Set<() => void>
+  /** told when all calls have ended */
+  drained: (() => void) | undefined
+  /** the fiber that plays last, as long as it does */
+  player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** how many agents were built */
+  activities: number
+  /** One input of the machine: state first, then what has become possible, then events and commands. */
+  transact<A>(input: (s: State.State) => A): A
+}
+
+export const interrupt = (fiber: unknown): void =>
+  (fiber as Fiber.RuntimeFiber<unknown, unknown> | undefined)?.unsafeInterruptAsFork(FiberId.none)
+
+export const log = (host: Host, level: "warning" | "error", message: string, cause?: unknown): void => {
+  const args = cause === undefined ? [message] : [message, cause]
+  Runtime.runFork(host.runtime, level === "warning" ? Effect.logWarning(...args) : Effect.logError(...args))
+}
+
+/** Waits in a list of the machine until it tells all who do, unless that is over; who waits no longer leaves it. */
+export const waitIn = <K extends string>(
+  host: Host,
+  of: Record<K, State.Waiters>,
+  list: K,
+  over: () => boolean
+): Effect.Effect<void> =>
+  Effect.async<void>((resume) => {
+    // looked at in here: a fiber may yield between two operations
+    if (over()) return resume(Effect.void)
+    const waiter = () => resume(Effect.void)
+    host.transact(() => addWaiter(of, list, waiter))
+    return Effect.sync(() => host.transact(() => removeWaiter(of, list, waiter)))
+  })
+
+/** Without the updates that were dropped again. */
+export const stillInHistory = <I extends { readonly _tag: string }>(
+  { state }: Host,
+  items: ReadonlyArray<I>
+): ReadonlyArray<I> => items.filter((item: any) => item.callId === undefined || state.callIds.has(item.callId))

@@ -1,0 +1,113 @@
+/**
+ * What is said, as it comes: from the model, with the prompt that it is asked with, or from a text.
+ */
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import type { ChatItem } from "../../ChatContext.js"
+import * as Calls from "../machine/calls.js"
+import * as Parts from "../machine/incoming.js"
+import type * as State from "../machine/state.js"
+import * as PromptBuilder from "../model/prompt.js"
+import { type Built, builtOf } from "../scope/build.js"
+import { fork } from "./fibers.js"
+import { type Host, interrupt, log, stillInHistory } from "./host.js"
+
+export const askModel = (host: Host, step: State.Step): void => {
+  if (step.closed) return
+  const { agent } = step
+  const built = builtOf(agent)
+  const { model, provider, toolkit } = built
+  const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
+  const onParts = (parts: ReadonlyArray<State.Part>): void =>
+    host.transact((s) => {
+      for (const part of parts) Parts.part(s, step, part)
+    })
+  const ask = Effect.suspend(() => {
+    const request = { prompt: prompt(host, step), toolkit, toolChoice }
+    return model.run !== undefined
+      ? model.run(request, onParts)
+      : Stream.runForEachChunk(model.stream(request), (parts) =>
+          Effect.sync(() => onParts(Chunk.toReadonlyArray(parts)))
+        )
+  })
+  step.fiber = fork(host, ask, host.telemetry.inStep(step, built), (exit) => {
+    if (Exit.isFailure(exit) && !step.closed && isDefect(exit.cause)) {
+      log(host, "error", "The model failed unexpectedly.", exit.cause)
+    }
+    host.transact((s) => Parts.modelEnded(s, step, exit))
+  })
+  if (step.closed) interrupt(step.fiber)
+}
+
+const prompt = (host: Host, step: State.Step) => {
+  const s = host.state
+  const { agent } = step
+  const built = builtOf(agent)
+  const all = agent.since === 0 ? s.history : [...stillInHistory(host, agent.carried), ...s.history.slice(agent.since)]
+  const whole = built.view === PromptBuilder.viewAll
+  if (built.cache.removals !== s.historyRemovals) {
+    built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }
+  }
+  const made = PromptBuilder.build({
+    items: whole ? all : built.view({ items: copyFor(host, built, all) }).items,
+    all: whole ? undefined : all,
+    cache: whole ? built.cache : undefined,
+    instructions: agent.instructions,
+    note: step.note,
+    request: true,
+    provider: built.provider,
+    placeholder: (callId) => placeholder(host, callId)
+  })
+  host.telemetry.asked(step, made)
+  return made
+}
+
+/**
+ * What a view is given: a copy, so that one that changes it all the same does no harm to the history. It grows with the
+ * conversation instead of being made for each step, as long as it is what it was.
+ */
+const copyFor = (host: Host, built: Built, all: ReadonlyArray<ChatItem>): ReadonlyArray<ChatItem> => {
+  const { copy } = built
+  const { items } = copy
+  const last = copy.length - 1
+  if (
+    copy.removals !== host.state.historyRemovals ||
+    items.length !== copy.length ||
+    items[0] !== all[0] ||
+    items[last] !== all[last]
+  ) {
+    items.length = 0
+    copy.removals = host.state.historyRemovals
+  }
+  for (let i = items.length; i < all.length; i++) items.push(all[i] as ChatItem)
+  copy.length = items.length
+  return items
+}
+
+/** A call without output in the history: it still runs, or its output is held for an earlier one (rule M1). */
+const placeholder = (host: Host, callId: string) => {
+  const call = host.state.unrecorded.get(callId)
+  return call === undefined ? undefined : (call.output ?? { value: Calls.inProgress(host.state, call), isError: false })
+}
+
+export const readText = (host: Host, step: State.Step): void => {
+  if (step.closed) return
+  const read = Effect.suspend(() =>
+    Stream.runForEach(step.speech.text as Stream.Stream<string>, (part) =>
+      Effect.sync(() => host.transact((s) => Parts.textRead(s, step, part)))
+    )
+  )
+  step.fiber = fork(host, read, builtOf(step.agent), (exit) => {
+    if (Exit.isFailure(exit) && !step.closed) log(host, "error", "The text to say failed.", exit.cause)
+    host.transact((s) => Parts.streamEnded(s, step))
+  })
+  if (step.closed) interrupt(step.fiber)
+}
+
+/** Neither an error that was expected nor an interruption. */
+const isDefect = (cause: Cause.Cause<unknown>): boolean =>
+  Option.isNone(Cause.failureOption(cause)) && !Cause.isInterruptedOnly(cause)

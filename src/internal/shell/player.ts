@@ -1,0 +1,70 @@
+/**
+ * How text gets to the output.
+ */
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Stream from "effect/Stream"
+import * as Parts from "../machine/incoming.js"
+import type * as State from "../machine/state.js"
+import { builtOf } from "../scope/build.js"
+import { atMostInSession, fork } from "./fibers.js"
+import { type Host, interrupt, log } from "./host.js"
+
+/** One player at a time: the next begins when the last has stopped. */
+export const play = (host: Host, entry: State.TextEntry): void => {
+  if (entry.step.closed) return
+  const before = host.player
+  const built = builtOf(entry.step.agent)
+  const pull: Effect.Effect<Chunk.Chunk<string>, Option.Option<never>> = Effect.suspend(() => {
+    if (entry.unread.length > 0) return Effect.succeed(Chunk.unsafeFromArray(entry.unread.splice(0)))
+    if (entry.ended) return Effect.fail(Option.none())
+    return Effect.zipRight(
+      Effect.async<void>((resume) => {
+        // the fiber may have yielded since it looked
+        if (entry.unread.length > 0 || entry.ended) return resume(Effect.void)
+        entry.notify = () => resume(Effect.void)
+      }),
+      pull
+    )
+  })
+  const played = (piece: string) => Effect.sync(() => host.transact((s) => Parts.played(s, entry, piece)))
+  const playing = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
+  let over = false
+  const waits = before !== undefined
+  // cut while it waits, it still waits: who comes behind it must not begin before the first one has stopped
+  const inTurn = waits ? Effect.zipRight(stopped(host, before), Effect.interruptible(playing)) : playing
+  const place = host.telemetry.inTurn(entry.step.speech, built)
+  const onExit = (exit: Exit.Exit<void>): void => {
+    // it may have ended before it is known which fiber it was
+    over = true
+    if (host.player === entry.fiber) host.player = undefined
+    const failed = Exit.isFailure(exit)
+    if (failed && !entry.step.closed) log(host, "error", "The output failed while it played.", exit.cause)
+    host.transact((s) => Parts.playEnded(s, entry, failed))
+  }
+  const fiber = waits
+    ? fork(host, inTurn, place, onExit, RuntimeFlags.disable(host.runtime.runtimeFlags, RuntimeFlags.Interruption))
+    : fork(host, inTurn, place, onExit)
+  entry.fiber = fiber
+  if (!over) host.player = fiber
+  if (entry.step.closed) interrupt(fiber)
+}
+
+/**
+ * A player that does not let itself be interrupted must not silence the rest of the conversation. Who waits here has no
+ * fiber below it: an interruption reaches those, where it does not reach the fiber itself.
+ */
+const stopped = (host: Host, player: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<void> =>
+  atMostInSession(host, {
+    millis: host.state.options.cancellationTimeout,
+    begin: (done) => {
+      const ended = (): void => done(Effect.void)
+      player.addObserver(ended)
+      return () => player.removeObserver(ended)
+    },
+    late: () => Effect.logWarning("The output does not stop: the next speech begins beside it.")
+  })
