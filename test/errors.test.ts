@@ -207,7 +207,7 @@ describe("a foreign value", () => {
         expect(describeError(error).length).toBeLessThanOrEqual(400)
         logged(Cause.fail(error))
       }),
-      { numRuns: 300 }
+      { numRuns: 60 }
     )
   })
 
@@ -231,7 +231,7 @@ describe("a foreign value", () => {
         // once is enough
         expect(printable(safe)).toBe(safe)
       }),
-      { numRuns: 300 }
+      { numRuns: 60 }
     )
   })
 

@@ -93,7 +93,7 @@ const restOfLine = /[^\r\n"'`<]+/y
 
 /** What follows a name in a sentence, or where there is no value. */
 const noSecret =
-  /^(?:a|an|and|are|as|at|be|been|but|by|can|could|did|do|does|empty|expected|expired|failed|false|for|from|has|have|if|in|incorrect|invalid|is|it|its|may|missing|must|no|none|not|null|of|on|one|or|please|rejected|required|should|string|that|the|this|to|true|undefined|unexpected|was|were|when|with|wrong|you|your|\d{1,2})[.!?]?$/i
+  /^(?:a|an|and|are|as|at|be|been|but|by|can|could|did|do|does|empty|expected|expired|failed|false|for|from|has|have|if|in|incorrect|invalid|is|it|its|may|missing|must|no|none|not|null|of|on|one|or|please|rejected|required|should|string|that|the|this|to|true|undefined|unexpected|was|were|when|with|wrong|you|your|\d{1,2}|\W{1,3})[.!?]?$/i
 
 const bearerWords =
   /^(?:tokens?|schemes?|headers?|auth|authentication|authorization|credentials?|realm|prefix|format|required|missing|invalid|instead|followed|without)[.:!?]*$/i
