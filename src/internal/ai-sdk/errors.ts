@@ -4,69 +4,61 @@
 import * as AiError from "@effect/ai/AiError"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import { asAiError, isAiError, isError, messageOf, printable, read, redact } from "../model/errors.js"
+import { hidden, isSecretName } from "../model/secrets.js"
 
 export const moduleName = "AiSdkModel"
 
-/** What looks like a key, in what a server or a package says of a request. */
-const secrets = [
-  /\b(Bearer|Basic)\s+[\w.~+/=*-]{6,}/gi,
-  /\b(?:sk|pk|rk|gsk|xai|key|pplx|hf|r8|fw|nvapi|csk)[-_][\w*-]{8,}/gi,
-  /\bAIza[\w*-]{12,}/g,
-  /\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+/g,
-  /\bAKIA[A-Z0-9*]{8,}/g
-]
-
-const redact = (text: string): string => secrets.reduce((out, pattern) => out.replace(pattern, "<redacted>"), text)
+const unchecked = { disableValidation: true }
 
 /** Without user, password and query: keys travel in all of them. */
 const publicUrl = (url: unknown): string => {
   if (typeof url !== "string") return ""
   const parsed = URL.canParse(url) ? new URL(url) : undefined
-  return parsed === undefined ? redact(url.split("?")[0] as string) : `${parsed.origin}${parsed.pathname}`
+  return redact(parsed === undefined ? (url.split("?")[0] as string) : `${parsed.origin}${parsed.pathname}`)
 }
-
-const hidden = /^(authorization|proxy-authorization|cookie|set-cookie|x-api-key|api-key|x-goog-api-key)$/i
 
 const publicHeaders = (headers: unknown): Record<string, string> => {
   const out: Record<string, string> = {}
-  if (typeof headers !== "object" || headers === null) return out
-  for (const [name, value] of Object.entries(headers)) {
-    if (typeof value === "string") out[name.toLowerCase()] = hidden.test(name) ? "<redacted>" : value
+  for (const [name, value] of entriesOf(headers)) {
+    if (typeof value === "string") out[name.toLowerCase()] = isSecretName(name) ? hidden : redact(value)
   }
   return out
 }
 
-const field = (error: unknown, name: string): unknown =>
-  typeof error === "object" && error !== null ? (error as Record<string, unknown>)[name] : undefined
-
-const messageOf = (error: unknown): string => {
-  if (typeof error === "string") return redact(error)
-  const nested = field(error, "error")
-  for (const message of [field(error, "message"), field(nested, "message"), nested, field(error, "type")]) {
-    if (typeof message === "string" && message !== "") return redact(message)
+const entriesOf = (headers: unknown): ReadonlyArray<readonly [string, unknown]> => {
+  if (typeof headers !== "object" || headers === null) return []
+  try {
+    return Object.entries(headers)
+  } catch {
+    return []
   }
-  return "The model failed."
+}
+
+const descriptionOf = (error: unknown): string => {
+  const type = read(error, "type")
+  return redact(messageOf(error) ?? (typeof type === "string" && type !== "" ? type : "The model failed."))
 }
 
 const responseError = (error: unknown, method: string, status: number): AiError.HttpResponseError => {
-  const body = field(error, "responseBody")
+  const body = read(error, "responseBody")
   return new AiError.HttpResponseError(
     {
       module: moduleName,
       method,
       reason: "StatusCode",
-      description: messageOf(error),
+      description: descriptionOf(error),
       request: requestOf(error),
-      response: { status, headers: publicHeaders(field(error, "responseHeaders")) },
+      response: { status, headers: publicHeaders(read(error, "responseHeaders")) },
       ...(typeof body === "string" ? { body: redact(body) } : {})
     },
-    { disableValidation: true }
+    unchecked
   )
 }
 
 const requestOf = (error: unknown): typeof AiError.HttpRequestDetails.Type => ({
   method: "POST",
-  url: publicUrl(field(error, "url")),
+  url: publicUrl(read(error, "url")),
   urlParams: [],
   hash: Option.none(),
   headers: {}
@@ -78,11 +70,11 @@ const transportError = (error: unknown, method: string): AiError.HttpRequestErro
       module: moduleName,
       method,
       reason: "Transport",
-      description: messageOf(error),
+      description: descriptionOf(error),
       request: requestOf(error),
-      cause: error
+      cause: printable(error)
     },
-    { disableValidation: true }
+    unchecked
   )
 
 const malformedOutput = new Set([
@@ -115,29 +107,30 @@ const streamStatus: Record<string, number> = {
 }
 
 const statusOf = (error: unknown): number | undefined => {
-  const status = field(error, "statusCode")
+  const status = read(error, "statusCode")
   if (typeof status === "number") return status
-  if (error instanceof Error) return undefined
-  for (const key of [field(error, "code"), field(error, "type"), field(field(error, "error"), "type")]) {
+  if (isError(error)) return undefined
+  for (const key of [read(error, "code"), read(error, "type"), read(read(error, "error"), "type")]) {
     if (typeof key === "string" && streamStatus[key] !== undefined) return streamStatus[key]
   }
   return undefined
 }
 
 export const fromSdkError = (error: unknown, method: string): AiError.AiError => {
-  if (AiError.isAiError(error)) return error
-  const name = field(error, "name")
+  if (isAiError(error)) return asAiError(error)
+  const name = read(error, "name")
   const status = statusOf(error)
   if (status !== undefined) return responseError(error, method, status)
   if (name === "AI_APICallError") return transportError(error, method)
   // undici's, when the connection breaks while the body is read
-  if (error instanceof TypeError && (error.message === "terminated" || error.message === "fetch failed")) {
+  const message = read(error, "message")
+  if (name === "TypeError" && (message === "terminated" || message === "fetch failed")) {
     return transportError(error, method)
   }
-  const params = { module: moduleName, method, description: messageOf(error), cause: error }
-  if (typeof name === "string" && malformedOutput.has(name)) return new AiError.MalformedOutput(params)
-  if (typeof name === "string" && malformedInput.has(name)) return new AiError.MalformedInput(params)
-  return new AiError.UnknownError(params)
+  const params = { module: moduleName, method, description: descriptionOf(error), cause: printable(error) }
+  if (typeof name === "string" && malformedOutput.has(name)) return new AiError.MalformedOutput(params, unchecked)
+  if (typeof name === "string" && malformedInput.has(name)) return new AiError.MalformedInput(params, unchecked)
+  return new AiError.UnknownError(params, unchecked)
 }
 
 export const cutOff = (method: string): AiError.AiError =>

@@ -11,6 +11,8 @@ import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import type { Run, Service } from "../../SessionModel.js"
 
+export { describeError } from "./errors.js"
+
 /** What a model is made of: either of its two forms. */
 export type Form = Service | { readonly stream?: undefined; readonly run: Run }
 
@@ -92,35 +94,6 @@ export const isSound = (u: unknown): u is Response.StreamPartEncoded => {
       return true
   }
 }
-
-/** What clients are told of a failure: no address, no header, no body, and nothing that looks like a key. */
-export const describeError = (error: AiError.AiError): string => {
-  switch (error._tag) {
-    case "HttpRequestError":
-      return `The request to the model's provider failed (${error.reason}).`
-    case "HttpResponseError":
-      return `The model's provider answered with status ${error.response.status} (${error.reason}).`
-    case "MalformedInput":
-      return withoutSecrets(error.description ?? "The conversation could not be sent to the model.")
-    case "MalformedOutput":
-      return withoutSecrets(error.description ?? "What the model sent could not be read.")
-    default:
-      return withoutSecrets(error.description ?? "The model failed.")
-  }
-}
-
-const withoutSecrets = (text: string): string =>
-  text
-    .slice(0, 2_000)
-    .replace(/\b(\w+:\/\/)[^\s/@]+@/g, "$1")
-    .replace(/([?&][\w.~-]+=)[^\s&#"']+/g, "$1…")
-    .replace(/\b(bearer|basic)\s+[^\s"',;]+/gi, "$1 …")
-    .replace(
-      /\b((?:[\w-]*api[-_ ]?key|[\w-]*token|secret|password|authorization)["']?\s*[:=]\s*["']?)(?!(?:bearer|basic) )[^\s"',;]+/gi,
-      "$1…"
-    )
-    .replace(/\b(?:sk|pk|rk|xox[a-z]|gh[a-z]|AIza|AKIA)[-_A-Za-z0-9]{16,}/g, "…")
-    .slice(0, 400)
 
 const isCall = (part: Response.StreamPartEncoded): part is Response.ToolCallPartEncoded =>
   part.type === "tool-call" && typeof part.id === "string" && typeof part.name === "string"

@@ -15,8 +15,11 @@ import type { DuplicateScope, Policy } from "../../DuplicatePolicy.js"
 import { Annotations, RunContext, StopResponse, ToolError } from "../../Tags.js"
 import type { Prompts } from "../../ToolPrompts.js"
 import type { Executor, Outcome } from "../machine/state.js"
+import { errorTypeOf } from "../model/errors.js"
 import { isRecord, toJson, withoutProto } from "../values/json.js"
 import { strict, withoutNulls } from "../values/schemas.js"
+
+export { errorTypeOf } from "../model/errors.js"
 
 export const confirmParameter = "confirm_duplicate"
 export const backgroundParameter = "run_in_background"
@@ -219,16 +222,6 @@ export const failed = (errorType: string, output: unknown): Outcome => ({
   how: "failed",
   errorType
 })
-
-/** What kind of error it is, in one word that says nothing of what it is about: its tag, else its class. */
-export const errorTypeOf = (error: unknown): string => {
-  if (typeof error !== "object" || error === null) return otherError
-  const { _tag, name } = error as { readonly _tag?: unknown; readonly name?: unknown }
-  const type = typeof _tag === "string" ? _tag : error instanceof Error ? name : undefined
-  return typeof type === "string" && /^[\w.$/@-]{1,80}$/.test(type) ? type : otherError
-}
-
-const otherError = "_OTHER"
 
 export type Work = Effect.Effect<Outcome, RefusedResult, any>
 

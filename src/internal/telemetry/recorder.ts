@@ -3,7 +3,7 @@
  * spans of what is open, and nothing of what has ended. Attributes are named by OpenTelemetry's conventions for
  * generative AI, with `effect_meantime.*` for what they have no name for.
  */
-import * as AiError from "@effect/ai/AiError"
+import type * as AiError from "@effect/ai/AiError"
 import { ProviderName } from "@effect/ai/Model"
 import type * as Prompt from "@effect/ai/Prompt"
 import * as Tool from "@effect/ai/Tool"
@@ -21,8 +21,8 @@ import * as Tracer from "effect/Tracer"
 import { Telemetry } from "../../Tags.js"
 import type { Options } from "../../Telemetry.js"
 import type { Activity, Call, Ending, Entry, Observation, Speech, Step } from "../machine/state.js"
+import { errorTypeOf, isAiError } from "../model/errors.js"
 import { builtOf, type Environment } from "../scope/build.js"
-import { errorTypeOf } from "../scope/tool.js"
 import * as Metrics from "./metrics.js"
 
 /** A turn: its span begins when the speech was asked for, and exists once it asks a model. */
@@ -669,8 +669,6 @@ const within = (span: Tracer.Span | undefined, place: Environment): Environment 
 const plain = (value: unknown): unknown => (Option.isOption(value) ? Option.getOrUndefined(value) : value)
 
 const count = (value: unknown): number | undefined => (typeof value === "number" ? value : undefined)
-
-const isAiError = (u: unknown): u is AiError.AiError => typeof u === "object" && u !== null && AiError.TypeId in u
 
 const modelFailure = (error: AiError.AiError, recordContent: boolean): Exit.Exit<never, unknown> =>
   Exit.fail(recordContent ? error : new SpanError(modelErrorType(error), "The model failed."))
