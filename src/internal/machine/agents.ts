@@ -24,6 +24,7 @@ import {
   type TaskResult,
   wake
 } from "./state.js"
+import * as Updates from "./updates.js"
 
 /** The first agent of the session. */
 export const startSession = (s: State, first: Activity): void => {
@@ -67,7 +68,7 @@ const leaveBehind = (s: State, runs: ReadonlyArray<Run>): void => {
   for (const run of runs) if (onHandoff(run) === "promote") toSession(run)
   // one that has not begun ends at once
   for (const run of runs) if (onHandoff(run) === "cancel" && !run.committed) Calls.stop(s, run, "drained")
-  for (const run of runs) for (const call of run.calls) Calls.release(s, call, "timer")
+  for (const run of runs) for (const call of run.calls) Updates.release(s, call, "timer")
 }
 
 const runsOf = (s: State, agent: Activity): ReadonlyArray<Run> =>
@@ -179,7 +180,7 @@ export const takeOver = (s: State): boolean => {
   // what is let in from here on is shown to the new agent anyway
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   leaveBehind(s, runsOf(s, from))
-  for (const call of s.calls.values()) if (call.owner === from) Calls.release(s, call, "timer")
+  for (const call of s.calls.values()) if (call.owner === from) Updates.release(s, call, "timer")
   Replies.dropPending(
     s,
     Array.from(s.pending).filter((delivery) => Replies.target(s, delivery).state === "ended")

@@ -3,11 +3,13 @@
  */
 import * as Agents from "./agents.js"
 import * as Calls from "./calls.js"
+import { isCompanion, mayBeDrained } from "./cancelling.js"
 import * as Fillers from "./fillers.js"
 import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import { allWoken, command, type Options, type Run, type State, startTimer, stopTimer, wake } from "./state.js"
+import { nameOf } from "./updates.js"
 
 /** The session's scope closes (rule S2). */
 export const close = (s: State): void => {
@@ -36,14 +38,14 @@ export const close = (s: State): void => {
   }
 }
 
-const mayBeCut = (run: Run): boolean => Calls.isCompanion(run.tool) || Calls.mayBeDrained(run)
+const mayBeCut = (run: Run): boolean => isCompanion(run.tool) || mayBeDrained(run)
 
 export const drainTimedOut = (s: State): void => {
   for (const run of Array.from(s.runs)) {
     // past its point of no return: what it ends with is recorded
     if (run.committed) continue
     if (s.options.drainTimeout > 0) {
-      const message = `${Calls.nameOf(run)} is interrupted: it did not end in time when the session closed.`
+      const message = `${nameOf(run)} is interrupted: it did not end in time when the session closed.`
       command(s, { _tag: "Log", level: "warning", message })
     }
     Calls.stop(s, run, "drained")
@@ -58,7 +60,7 @@ export const lastWait = ({ cancellationTimeout, drainTimeout }: Options): number
 
 export const giveUp = (s: State): void => {
   for (const run of Array.from(s.runs)) {
-    const message = `${Calls.nameOf(run)} is given up on: it does not let itself be interrupted.`
+    const message = `${nameOf(run)} is given up on: it does not let itself be interrupted.`
     command(s, { _tag: "Log", level: "error", message })
     Calls.endRun(s, run, { _tag: "Interrupted", reason: "drained" })
     // what is past its point of no return has not been asked to stop before

@@ -1,8 +1,8 @@
 /**
  * The history: items are added at its end and leave it only when an update is dropped (rule U6).
  */
-import type { ChatItem } from "../../ChatContext.js"
-import { emit, type Job, type Speech, type State } from "./state.js"
+import { emit, follow, type Job, type Speech, type State } from "./state.js"
+import type { ChatItem } from "./words.js"
 
 type Fresh<I> = I extends unknown ? Omit<I, "id" | "createdAt"> : never
 
@@ -16,6 +16,7 @@ export const add = (
 ): void => {
   // the spread comes last: properties behind one give each object a shape of its own, in V8
   const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
+  if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
   if (speech !== undefined) speech.items.push(added)
   for (const job of jobs) {

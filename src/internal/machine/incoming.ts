@@ -1,24 +1,20 @@
 /**
- * The parts of a step: what the model streams and what the output plays, as they come in.
+ * What comes in for a step: the parts that the model streams, and what the output has played.
  */
-import * as AiError from "@effect/ai/AiError"
-import * as Cause from "effect/Cause"
-import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
-import { isSound } from "../model/seam.js"
-import { toJson } from "../values/json.js"
+
+import { mergeMetadata } from "../values/metadata.js"
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
+import type { ModelEnd, ModelFailure, Part, ProviderCallPart, ProviderResultPart } from "./protocol.js"
 import * as Speech from "./speech.js"
-import { emit, observe, type Part, type ReasoningEntry, type State, type Step, type TextEntry } from "./state.js"
+import { emit, observe, type ReasoningEntry, type State, type Step, type TextEntry } from "./state.js"
 
 // -------------------------------------------------------------------------------------------------------- from a model
 
-/** A part of a model's stream. */
+/** A part of a model's answer. */
 export const part = (s: State, step: Step, p: Part): void => {
   if (step.closed || step.streamEnded) return
-  if (!isSound(p)) return modelFailed(s, step, unreadable())
+  if (p.type === "failure") return modelFailed(s, step, p.failure)
   if (!step.answered) {
     step.answered = true
     observe(s, { _tag: "StepAnswered", step })
@@ -28,7 +24,7 @@ export const part = (s: State, step: Step, p: Part): void => {
       // begun twice: the first one is over
       const earlier = step.openText.get(p.id)
       if (earlier !== undefined) Speech.endText(s, earlier)
-      Speech.openText(step, p.id, p.metadata as any)
+      Speech.openText(step, p.id, p.metadata)
       return
     }
     case "text-delta": {
@@ -58,77 +54,49 @@ export const part = (s: State, step: Step, p: Part): void => {
       return Speech.advance(s, step)
     }
     case "tool-call": {
-      if (p.providerExecuted === true) Calls.providerExecuted(s, step, p)
-      else Calls.requested(s, step, p)
+      Calls.requested(s, step, p)
       return Speech.advance(s, step)
     }
-    case "tool-result": {
-      if (p.providerExecuted === true) providerResult(s, step, p)
-      return
+    case "provider-call": {
+      providerCall(s, step, p)
+      return Speech.advance(s, step)
     }
-    case "error":
-      return modelFailed(s, step, asAiError(p.error))
+    case "provider-result":
+      return providerResult(s, step, p)
     case "finish":
     case "response-metadata":
       return observe(s, { _tag: "StepDescribed", step, part: p })
-    default:
-      return
   }
 }
 
-const addMetadata = (entry: TextEntry | ReasoningEntry, part: { readonly metadata?: unknown }): void => {
-  entry.metadata = Speech.mergeMetadata(entry.metadata, part.metadata as any)
+const addMetadata = (
+  entry: TextEntry | ReasoningEntry,
+  { metadata }: { readonly metadata: Record<string, unknown> | undefined }
+): void => {
+  entry.metadata = mergeMetadata(entry.metadata, metadata)
+}
+
+/** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
+const providerCall = (s: State, step: Step, part: ProviderCallPart): void => {
+  const callId = History.reserveCallId(s, History.cleanId(part.id), "provider")
+  step.providerCalls.set(part.id, callId)
+  step.entries.push({ _tag: "Call", callId, name: part.name, arguments: part.arguments, metadata: part.metadata })
 }
 
 /** It answers a call of the provider's own, once; the calls of ours are answered by nobody else. */
-const providerResult = (s: State, step: Step, part: Extract<Part, { type: "tool-result" }>): void => {
+const providerResult = (s: State, step: Step, part: ProviderResultPart): void => {
   const callId = step.providerCalls.get(part.id) ?? History.cleanId(part.id)
   if (s.callIds.get(callId) !== "provider") return
   s.callIds.set(callId, "call")
-  step.entries.push({
-    _tag: "Result",
-    callId,
-    name: part.name,
-    output: part.result === undefined ? null : toJson(part.result),
-    isError: part.isFailure === true
-  })
+  step.entries.push({ _tag: "Result", callId, name: part.name, output: part.output, isError: part.isError })
   Speech.advance(s, step)
 }
 
-const unreadable = (): AiError.AiError =>
-  new AiError.MalformedOutput({
-    module: "effect-meantime",
-    method: "streamText",
-    description: "The model sent a part that cannot be read."
-  })
-
-const failedUnexpectedly = (): AiError.AiError =>
-  new AiError.UnknownError({
-    module: "effect-meantime",
-    method: "streamText",
-    description: "The model failed unexpectedly."
-  })
-
-const asAiError = (error: unknown): AiError.AiError =>
-  typeof error === "object" && error !== null && AiError.TypeId in error
-    ? (error as unknown as AiError.AiError)
-    : new AiError.UnknownError({
-        module: "effect-meantime",
-        method: "streamText",
-        description:
-          typeof error === "string"
-            ? error
-            : Predicate.hasProperty(error, "message") && typeof error.message === "string"
-              ? error.message
-              : "The model's stream failed.",
-        cause: error
-      })
-
 /** The fiber that read the model has ended. */
-export const modelEnded = (s: State, step: Step, exit: Exit.Exit<unknown, unknown>): void => {
-  observe(s, { _tag: "StepEnded", step, exit })
-  if (Exit.isSuccess(exit)) return streamEnded(s, step)
-  modelFailed(s, step, Option.match(Cause.failureOption(exit.cause), { onNone: failedUnexpectedly, onSome: asAiError }))
+export const modelEnded = (s: State, step: Step, end: ModelEnd): void => {
+  observe(s, { _tag: "StepEnded", step, end })
+  if (end._tag === "Done") return streamEnded(s, step)
+  modelFailed(s, step, end.failure)
 }
 
 export const streamEnded = (s: State, step: Step): void => {
@@ -139,11 +107,11 @@ export const streamEnded = (s: State, step: Step): void => {
  * The model failed in the middle of a step (rule F7). Output that could not be read is asked for once more (rule T3);
  * what was called before it counts.
  */
-const modelFailed = (s: State, step: Step, error: AiError.AiError): void => {
+const modelFailed = (s: State, step: Step, failure: ModelFailure): void => {
   const { speech } = step
   if (step.closed || speech.state === "ended" || speech.step !== step) return
-  observe(s, { _tag: "StepFailed", step, error })
-  if (error._tag === "MalformedOutput" && !speech.retried) {
+  observe(s, { _tag: "StepFailed", step, failure })
+  if (failure.malformed && !speech.retried) {
     Speech.cutStep(s, step)
     if (step.calls.length === 0) {
       speech.retried = true
@@ -151,7 +119,7 @@ const modelFailed = (s: State, step: Step, error: AiError.AiError): void => {
     }
     return
   }
-  Speech.fail(s, speech, error)
+  Speech.fail(s, speech, failure)
 }
 
 // ----------------------------------------------------------------------- from a text that is said, and from the output

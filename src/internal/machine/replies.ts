@@ -1,7 +1,6 @@
 /**
  * Deliveries: updates and results on their way into the conversation (rules U2, U3, U6, D).
  */
-import type { ChatItem } from "../../ChatContext.js"
 import { withoutItemId } from "../values/metadata.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
@@ -11,12 +10,14 @@ import {
   currentAgent,
   type Delivery,
   emit,
+  follow,
   observe,
   type Reply,
   type State,
   Waiting,
   without
 } from "./state.js"
+import type { ChatItem } from "./words.js"
 
 /** Who voices a delivery: the owner of its call, or whoever is current for what belongs to the session (rule D7). */
 export const target = (s: State, delivery: Delivery): Activity => delivery.call.owner ?? currentAgent(s)
@@ -37,6 +38,7 @@ export const accept = (
     voiced: false,
     ...report
   }
+  follow(delivery, "value")
   if (delivery.kind === "update") {
     call.waiting = [...call.waiting, delivery]
     bound(s, call)

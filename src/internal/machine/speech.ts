@@ -1,13 +1,10 @@
 /**
  * Speeches: who has the mouth, and how the parts of a model step are played and enter the history in their order.
  */
-import type * as AiError from "@effect/ai/AiError"
-import { ours } from "../model/prompt.js"
-import { describeError } from "../model/seam.js"
-import { isRecord } from "../values/json.js"
-import { withoutItemId } from "../values/metadata.js"
+import { mergeMetadata, withoutItemId } from "../values/metadata.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
+import type { Metadata, ModelFailure } from "./protocol.js"
 import * as Replies from "./replies.js"
 import {
   type Activity,
@@ -17,6 +14,7 @@ import {
   type Entry,
   emit,
   type Filler,
+  follow,
   type Job,
   none,
   observe,
@@ -26,6 +24,7 @@ import {
   type Speech,
   type State,
   type Step,
+  type Text,
   type TextEntry,
   type ToolChoice,
   wake
@@ -38,7 +37,7 @@ export interface NewSpeech {
   readonly allowInterruptions?: boolean | undefined
   readonly userTurn?: boolean
   readonly text?: unknown
-  readonly instructions?: string | undefined
+  readonly instructions?: Text | undefined
   readonly toolChoice?: ToolChoice | undefined
   readonly reply?: Reply
   readonly jobs?: ReadonlyArray<Job>
@@ -69,10 +68,11 @@ export const create = (s: State, options: NewSpeech): Speech => {
     urgent: false,
     step: undefined,
     items: [],
-    error: undefined,
+    failure: undefined,
     waiters: none,
     trace: undefined
   }
+  follow(speech, "instructions")
   s.speeches.add(speech)
   Jobs.open(speech.jobs)
   enqueue(s, speech)
@@ -110,7 +110,7 @@ const releaseMouth = (s: State, speech: Speech): void => {
 }
 
 /** Begins the next step of a speech that was given the mouth. */
-export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note: string | undefined): void => {
+export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note: Text | undefined): void => {
   const step: Step = {
     speech,
     agent: speech.agent,
@@ -136,6 +136,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     fiber: undefined,
     trace: undefined
   }
+  follow(step, "note")
   speech.step = step
   if (speech.source === "say") {
     const entry = openText(step, "text", undefined)
@@ -153,33 +154,6 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
 }
 
 // ----------------------------------------------------------------------------------------------------- parts come in
-
-type Metadata = Record<string, unknown> | undefined
-
-/** What is the session's own in metadata, and what would change the prototype of a copy, no provider can set. */
-const ofProvider = (metadata: Record<string, unknown>): Record<string, unknown> =>
-  Object.hasOwn(metadata, ours) || Object.hasOwn(metadata, "__proto__")
-    ? Object.fromEntries(Object.entries(metadata).filter(([key]) => key !== ours && key !== "__proto__"))
-    : metadata
-
-/** A later part says nothing of what it leaves out. */
-const defined = (value: Record<string, unknown>): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined))
-
-/** Metadata of a part's start, deltas and end, merged provider by provider (rule M2). */
-export const mergeMetadata = (a: Metadata, given: Metadata): Metadata => {
-  if (!isRecord(given)) return a
-  const b = ofProvider(given)
-  if (Object.keys(b).length === 0) return a
-  if (a === undefined) return b
-  const out: Record<string, unknown> = { ...a }
-  for (const [provider, value] of Object.entries(b)) {
-    if (value === undefined) continue
-    const old = out[provider]
-    out[provider] = isRecord(old) && isRecord(value) ? { ...old, ...defined(value) } : value
-  }
-  return out
-}
 
 export const openText = (step: Step, id: string, metadata: Metadata): TextEntry => {
   const entry: TextEntry = {
@@ -483,7 +457,7 @@ export const end = (s: State, speech: Speech): void => {
     Replies.endReply(
       s,
       reply,
-      speech.error !== undefined
+      speech.failure !== undefined
         ? "failed"
         : speech.interrupted
           ? "interrupted"
@@ -498,9 +472,9 @@ export const end = (s: State, speech: Speech): void => {
   Jobs.close(s, speech.jobs)
 }
 
-export const fail = (s: State, speech: Speech, error: AiError.AiError): void => {
+export const fail = (s: State, speech: Speech, failure: ModelFailure): void => {
   if (speech.state === "ended") return
-  speech.error = error
-  emit(s, { _tag: "SessionError", error: { tag: error._tag, message: describeError(error) } })
+  speech.failure = failure
+  emit(s, { _tag: "SessionError", error: { tag: failure.tag, message: failure.message } })
   end(s, speech)
 }

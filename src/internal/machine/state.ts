@@ -2,17 +2,56 @@
  * The state of a session as types: two state machines (a call, a delivery), the speeches that take turns, and what
  * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
-import type * as AiError from "@effect/ai/AiError"
-import type * as Response from "@effect/ai/Response"
-import type * as Either from "effect/Either"
-import type * as Exit from "effect/Exit"
-import type * as ParseResult from "effect/ParseResult"
-import type { ChatItem, ToolCall } from "../../ChatContext.js"
-import type { Verdict } from "../../DuplicatePolicy.js"
-import type { Delivery as DeliveryMode } from "../../RunContext.js"
-import type { SessionEvent } from "../../SessionEvent.js"
-import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
-import type { BoundTool } from "../scope/tool.js"
+import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, TimerKind } from "./protocol.js"
+import type {
+  AgentParts,
+  CallTrace,
+  Cause,
+  ChatItem,
+  DeliveryMode,
+  DuplicateScope,
+  Fiber,
+  Mode,
+  Prompts,
+  SessionEvent,
+  StepTrace,
+  Template,
+  ToolCall,
+  TurnTrace,
+  UpdateArgs
+} from "./words.js"
+
+// ---------------------------------------------------------------------------------------------------------- tools
+
+/** What the machine knows of a tool that a scope has bound. */
+export interface Tool {
+  readonly name: string
+  readonly kind: "user" | "companion" | "provider"
+  readonly options: ToolOptions
+  readonly executor: Executor
+  readonly policy: ToolPolicy
+  readonly prompts: Prompts
+  /** milliseconds */
+  readonly releaseAfter: number | undefined
+  readonly timeout: number | undefined
+  /** parameters of ours, which the handler never sees */
+  readonly added: ReadonlyArray<string>
+  /** plain arguments without what is ours, and without null for what is left out */
+  readonly ownArguments: (args: Record<string, unknown>) => Record<string, unknown>
+}
+
+export interface ToolOptions {
+  readonly allowCancellation?: boolean | undefined
+  readonly cancelOnInterruption?: boolean | undefined
+  readonly delivery?: DeliveryMode | undefined
+  readonly onResult?: "speak" | "act" | undefined
+  readonly onHandoff?: "cancel" | "await" | "promote" | undefined
+}
+
+export type ToolPolicy =
+  | { readonly _tag: "Mode"; readonly mode: Mode; readonly scope: DuplicateScope }
+  /** a policy of the program's own, which the shell asks */
+  | { readonly _tag: "Custom"; readonly scope: DuplicateScope }
 
 // ---------------------------------------------------------------------------------------------------------- calls
 
@@ -43,8 +82,8 @@ export type Outcome =
       readonly how: "failed" | "defect"
       /** what kind of error it was, in one word */
       readonly errorType: string
-      /** the shell's: the cause of a defect */
-      readonly cause?: unknown
+      /** the cause of a defect */
+      readonly cause?: Cause
     }
   | { readonly _tag: "Interrupted"; readonly reason: StopReason }
 
@@ -52,12 +91,13 @@ export type Outcome =
 export interface Ending {
   readonly how: "done" | "duplicate" | "refused" | "failed" | "defect" | "timeout" | Exclude<StopReason, "timeout">
   readonly errorType: string | undefined
-  readonly cause?: unknown
+  readonly cause?: Cause
 }
 
 /** The output of a call, known but perhaps not yet in the history. */
 export interface Output {
-  readonly value: unknown
+  /** JSON, or a text that is being worded */
+  value: unknown
   readonly isError: boolean
   /** the model is asked to reply to it in the same turn */
   readonly reply: boolean
@@ -67,8 +107,8 @@ export interface Output {
 export interface Call {
   readonly callId: string
   readonly call: ToolCall
-  readonly metadata: Record<string, unknown> | undefined
-  readonly tool: BoundTool | undefined
+  readonly metadata: Metadata
+  readonly tool: Tool | undefined
   readonly step: Step
   readonly startedAt: number
   readonly jobs: ReadonlyArray<Job>
@@ -93,22 +133,17 @@ export interface Call {
   /** updates that wait for delivery, oldest first (bounded by `maxPendingUpdates`) */
   waiting: ReadonlyArray<Delivery>
   releaseTimer: Timer | undefined
-  /** the shell's: its span */
-  span: unknown
-}
-
-export interface Decoded {
-  readonly params: Either.Either<unknown, ParseResult.ParseIssue>
-  readonly confirmed: boolean
+  /** the recorder's */
+  trace: CallTrace | undefined
 }
 
 /** One execution of a handler. */
 export interface Run {
-  readonly tool: BoundTool
+  readonly tool: Tool
   readonly calls: Array<Call>
   /** the agent whose leaving concerns this run; none: the session's */
   owner: Activity | undefined
-  /** decoded arguments */
+  /** decoded arguments, for the handler alone */
   params: unknown
   /** canonical text of the arguments, once somebody compared them */
   argsKey: string | undefined
@@ -117,7 +152,7 @@ export interface Run {
   committed: boolean
   updated: boolean
   /** all that was reported so far was silent */
-  quiet: boolean
+  silent: boolean
   lastUpdate: unknown
   lastIsText: boolean
   /** the template of the last update, for those who join later */
@@ -129,23 +164,43 @@ export interface Run {
   endWaiters: Waiters
   /** told once cancellation has been asked for */
   stopWaiters: Waiters
-  /** the shell's: the fiber */
-  fiber: unknown
+  /** the shell's */
+  fiber: Fiber | undefined
 }
 
-/** Calls with one key are admitted one after the other. */
+/**
+ * The way of a call from its decoded arguments to its start:
+ *
+ *     Queued ──▶ Comparing ──▶ Asking ──▶ Replacing ──▶ Over (runs, joins, is refused, is withdrawn)
+ *
+ * Each state but the last may be passed over. Calls with one key are admitted one after the other.
+ */
+export type AdmissionState =
+  /** another of its key is being admitted */
+  | { readonly _tag: "Queued" }
+  /** the arguments of running calls are made text */
+  | { readonly _tag: "Comparing" }
+  /** a policy of the program's own decides, of these duplicates */
+  | { readonly _tag: "Asking"; readonly running: ReadonlyArray<Run> }
+  /** it waits until these have stopped */
+  | { readonly _tag: "Replacing"; readonly left: Set<Run>; timer: Timer | undefined }
+  | { readonly _tag: "Over" }
+
 export interface Admission {
   readonly key: string
   readonly run: Run
   readonly call: Call
-  readonly confirmed: boolean
-  /** what the policy was asked about */
-  asked: ReadonlyArray<Run>
-  /** what a replacement waits for */
-  replacing: Set<Run> | undefined
-  timer: Timer | undefined
+  state: AdmissionState
+  /** how many duplicates there were when it was last looked */
+  running: number
   /** the shell's: the policy that decides */
-  fiber: unknown
+  fiber: Fiber | undefined
+}
+
+/** The calls of one key: the one that is being admitted, and those behind it. */
+export interface Gate {
+  current: Admission | undefined
+  readonly queue: Array<Admission>
 }
 
 export interface Executor {
@@ -180,7 +235,8 @@ export interface Delivery {
   readonly id: string
   readonly call: Call
   readonly kind: "update" | "final"
-  readonly value: unknown
+  /** JSON, or a text that is being worded */
+  value: unknown
   readonly isError: boolean
   mode: DeliveryMode
   readonly act: boolean
@@ -214,8 +270,10 @@ export interface Speech {
   readonly seq: number
   readonly priority: number
   readonly userTurn: boolean
+  /** of `say`: a text, or a stream of it, which is the shell's */
   readonly text: unknown
-  readonly instructions: string | undefined
+  /** what this reply adds to the conversation */
+  instructions: Text | undefined
   readonly toolChoice: ToolChoice
   reply: Reply | undefined
   readonly jobs: ReadonlyArray<Job>
@@ -236,10 +294,10 @@ export interface Speech {
   urgent: boolean
   step: Step | undefined
   items: Array<ChatItem>
-  error: AiError.AiError | undefined
+  failure: ModelFailure | undefined
   waiters: ReadonlyArray<SpeechWaiter>
-  /** the shell's: its span */
-  trace: unknown
+  /** the recorder's */
+  trace: TurnTrace | undefined
 }
 
 /** Who waits for the end of a speech; told as well when that waits for them. */
@@ -255,7 +313,7 @@ export interface Step {
   readonly index: number
   /** what was decided; a provider may be asked for something weaker */
   readonly toolChoice: ToolChoice
-  readonly note: string | undefined
+  note: Text | undefined
   /** those that are not in the history yet, and before the step has been played those that are, too */
   entries: Array<Entry>
   /** the first entry that is not yet in the history */
@@ -283,9 +341,10 @@ export interface Step {
   playWaiters: Array<{ readonly before: number; readonly resume: () => void }>
   /** a part of the model's answer has come */
   answered: boolean
-  /** the shell's: the fiber that reads the model, its span */
-  fiber: unknown
-  trace: unknown
+  /** the shell's: what reads the model */
+  fiber: Fiber | undefined
+  /** the recorder's */
+  trace: StepTrace | undefined
 }
 
 export type Entry = TextEntry | ReasoningEntry | CallEntry | ResultEntry
@@ -298,18 +357,18 @@ export interface TextEntry {
   played: string
   ended: boolean
   play: "idle" | "playing" | "done"
-  metadata: Record<string, unknown> | undefined
+  metadata: Metadata
   /** the shell's: text not yet handed to the output, and whom to tell */
   unread: Array<string>
   notify: (() => void) | undefined
-  fiber: unknown
+  fiber: Fiber | undefined
 }
 
 export interface ReasoningEntry {
   readonly _tag: "Reasoning"
   text: string
   ended: boolean
-  metadata: Record<string, unknown> | undefined
+  metadata: Metadata
 }
 
 export interface CallEntry {
@@ -317,7 +376,7 @@ export interface CallEntry {
   readonly callId: string
   readonly name: string
   readonly arguments: unknown
-  readonly metadata: Record<string, unknown> | undefined
+  readonly metadata: Metadata
 }
 
 /** A result that the provider itself produced. */
@@ -337,15 +396,15 @@ export interface Activity {
   readonly name: string
   readonly instructions: string
   /** what the model may call, by name; the same for the whole life of the activity (rule C3) */
-  readonly tools: ReadonlyMap<string, BoundTool>
+  readonly tools: ReadonlyMap<string, Tool>
   readonly prompts: Prompts
   /** `cancel_task` and `get_running_tasks` are among them */
   hasCompanions: boolean
   /** text counts as played as it comes */
   readonly instantOutput: boolean
   readonly context: "inherit" | "empty"
-  /** the shell's: model, output, scope, onEnter and onExit */
-  readonly built: unknown
+  /** the shell's */
+  readonly built: AgentParts
   readonly task: Task | undefined
   state: "new" | "current" | "paused" | "ended"
   /** this agent is shown the history from this index on */
@@ -421,90 +480,56 @@ export interface Job {
   resume: ((closed: boolean) => void) | undefined
 }
 
-// --------------------------------------------------------------------------------------------------- machine ↔ shell
+// ------------------------------------------------------------------------------------------------------------ texts
 
-export type TimerKind =
-  | { readonly _tag: "Release"; readonly call: Call }
-  | { readonly _tag: "Timeout"; readonly run: Run }
-  | { readonly _tag: "Replace"; readonly admission: Admission }
-  | { readonly _tag: "Filler"; readonly filler: Filler }
-  | { readonly _tag: "Drain" }
-  | { readonly _tag: "GiveUp" }
+/** A text that is there, or one that is being worded. */
+export type Text = string | Phrase
 
-export interface Timer {
-  readonly kind: TimerKind
-  readonly millis: number
-  cancelled: boolean
-  /** the shell's: the sleeping fiber */
-  fiber: unknown
+/**
+ * A text by a template. Templates may be functions of the program, and none of these runs within an input: the machine
+ * says which template, with which arguments; the shell words it once the input is over, before anything leaves. All
+ * places that hold the phrase then hold the text.
+ */
+export class Phrase {
+  private places: Array<{ readonly holder: object; readonly key: string }> = []
+
+  constructor(
+    readonly name: keyof Prompts,
+    readonly template: Template<never>,
+    readonly args: object
+  ) {}
+
+  /** This field will hold the text. */
+  stands<K extends string>(holder: { readonly [k in K]?: unknown }, key: K): void {
+    this.places.push({ holder, key })
+  }
+
+  word(text: string): void {
+    for (const { holder, key } of this.places) Reflect.set(holder, key, text)
+    this.places = []
+  }
 }
 
-/** What the machine wants done. Nothing here waits: the shell starts a fiber, interrupts one, or calls a function. */
-export type Command =
-  | { readonly _tag: "StartRun"; readonly run: Run }
-  | { readonly _tag: "InterruptRun"; readonly run: Run }
-  | { readonly _tag: "Decode"; readonly call: Call; readonly tool: BoundTool; readonly confirmed: boolean }
-  | { readonly _tag: "AskPolicy"; readonly admission: Admission }
-  | { readonly _tag: "StopPolicy"; readonly admission: Admission }
-  | { readonly _tag: "AskModel"; readonly step: Step }
-  | { readonly _tag: "ReadText"; readonly step: Step }
-  | { readonly _tag: "StopReading"; readonly step: Step }
-  | { readonly _tag: "Play"; readonly entry: TextEntry }
-  | { readonly _tag: "StopPlaying"; readonly entry: TextEntry }
-  | { readonly _tag: "StartTimer"; readonly timer: Timer }
-  | { readonly _tag: "StopTimer"; readonly timer: Timer }
-  | { readonly _tag: "SayFiller"; readonly filler: Filler }
-  | { readonly _tag: "Wake"; readonly resume: () => void }
-  | { readonly _tag: "LeaveAgent"; readonly handoff: Handoff | undefined; readonly from: Activity }
-  /** the shell tells once `onEnter` has run to its first wait */
-  | { readonly _tag: "EnterAgent"; readonly activity: Activity; readonly jobs: ReadonlyArray<Job> }
-  | { readonly _tag: "StopEntering"; readonly activity: Activity }
-  | { readonly _tag: "CloseAgent"; readonly activity: Activity }
-  | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string; readonly cause?: unknown }
-  | { readonly _tag: "Drained" }
+/** Where a value may be a phrase: the field follows it. */
+export const follow = <K extends string, H extends { readonly [k in K]?: unknown }>(holder: H, key: K): H => {
+  const value = holder[key]
+  if (value instanceof Phrase) value.stands(holder, key)
+  return holder
+}
 
-/** What telemetry is told: the machine's own objects, in the order in which it happened. */
-export type Observation =
-  | { readonly _tag: "SpeechCreated"; readonly speech: Speech }
-  | { readonly _tag: "SpeechSpoke"; readonly speech: Speech }
-  | { readonly _tag: "SpeechEnded"; readonly speech: Speech }
-  | { readonly _tag: "StepStarted"; readonly step: Step }
-  | { readonly _tag: "StepAnswered"; readonly step: Step }
-  | { readonly _tag: "StepDescribed"; readonly step: Step; readonly part: Described }
-  | { readonly _tag: "StepFailed"; readonly step: Step; readonly error: AiError.AiError }
-  /** the fiber that read the model has ended */
-  | { readonly _tag: "StepEnded"; readonly step: Step; readonly exit: Exit.Exit<unknown, unknown> }
-  | { readonly _tag: "CallStarted"; readonly call: Call }
-  | { readonly _tag: "CallDecided"; readonly admission: Admission; readonly verdict: Verdict["_tag"] }
-  | { readonly _tag: "CallJoined"; readonly call: Call; readonly run: Run }
-  | {
-      readonly _tag: "CallUpdated"
-      readonly call: Call
-      readonly id: string
-      readonly message: unknown
-      readonly mode: DeliveryMode
-      readonly first: boolean
-    }
-  | { readonly _tag: "CallReleased"; readonly call: Call; readonly by: "update" | "timer" | "model" }
-  | { readonly _tag: "CallEnded"; readonly call: Call; readonly ending: Ending; readonly output: unknown }
-  | { readonly _tag: "RunQueued"; readonly run: Run }
-  | { readonly _tag: "RunStarted"; readonly run: Run }
-  | { readonly _tag: "RunCommitted"; readonly run: Run }
-  | { readonly _tag: "StopAsked"; readonly run: Run; readonly reason: StopReason }
-  | {
-      readonly _tag: "DeliveryEnded"
-      readonly delivery: Delivery
-      readonly how: Extract<DeliveryState, { readonly _tag: "Ended" }>["how"]
-    }
-  | {
-      readonly _tag: "ReplyEnded"
-      /** none: it was dropped before it was formed */
-      readonly reply: Reply | undefined
-      readonly status: "completed" | "interrupted" | "skipped" | "failed" | "dropped"
-    }
-  | { readonly _tag: "HandedOff"; readonly from: string; readonly to: string }
+export const phrase = <K extends keyof Prompts>(
+  s: State,
+  prompts: Prompts,
+  name: K,
+  args: Prompts[K] extends Template<infer Args> ? Args & object : never,
+  template: Template<any> = prompts[name]
+): Phrase => {
+  const made = new Phrase(name, template, args)
+  s.phrases.push(made)
+  return made
+}
 
-export type Described = Extract<Part, { readonly type: "finish" | "response-metadata" }>
+// ------------------------------------------------------------------------------------------------------------ state
 
 export interface Options {
   readonly maxToolSteps: number
@@ -543,7 +568,7 @@ export interface State {
   readonly runs: Set<Run>
   /** runs of users' tools that have been admitted, queued ones too */
   running: number
-  readonly admissions: Map<string, { current: Admission | undefined; readonly queue: Array<Admission> }>
+  readonly gates: Map<string, Gate>
 
   /** deliveries that wait for a reply, oldest first */
   readonly pending: Set<Delivery>
@@ -574,6 +599,8 @@ export interface State {
   agentState: "listening" | "thinking" | "speaking"
   drainTimer: Timer | undefined
 
+  /** texts that this input made and that are to be worded */
+  phrases: Array<Phrase>
   events: Array<SessionEvent>
   observations: Array<Observation>
   commands: Array<Command>
@@ -596,7 +623,7 @@ export const make = (options: Options): State => ({
   unrecorded: new Map(),
   runs: new Set(),
   running: 0,
-  admissions: new Map(),
+  gates: new Map(),
   pending: new Set(),
   urgent: 0,
   silent: [],
@@ -616,6 +643,7 @@ export const make = (options: Options): State => ({
   jobs: new Set(),
   agentState: "listening",
   drainTimer: undefined,
+  phrases: [],
   events: [],
   observations: [],
   commands: []
@@ -625,8 +653,11 @@ export const make = (options: Options): State => ({
 
 type Unstamped<E> = E extends unknown ? Omit<E, "at"> : never
 
-export const emit = (s: State, event: Unstamped<SessionEvent>): void => {
-  s.events.push({ at: s.now, ...event } as SessionEvent)
+/** Gives the event that listeners will get, for the texts in it that are still to be worded. */
+export const emit = <E extends Unstamped<SessionEvent>>(s: State, event: E): E => {
+  const stamped = { at: s.now, ...event }
+  s.events.push(stamped as unknown as SessionEvent)
+  return stamped
 }
 
 export const command = (s: State, c: Command): void => {
@@ -685,8 +716,3 @@ export const stopTimer = (s: State, timer: Timer | undefined): undefined => {
   }
   return undefined
 }
-
-/** The parts of a model's stream that the machine understands. */
-export type Part = Response.StreamPartEncoded
-
-export type { Prompts, Template, UpdateArgs }

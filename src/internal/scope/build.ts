@@ -31,23 +31,16 @@ import {
   ToolNameConflict,
   ToolOptionsError
 } from "../../Tags.js"
-import { cancelTaskName, getRunningTasksName } from "../machine/calls.js"
 import type { Activity, Executor, Task } from "../machine/state.js"
+import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
 import * as Templates from "../values/templates.js"
+import { codecOf, workInSession } from "./codec.js"
 import { bind, DuplicatePolicy } from "./policy.js"
-import {
-  addedParameters,
-  type BoundTool,
-  codecOf,
-  optionsOf,
-  ownParameters,
-  strictWireOf,
-  wireOf,
-  workInSession
-} from "./tool.js"
+import { addedParameters, type BoundTool, optionsOf, ownArguments, ownParameters } from "./tool.js"
+import { strictWireOf, wireOf } from "./wire.js"
 
 export type AnyContext = Context.Context<any>
 
@@ -202,7 +195,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
         new ToolOptionsError({ tool: tool.name, problem: `${place.description} has no handler for it.` })
       )
     }
-    const policy = bind(options, Context.get(place.context, DuplicatePolicy))
+    const { decide, policy } = bind(options, Context.get(place.context, DuplicatePolicy))
     const added = provider ? [] : addedParameters(policy._tag === "Mode" ? policy.mode : undefined, options)
     const taken = ownParameters(tool).find((name) => added.includes(name))
     if (taken !== undefined) {
@@ -218,11 +211,13 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       options,
       executor: place.executor,
       policy,
+      decide,
       prompts: Templates.inForce(place.context),
       wire: wireOf(tool, added),
       releaseAfter: options.releaseAfter === undefined ? place.releaseAfter : millisOf(options.releaseAfter),
       timeout: millisOf(options.timeout),
       added,
+      ownArguments: ownArguments(added, codec),
       codec,
       fiberRefs: place.fiberRefs,
       context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
@@ -243,11 +238,13 @@ export const companion = (
   options: {},
   executor: makeExecutor("companions", undefined, undefined),
   policy: { _tag: "Mode", mode: "allow", scope: "name" },
+  decide: undefined,
   prompts: Templates.inForce(context),
   wire: wireOf(tool, []),
   releaseAfter: undefined,
   timeout: undefined,
   added: [],
+  ownArguments: codecOf(tool).prepare,
   codec: codecOf(tool),
   context,
   fiberRefs,
@@ -302,14 +299,12 @@ export interface Built extends Environment {
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
   /** the fiber of onEnter */
-  entering: unknown
+  entering: Fiber.RuntimeFiber<void> | undefined
   /** the messages of the conversation so far, as long as nothing was taken out of it */
   cache: Cache & { readonly removals: number }
   /** what a view of the conversation is given */
   readonly copy: { items: Array<ChatItem>; length: number; removals: number }
 }
-
-export const builtOf = (activity: Activity): Built => activity.built as Built
 
 /** What is known of the provider, and what the user says of it. */
 const providerIn = (context: AnyContext): Provider => {
@@ -387,7 +382,21 @@ export const buildAgent = (options: {
         const prompts = Templates.inForce(context)
         const output = Context.get(context, AgentOutput)
         const tools = new Map<string, BoundTool>()
-        const built: { -readonly [K in keyof Built]?: Built[K] } = {}
+        const provider = providerIn(context)
+        const wire: Record<string, Tool.Any> = {}
+        const built: Built = {
+          definition,
+          ...place,
+          scope,
+          model: yield* modelOf(context, options.outer.context),
+          provider,
+          output,
+          view: Context.get(context, ModelView),
+          toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },
+          entering: undefined,
+          cache: { ...makeCache(), removals: 0 },
+          copy: { items: [], length: 0, removals: 0 }
+        }
         const activity: Activity = {
           id: options.id,
           name: definition.name,
@@ -422,21 +431,7 @@ export const buildAgent = (options: {
         for (const tool of own) tools.set(tool.name, tool)
         const cancellable = Array.from(tools.values()).some((tool) => tool.options.allowCancellation === true)
         if (cancellable) for (const tool of session.companions) tools.set(tool.name, tool)
-        const provider = providerIn(context)
-        const wire = yield* wireTools(tools, provider)
-        Object.assign(built, {
-          definition,
-          ...place,
-          scope,
-          model: yield* modelOf(context, options.outer.context),
-          provider,
-          output,
-          view: Context.get(context, ModelView),
-          toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },
-          entering: undefined,
-          cache: { ...makeCache(), removals: 0 },
-          copy: { items: [], length: 0, removals: 0 }
-        } satisfies Built as Built)
+        Object.assign(wire, yield* wireTools(tools, provider))
         activity.hasCompanions = cancellable
         return activity
       })

@@ -1,7 +1,7 @@
 import * as Context from "effect/Context"
 import type { Options } from "../../AsyncTool.js"
 import type { DuplicateScope, Mode, Policy } from "../../DuplicatePolicy.js"
-import type { BoundPolicy } from "./tool.js"
+import type { ToolPolicy } from "../machine/state.js"
 
 export type Setting =
   | { readonly _tag: "Mode"; readonly mode: Mode; readonly scope: DuplicateScope | undefined }
@@ -14,16 +14,22 @@ export class DuplicatePolicy extends Context.Reference<DuplicatePolicy>()("effec
 
 const scopeOf = (mode: Mode): DuplicateScope => (mode === "join" ? "name_and_args" : "name")
 
-/** The tool's own mode, else that of its scope (rule P5). */
-export const bind = (options: Options, setting: Setting): BoundPolicy => {
-  if (options.onDuplicate !== undefined) {
-    return {
-      _tag: "Mode",
-      mode: options.onDuplicate,
-      scope: options.duplicateScope ?? scopeOf(options.onDuplicate)
-    }
-  }
-  return setting._tag === "Custom"
-    ? { _tag: "Custom", policy: setting.policy, scope: options.duplicateScope ?? "name" }
-    : { _tag: "Mode", mode: setting.mode, scope: options.duplicateScope ?? setting.scope ?? scopeOf(setting.mode) }
+interface Bound {
+  readonly policy: ToolPolicy
+  /** the function that decides, if it is one of the program's own */
+  readonly decide: Policy["decide"] | undefined
 }
+
+/** The tool's own mode, else that of its scope (rule P5). */
+export const bind = (options: Options, setting: Setting): Bound => {
+  const { duplicateScope, onDuplicate } = options
+  if (onDuplicate !== undefined) return mode(onDuplicate, duplicateScope)
+  return setting._tag === "Custom"
+    ? { policy: { _tag: "Custom", scope: duplicateScope ?? "name" }, decide: setting.policy.decide }
+    : mode(setting.mode, duplicateScope ?? setting.scope)
+}
+
+const mode = (mode: Mode, scope: DuplicateScope | undefined): Bound => ({
+  policy: { _tag: "Mode", mode, scope: scope ?? scopeOf(mode) },
+  decide: undefined
+})

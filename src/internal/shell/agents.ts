@@ -17,7 +17,7 @@ import { RunContext } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
-import { buildAgent, builtOf, companion, type Environment } from "../scope/build.js"
+import { buildAgent, companion, type Environment } from "../scope/build.js"
 import { fork, inTime, noLonger, quietly } from "./fibers.js"
 import { type Host, interrupt } from "./host.js"
 import { withService } from "./overlay.js"
@@ -56,7 +56,7 @@ export const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknow
   (context.unsafeMap.get(OnBehalf.key) as Behalf | undefined)?.jobs ?? []
 
 export const leave = (host: Host, from: State.Activity, handoff: State.Handoff | undefined): void => {
-  const built = builtOf(from)
+  const built = from.built
   const { onExit } = built.definition.options
   const left = () =>
     host.transact((s) => (handoff === undefined ? Agents.exitTask(s, from) : Agents.enterAgent(s, handoff)))
@@ -72,7 +72,7 @@ export const leave = (host: Host, from: State.Activity, handoff: State.Handoff |
 
 /** Those who wait for the hand-off wait for what `onEnter` asks for before it first waits; it may go on for ever. */
 export const enter = (host: Host, activity: State.Activity, jobs: ReadonlyArray<State.Job>): void => {
-  const built = builtOf(activity)
+  const built = activity.built
   const { onEnter } = built.definition.options
   if (onEnter !== undefined) {
     const behalf: Behalf = { jobs }
@@ -105,12 +105,12 @@ export const releaseAgent = (host: Host, scope: Scope.CloseableScope): Effect.Ef
 
 /** Closing waits until what it had is released. */
 export const closeAgent = (host: Host, activity: State.Activity): void => {
-  const fiber = Runtime.runFork(host.runtime, releaseAgent(host, builtOf(activity).scope))
+  const fiber = Runtime.runFork(host.runtime, releaseAgent(host, activity.built.scope))
   host.releasing.add(fiber)
   fiber.addObserver(() => host.releasing.delete(fiber))
 }
 
-export const stopEntering = (activity: State.Activity): void => interrupt(builtOf(activity).entering)
+export const stopEntering = (activity: State.Activity): void => interrupt(activity.built.entering)
 
 /** In the session's own place, unless the caller has more to give. */
 export const build = (host: Host, agent: Agent<any>, outer: Environment = host.scope): Effect.Effect<State.Activity> =>
@@ -156,5 +156,4 @@ export const buildTask = (
   })
 
 /** It was built, and will not take over. */
-export const discard = (activity: State.Activity): Effect.Effect<void> =>
-  Scope.close(builtOf(activity).scope, Exit.void)
+export const discard = (activity: State.Activity): Effect.Effect<void> => Scope.close(activity.built.scope, Exit.void)

@@ -5,10 +5,12 @@ import * as Tool from "@effect/ai/Tool"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { RunningTool } from "../../AgentSession.js"
 import { ToolError } from "../../Tags.js"
 import * as Calls from "../machine/calls.js"
 import type * as State from "../machine/state.js"
 import { addWaiter, removeWaiter } from "../machine/state.js"
+import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { companion, type Environment } from "../scope/build.js"
 import type { BoundTool } from "../scope/tool.js"
 import { atMostInSession } from "./fibers.js"
@@ -44,7 +46,16 @@ const ended = (host: Host, run: State.Run, callId: string): Effect.Effect<void, 
       Effect.fail(new ToolError({ message: `Call ${callId} is still stopping: it ends once its clean-up is done.` }))
   })
 
-const cancelTask = Tool.make(Calls.cancelTaskName, {
+/** The calls at work, as a program sees them. */
+export const runningTools = ({ state }: Host): ReadonlyArray<RunningTool> =>
+  Calls.running(state).map((call) => ({
+    ...call.call,
+    startedAt: call.startedAt,
+    lastUpdate: call.run?.lastUpdate,
+    allowCancellation: call.tool?.options.allowCancellation === true && call.run?.committed !== true
+  }))
+
+const cancelTask = Tool.make(cancelTaskName, {
   description: "Cancels a task that is running in the background.",
   parameters: {
     call_id: Schema.String.annotations({ description: "The call id of the task, as get_running_tasks shows it." })
@@ -53,7 +64,7 @@ const cancelTask = Tool.make(Calls.cancelTaskName, {
   failure: ToolError
 })
 
-const getRunningTasks = Tool.make(Calls.getRunningTasksName, {
+const getRunningTasks = Tool.make(getRunningTasksName, {
   description: "Lists the tasks that are running and can be cancelled.",
   success: Schema.Unknown
 })
@@ -71,7 +82,7 @@ export const companions = (host: Host, place: Environment): ReadonlyArray<BoundT
     getRunningTasks,
     () =>
       Effect.sync(() =>
-        Calls.runningTools(host.state)
+        runningTools(host)
           .filter((tool) => tool.allowCancellation)
           .map((tool) => ({
             call_id: tool.callId,

@@ -14,21 +14,10 @@ import type { Service } from "../../RunContext.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { RunContext, SessionClosed, ToolError } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
+import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
 import { millisOf } from "../scope/build.js"
-import {
-  addedParameters,
-  codecOf,
-  describeIssue,
-  failed,
-  invalidArguments,
-  optionsOf,
-  type RefusedResult,
-  timedOut,
-  toDecode,
-  total,
-  unexpected,
-  work
-} from "../scope/tool.js"
+import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
+import { addedParameters, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
 import { isRecord, plainArguments, toJson } from "../values/json.js"
 
 const closed = Effect.suspend(() => Effect.fail(new SessionClosed()))
@@ -108,7 +97,7 @@ export const execute = (
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
     const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(
-      codec.decode(toDecode({ added, codec }, args)),
+      codec.decode(toDecode({ ownArguments: ownArguments(added, codec) }, args)),
       {
         onFailure: (issue) =>
           Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),

@@ -13,8 +13,9 @@ import type * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scheduler from "effect/Scheduler"
 import type { SessionClosed } from "../../Tags.js"
 import * as Closing from "../machine/closing.js"
+import type { Timer } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
-import type * as State from "../machine/state.js"
+import { printable } from "../model/errors.js"
 import type { Environment } from "../scope/build.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { type Host, interrupt } from "./host.js"
@@ -44,7 +45,7 @@ export const fork = <A, E>(
   return fiber
 }
 
-export const startTimer = (host: Host, timer: State.Timer): void => {
+export const startTimer = (host: Host, timer: Timer): void => {
   if (timer.cancelled) return
   timer.fiber = fork(host, Effect.sleep(timer.millis), host.runtime, (exit) => {
     if (Exit.isSuccess(exit)) host.transact((s) => Machine.timerFired(s, timer))
@@ -147,7 +148,7 @@ export const quietly = <R>(
   Effect.catchAllCause(Effect.asVoid(effect), (cause) =>
     Cause.isInterruptedOnly(cause) || Option.isSome(Cause.failureOption(cause))
       ? Effect.void
-      : outsideSpans(Effect.logError(`${what} failed.`, cause))
+      : outsideSpans(Effect.logError(`${what} failed.`, printable(cause)))
   )
 
 /**

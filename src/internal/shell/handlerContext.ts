@@ -15,18 +15,20 @@ import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
 import * as Speech from "../machine/speech.js"
 import type { Filler, TaskResult } from "../machine/state.js"
-import { builtOf } from "../scope/build.js"
+import * as Updates from "../machine/updates.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { toJson } from "../values/json.js"
 import { build, buildTask, discard } from "./agents.js"
 import { Caller } from "./caller.js"
+import { messageOf, shown } from "./door.js"
 import { handleOf } from "./handles.js"
 import { waitIn } from "./host.js"
 import type { TaskFinisher } from "./task.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
+  /** A copy: a handler may change what it is given. */
   get call() {
-    return this.owner.call
+    return shown(this.owner)
   }
 
   get session() {
@@ -39,12 +41,18 @@ export class HandlerContext extends Caller implements TaskFinisher {
 
   get update() {
     return (message: unknown, options?: UpdateOptions): Effect.Effect<void> =>
-      Effect.sync(() => this.host.transact((s) => Calls.update(s, this.run, message, options)))
+      Effect.sync(() => {
+        const read = messageOf(message, options)
+        this.host.transact((s) => Updates.update(s, this.run, read))
+      })
   }
 
   get progress() {
     return (value: unknown): Effect.Effect<void> =>
-      Effect.sync(() => this.host.transact((s) => Calls.progress(s, this.run, toJson(value))))
+      Effect.sync(() => {
+        const json = toJson(value)
+        this.host.transact((s) => Updates.progress(s, this.run, json))
+      })
   }
 
   get isCancelled(): Effect.Effect<boolean> {
@@ -191,9 +199,9 @@ export class HandlerContext extends Caller implements TaskFinisher {
       this.host.transact((s) => {
         const own = this.owner.step.agent
         const activity =
-          builtOf(own).definition.identity === identity
+          own.built.definition.identity === identity
             ? own
-            : s.agents.findLast((agent) => builtOf(agent).definition.identity === identity)
+            : s.agents.findLast((agent) => agent.built.definition.identity === identity)
         if (activity !== undefined) Agents.finishTask(s, activity, this.owner, result)
       })
     )

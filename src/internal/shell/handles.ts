@@ -6,10 +6,10 @@ import * as Option from "effect/Option"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { AlreadyInterrupted, CircularWait, InterruptionDisallowed } from "../../Tags.js"
 import * as Idle from "../machine/idle.js"
-import * as Machine from "../machine/pump.js"
 import * as Speech from "../machine/speech.js"
 import type * as State from "../machine/state.js"
 import { addWaiter, removeWaiter } from "../machine/state.js"
+import * as Turns from "../machine/turns.js"
 import { callerOf } from "./caller.js"
 import { type Host, stillInHistory } from "./host.js"
 
@@ -39,7 +39,7 @@ const makeHandle = (host: Host, speech: State.Speech): SpeechHandle => ({
       if (!speech.allowInterruptions && options?.force !== true) {
         return Effect.fail(new InterruptionDisallowed({ speechId: speech.id }))
       }
-      host.transact((s) => Machine.interrupt(s, speech))
+      host.transact((s) => Turns.interrupt(s, speech))
       return Effect.void
     }),
   wait: Effect.flatMap(callerOf(host), (caller) =>
@@ -53,5 +53,5 @@ const makeHandle = (host: Host, speech: State.Speech): SpeechHandle => ({
     })
   ),
   items: Effect.sync(() => stillInHistory(host, speech.items)),
-  error: Effect.sync(() => Option.fromNullable(speech.error))
+  error: Effect.sync(() => Option.fromNullable(speech.failure?.error))
 })

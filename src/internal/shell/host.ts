@@ -1,6 +1,7 @@
 /**
  * What the functions of the shell need of one session. They take it as their first argument; only `session.ts` makes one.
  */
+import type * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -10,8 +11,10 @@ import type { Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import type * as State from "../machine/state.js"
 import { addWaiter, removeWaiter } from "../machine/state.js"
+import { printable } from "../model/errors.js"
 import type { SessionScope } from "../scope/build.js"
 import type { Recorder } from "../telemetry/recorder.js"
+import type { Log } from "./door.js"
 import type { Hub } from "./events.js"
 
 export interface Host {
@@ -39,13 +42,19 @@ export interface Host {
   transact<A>(input: (s: State.State) => A): A
 }
 
-export const interrupt = (fiber: unknown): void =>
-  (fiber as Fiber.RuntimeFiber<unknown, unknown> | undefined)?.unsafeInterruptAsFork(FiberId.none)
+export const interrupt = (fiber: Fiber.RuntimeFiber<any, any> | undefined): void =>
+  fiber?.unsafeInterruptAsFork(FiberId.none)
 
-export const log = (host: Host, level: "warning" | "error", message: string, cause?: unknown): void => {
-  const args = cause === undefined ? [message] : [message, cause]
+/** A cause of foreign code is made printable first: a logger that fails would take the line with it. */
+export const log = (host: Host, level: "warning" | "error", message: string, cause?: Cause.Cause<unknown>): void => {
+  const args = cause === undefined ? [message] : [message, printable(cause)]
   Runtime.runFork(host.runtime, level === "warning" ? Effect.logWarning(...args) : Effect.logError(...args))
 }
+
+export const logOf =
+  (host: Host): Log =>
+  (level, message, cause) =>
+    log(host, level, message, cause)
 
 /** Waits in a list of the machine until it tells all who do, unless that is over; who waits no longer leaves it. */
 export const waitIn = <K extends string>(

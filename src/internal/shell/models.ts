@@ -1,31 +1,34 @@
 /**
  * What is said, as it comes: from the model, with the prompt that it is asked with, or from a text.
  */
-import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { ChatItem } from "../../ChatContext.js"
-import * as Calls from "../machine/calls.js"
+import { ModelView } from "../../Tags.js"
 import * as Parts from "../machine/incoming.js"
 import type * as State from "../machine/state.js"
+import { promptsOf } from "../machine/updates.js"
 import * as PromptBuilder from "../model/prompt.js"
-import { type Built, builtOf } from "../scope/build.js"
+import type { Built } from "../scope/build.js"
+import { isDefect, modelEnd, readParts, textOf } from "./door.js"
 import { fork } from "./fibers.js"
-import { type Host, interrupt, log, stillInHistory } from "./host.js"
+import { type Host, interrupt, log, logOf, stillInHistory } from "./host.js"
 
 export const askModel = (host: Host, step: State.Step): void => {
   if (step.closed) return
   const { agent } = step
-  const built = builtOf(agent)
+  const built = agent.built
   const { model, provider, toolkit } = built
   const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
-  const onParts = (parts: ReadonlyArray<State.Part>): void =>
+  const onParts = (parts: ReadonlyArray<unknown>): void => {
+    const read = readParts(step, parts)
     host.transact((s) => {
-      for (const part of parts) Parts.part(s, step, part)
+      for (const part of read) Parts.part(s, step, part)
     })
+  }
   const ask = Effect.suspend(() => {
     const request = { prompt: prompt(host, step), toolkit, toolChoice }
     return model.run !== undefined
@@ -38,17 +41,21 @@ export const askModel = (host: Host, step: State.Step): void => {
     if (Exit.isFailure(exit) && !step.closed && isDefect(exit.cause)) {
       log(host, "error", "The model failed unexpectedly.", exit.cause)
     }
-    host.transact((s) => Parts.modelEnded(s, step, exit))
+    const end = modelEnd(exit)
+    host.transact((s) => Parts.modelEnded(s, step, end))
   })
   if (step.closed) interrupt(step.fiber)
 }
 
+/** The view that leaves nothing out. */
+const viewAll = Context.get(Context.empty(), ModelView)
+
 const prompt = (host: Host, step: State.Step) => {
   const s = host.state
   const { agent } = step
-  const built = builtOf(agent)
+  const built = agent.built
   const all = agent.since === 0 ? s.history : [...stillInHistory(host, agent.carried), ...s.history.slice(agent.since)]
-  const whole = built.view === PromptBuilder.viewAll
+  const whole = built.view === viewAll
   if (built.cache.removals !== s.historyRemovals) {
     built.cache = { ...PromptBuilder.makeCache(), removals: s.historyRemovals }
   }
@@ -57,7 +64,8 @@ const prompt = (host: Host, step: State.Step) => {
     all: whole ? undefined : all,
     cache: whole ? built.cache : undefined,
     instructions: agent.instructions,
-    note: step.note,
+    // worded since the input that made it
+    note: step.note as string | undefined,
     request: true,
     provider: built.provider,
     placeholder: (callId) => placeholder(host, callId)
@@ -91,7 +99,9 @@ const copyFor = (host: Host, built: Built, all: ReadonlyArray<ChatItem>): Readon
 /** A call without output in the history: it still runs, or its output is held for an earlier one (rule M1). */
 const placeholder = (host: Host, callId: string) => {
   const call = host.state.unrecorded.get(callId)
-  return call === undefined ? undefined : (call.output ?? { value: Calls.inProgress(host.state, call), isError: false })
+  if (call === undefined) return undefined
+  const args = { toolName: call.call.name, callId: call.callId }
+  return call.output ?? { value: textOf("inProgress", promptsOf(call).inProgress, args, logOf(host)), isError: false }
 }
 
 export const readText = (host: Host, step: State.Step): void => {
@@ -101,13 +111,9 @@ export const readText = (host: Host, step: State.Step): void => {
       Effect.sync(() => host.transact((s) => Parts.textRead(s, step, part)))
     )
   )
-  step.fiber = fork(host, read, builtOf(step.agent), (exit) => {
+  step.fiber = fork(host, read, step.agent.built, (exit) => {
     if (Exit.isFailure(exit) && !step.closed) log(host, "error", "The text to say failed.", exit.cause)
     host.transact((s) => Parts.streamEnded(s, step))
   })
   if (step.closed) interrupt(step.fiber)
 }
-
-/** Neither an error that was expected nor an interruption. */
-const isDefect = (cause: Cause.Cause<unknown>): boolean =>
-  Option.isNone(Cause.failureOption(cause)) && !Cause.isInterruptedOnly(cause)

@@ -10,7 +10,6 @@ import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Stream from "effect/Stream"
 import * as Parts from "../machine/incoming.js"
 import type * as State from "../machine/state.js"
-import { builtOf } from "../scope/build.js"
 import { atMostInSession, fork } from "./fibers.js"
 import { type Host, interrupt, log } from "./host.js"
 
@@ -18,7 +17,7 @@ import { type Host, interrupt, log } from "./host.js"
 export const play = (host: Host, entry: State.TextEntry): void => {
   if (entry.step.closed) return
   const before = host.player
-  const built = builtOf(entry.step.agent)
+  const built = entry.step.agent.built
   const pull: Effect.Effect<Chunk.Chunk<string>, Option.Option<never>> = Effect.suspend(() => {
     if (entry.unread.length > 0) return Effect.succeed(Chunk.unsafeFromArray(entry.unread.splice(0)))
     if (entry.ended) return Effect.fail(Option.none())

@@ -8,20 +8,19 @@ import type { ReplyOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { InterruptionDisallowed, RunContext, SessionClosed } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
-import * as Calls from "../machine/calls.js"
 import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
-import * as Machine from "../machine/pump.js"
 import type * as State from "../machine/state.js"
+import * as Turns from "../machine/turns.js"
 import type { AnyContext } from "../scope/build.js"
 import { build, discard, jobsIn } from "./agents.js"
 import { callerOf } from "./caller.js"
-import { cancelTool } from "./cancelling.js"
+import { cancelTool, runningTools } from "./cancelling.js"
 import { closing } from "./closing.js"
 import { handleOf } from "./handles.js"
 import { type Host, stillInHistory } from "./host.js"
 
-const turnOptions = (options: ReplyOptions | undefined): Machine.TurnOptions => options ?? {}
+const turnOptions = (options: ReplyOptions | undefined): Turns.TurnOptions => options ?? {}
 
 export const makeService = (host: Host): Service => {
   const { state } = host
@@ -41,22 +40,22 @@ export const makeService = (host: Host): Service => {
       })
     )
   return {
-    send: (text, options) => speech((s, jobs) => Machine.send(s, text, turnOptions(options), jobs)),
-    generateReply: (options) => speech((s, jobs) => Machine.generateReply(s, turnOptions(options), jobs)),
-    say: (text, options) => speech((s, jobs) => Machine.say(s, text, turnOptions(options), jobs)),
+    send: (text, options) => speech((s, jobs) => Turns.send(s, text, turnOptions(options), jobs)),
+    generateReply: (options) => speech((s, jobs) => Turns.generateReply(s, turnOptions(options), jobs)),
+    say: (text, options) => speech((s, jobs) => Turns.say(s, text, turnOptions(options), jobs)),
     run: (text, options) =>
       Effect.contextWithEffect((context) =>
         Effect.async<State.Job, SessionClosed>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
           const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
           job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
-          host.transact((s) => Machine.run(s, text, turnOptions(options), job, jobsIn(context)))
+          host.transact((s) => Turns.run(s, text, turnOptions(options), job, jobsIn(context)))
           return Effect.sync(() => host.transact((s) => Jobs.withdraw(s, job)))
         }).pipe(Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items) })))
       ),
     interrupt: (options) =>
       Effect.suspend(() => {
-        const left = host.transact((s) => Machine.interruptAll(s, options?.force === true))
+        const left = host.transact((s) => Turns.interruptAll(s, options?.force === true))
         return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
       }),
     handoff: (agent) => whenOpen(() => handOff(host, agent)),
@@ -82,7 +81,7 @@ export const makeService = (host: Host): Service => {
         () => Effect.sync(() => host.transact(Idle.releaseUserTurn))
       )
     ),
-    runningTools: Effect.sync(() => Calls.runningTools(state)),
+    runningTools: Effect.sync(() => runningTools(host)),
     cancelTool: (callId) => cancelTool(host, callId)
   }
 }

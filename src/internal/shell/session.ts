@@ -17,18 +17,20 @@ import type { SpeechHandle } from "../../SpeechHandle.js"
 import { AgentSession } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as History from "../machine/history.js"
+import type { Command } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
 import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
 import * as Telemetry from "../telemetry/recorder.js"
 import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
-import { askPolicy, decode, sayFiller, startRun } from "./calls.js"
+import { askPolicy, compare, decode, sayFiller, startRun } from "./calls.js"
 import { companions } from "./cancelling.js"
 import { close, drained } from "./closing.js"
+import { textOf, thrownBy } from "./door.js"
 import * as Events from "./events.js"
 import { inOneQueue, startTimer } from "./fibers.js"
-import { type Host, interrupt, log } from "./host.js"
+import { type Host, interrupt, log, logOf } from "./host.js"
 import { askModel, readText } from "./models.js"
 import { play } from "./player.js"
 import { makeService } from "./service.js"
@@ -65,8 +67,18 @@ class Session implements Host {
     s.now = this.clock.unsafeCurrentTimeMillis()
     const result = input(s)
     Machine.pump(s)
+    if (s.phrases.length > 0) word(this)
     drain(this)
     return result
+  }
+}
+
+/** The texts that an input left to be worded, before anything of it leaves: templates are code of the program. */
+const word = (host: Host): void => {
+  const s = host.state
+  for (let phrase = s.phrases.shift(); phrase !== undefined; phrase = s.phrases.shift()) {
+    const { args, name, template } = phrase
+    phrase.word(textOf(name, template, args, logOf(host)))
   }
 }
 
@@ -90,7 +102,7 @@ const drain = (host: Session): void => {
           carryOut(host, command)
         } catch (cause) {
           // the commands behind it are about other things
-          log(host, "error", `The command ${command._tag} failed.`, cause)
+          log(host, "error", `The command ${command._tag} failed.`, thrownBy(cause))
         }
       }
     }
@@ -99,7 +111,7 @@ const drain = (host: Session): void => {
   }
 }
 
-const carryOut = (host: Host, command: State.Command): void => {
+const carryOut = (host: Host, command: Command): void => {
   switch (command._tag) {
     case "Wake":
       return command.resume()
@@ -122,9 +134,11 @@ const carryOut = (host: Host, command: State.Command): void => {
     case "StopTimer":
       return interrupt(command.timer.fiber)
     case "Decode":
-      return decode(host, command.call, command.tool, command.confirmed)
+      return decode(host, command.call, command.run)
+    case "Compare":
+      return compare(host, command.admission, command.runs)
     case "AskPolicy":
-      return askPolicy(host, command.admission)
+      return askPolicy(host, command.admission, command.running)
     case "StopPolicy":
       return interrupt(command.admission.fiber)
     case "SayFiller":
@@ -138,7 +152,7 @@ const carryOut = (host: Host, command: State.Command): void => {
     case "CloseAgent":
       return closeAgent(host, command.activity)
     case "Log":
-      return log(host, command.level, command.message, command.cause)
+      return log(host, command.level, command.message)
     case "Drained":
       return drained(host)
   }
@@ -173,7 +187,7 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     host.telemetry = yield* Telemetry.make(
       () => host.state.now,
       clock,
-      (cause) => log(host, "error", "Telemetry failed; the conversation goes on.", cause)
+      (cause) => log(host, "error", "Telemetry failed; the conversation goes on.", thrownBy(cause))
     )
     const scope = yield* Scope.make()
     let started = false

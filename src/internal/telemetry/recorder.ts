@@ -3,7 +3,6 @@
  * spans of what is open, and nothing of what has ended. Attributes are named by OpenTelemetry's conventions for
  * generative AI, with `effect_meantime.*` for what they have no name for.
  */
-import type * as AiError from "@effect/ai/AiError"
 import { ProviderName } from "@effect/ai/Model"
 import type * as Prompt from "@effect/ai/Prompt"
 import * as Tool from "@effect/ai/Tool"
@@ -20,13 +19,17 @@ import * as Random from "effect/Random"
 import * as Tracer from "effect/Tracer"
 import { Telemetry } from "../../Tags.js"
 import type { Options } from "../../Telemetry.js"
-import type { Activity, Call, Ending, Entry, Observation, Speech, Step } from "../machine/state.js"
-import { errorTypeOf, isAiError } from "../model/errors.js"
-import { builtOf, type Environment } from "../scope/build.js"
+import type { ModelEnd, ModelFailure, Observation } from "../machine/protocol.js"
+import type { Activity, Call, Ending, Entry, Speech, Step } from "../machine/state.js"
+import type { Environment } from "../scope/build.js"
+import { boundOf } from "../scope/tool.js"
 import * as Metrics from "./metrics.js"
 
+/** A call: its span. */
+export type CallTrace = Tracer.Span
+
 /** A turn: its span begins when the speech was asked for, and exists once it asks a model. */
-interface Turn {
+export interface TurnTrace {
   readonly at: number
   readonly nanos: bigint
   span: Tracer.Span | undefined
@@ -38,12 +41,12 @@ interface Turn {
   status: string | undefined
 }
 
-interface ModelStep {
+export interface StepTrace {
   readonly at: number
   readonly span: Tracer.Span | undefined
   readonly model: Model
-  /** an error that came as a part of the answer */
-  error: AiError.AiError | undefined
+  /** one that came as a part of the answer */
+  failure: ModelFailure | undefined
   finishReason: string | undefined
   /** the parts of the answer, where contents are recorded; the step forgets those that are in the history */
   answer: ReadonlyArray<Entry>
@@ -164,18 +167,11 @@ const link = (span: Tracer.AnySpan, to: "call" | "turn" | "run" | "session"): Tr
   attributes: { "effect_meantime.link": to }
 })
 
-const turnOf = (speech: Speech): Turn | undefined => speech.trace as Turn | undefined
-const stepOf = (step: Step): ModelStep | undefined => step.trace as ModelStep | undefined
-const spanOf = (call: Call): Tracer.Span | undefined => call.span as Tracer.Span | undefined
-
 /** A name that a model invented is no name of a tool; as a tag it would have no bounds. */
 const toolName = (call: Call): string => call.tool?.name ?? "_OTHER"
 
 const recordsContent = (context: Context.Context<any>): boolean =>
   Context.get(context, Telemetry).recordContent === true
-
-const modelErrorType = (error: AiError.AiError): string =>
-  error._tag === "HttpResponseError" ? String(error.response.status) : error._tag
 
 /** Telemetry of one session. */
 export class Recorder {
@@ -217,9 +213,9 @@ export class Recorder {
       ? context
       : (Context.add(context, Tracer.ParentSpan, this.spans.session) as Context.Context<any>)
 
-  readonly inCall = (call: Call, place: Environment): Environment => within(spanOf(call), place)
-  readonly inStep = (step: Step, place: Environment): Environment => within(stepOf(step)?.span, place)
-  readonly inTurn = (speech: Speech, place: Environment): Environment => within(turnOf(speech)?.span, place)
+  readonly inCall = (call: Call, place: Environment): Environment => within(call.trace, place)
+  readonly inStep = (step: Step, place: Environment): Environment => within(step.trace?.span, place)
+  readonly inTurn = (speech: Speech, place: Environment): Environment => within(speech.trace?.span, place)
 
   // ---------------------------------------------------------------------------------------------------- observations
 
@@ -246,30 +242,30 @@ export class Recorder {
       case "StepDescribed":
         return this.stepDescribed(o.step, o.part)
       case "StepFailed": {
-        const step = stepOf(o.step)
-        if (step !== undefined) step.error = o.error
+        const step = o.step.trace
+        if (step !== undefined) step.failure = o.failure
         return
       }
       case "StepEnded":
-        return this.stepEnded(o.step, o.exit)
+        return this.stepEnded(o.step, o.end)
       case "CallStarted":
         return this.callStarted(o.call)
       case "CallDecided": {
-        const { admission, verdict } = o
-        const { policy } = admission.run.tool
+        const { call, running, verdict } = o
+        const { policy } = o.tool
         const mode = policy._tag === "Mode" ? policy.mode : "custom"
-        this.metrics.duplicates.add(1, toolName(admission.call), mode, verdict.toLowerCase())
-        const span = spanOf(admission.call)
+        this.metrics.duplicates.add(1, toolName(call), mode, verdict.toLowerCase())
+        const span = call.trace
         if (span === undefined) return
         return set(span, {
           "effect_meantime.duplicate.mode": mode,
           "effect_meantime.duplicate.verdict": verdict.toLowerCase(),
-          "effect_meantime.duplicate.running": admission.asked.length
+          "effect_meantime.duplicate.running": running
         })
       }
       case "CallJoined": {
-        const span = spanOf(o.call)
-        const run = o.run.calls[0] === undefined ? undefined : spanOf(o.run.calls[0])
+        const span = o.call.trace
+        const run = o.run.calls[0] === undefined ? undefined : o.run.calls[0].trace
         if (span !== undefined && run !== undefined) span.addLinks([link(run, "run")])
         return
       }
@@ -284,7 +280,7 @@ export class Recorder {
         }))
       }
       case "CallReleased": {
-        const span = spanOf(o.call)
+        const span = o.call.trace
         if (span !== undefined) span.attribute("effect_meantime.call.background", true)
         return this.callEvent(o.call, "released", () => ({ "effect_meantime.released.by": o.by }))
       }
@@ -319,7 +315,7 @@ export class Recorder {
       }
       case "ReplyEnded": {
         this.metrics.replies.add(1, o.status)
-        const turn = o.reply?.speech === undefined ? undefined : turnOf(o.reply.speech)
+        const turn = o.reply?.speech === undefined ? undefined : o.reply.speech.trace
         if (turn !== undefined) turn.status = o.status
         return
       }
@@ -352,10 +348,10 @@ export class Recorder {
       inputTokens: undefined,
       outputTokens: undefined,
       status: undefined
-    } satisfies Turn
+    }
   }
 
-  private startTurn(speech: Speech, turn: Turn): void {
+  private startTurn(speech: Speech, turn: TurnTrace): void {
     const { spans } = this
     turn.agent = speech.agent.name
     if (spans === undefined) return
@@ -366,11 +362,11 @@ export class Recorder {
       linked.add(span)
     }
     for (const { call } of speech.reply?.items ?? []) {
-      lead(spanOf(call), "call")
-      lead(turnOf(call.step.speech)?.span, "turn")
+      lead(call.trace, "call")
+      lead(call.step.speech.trace?.span, "turn")
     }
     // the turns of a task belong to the call that runs it
-    const call = speech.agent.task?.call === undefined ? undefined : spanOf(speech.agent.task.call)
+    const call = speech.agent.task?.call === undefined ? undefined : speech.agent.task.call.trace
     const ofCall = call !== undefined && spans.isOpen(call) ? call : undefined
     const own = spans.options.trace === "turn" && ofCall === undefined
     if (own) links.push(link(spans.session, "session"))
@@ -394,7 +390,7 @@ export class Recorder {
   }
 
   private speechSpoke(speech: Speech): void {
-    const turn = turnOf(speech)
+    const turn = speech.trace
     if (turn === undefined || turn.spoke) return
     turn.spoke = true
     if (turn.span !== undefined) this.spans?.event(turn.span, "effect_meantime.speaking")
@@ -406,10 +402,11 @@ export class Recorder {
   }
 
   private speechEnded(speech: Speech): void {
-    const turn = turnOf(speech)
+    const turn = speech.trace
     if (turn === undefined || turn.steps === 0) return
-    if (speech.step !== undefined) this.endStep(speech.step, speech.error, speech.error === undefined)
-    const errorType = speech.error === undefined ? undefined : modelErrorType(speech.error)
+    const { failure } = speech
+    if (speech.step !== undefined) this.endStep(speech.step, failure, failure === undefined)
+    const errorType = failure?.errorType
     this.metrics.turnDuration.add(this.since(turn.at), turn.agent, errorType)
     if (turn.span === undefined) return
     set(turn.span, {
@@ -421,8 +418,8 @@ export class Recorder {
       "error.type": errorType
     })
     const exit =
-      speech.error !== undefined
-        ? modelFailure(speech.error, this.modelOf(speech.agent).recordContent)
+      failure !== undefined
+        ? modelFailure(failure, this.modelOf(speech.agent).recordContent)
         : speech.interrupted
           ? interrupted
           : Exit.void
@@ -434,7 +431,7 @@ export class Recorder {
   private modelOf(agent: Activity): Model {
     let model = this.models.get(agent)
     if (model === undefined) {
-      const { context } = builtOf(agent)
+      const { context } = agent.built
       const options = Context.get(context, Telemetry)
       const known = Option.getOrUndefined(Context.getOption(context, ProviderName))
       model = {
@@ -453,7 +450,7 @@ export class Recorder {
 
   private stepStarted(step: Step): void {
     const { agent, speech } = step
-    const turn = turnOf(speech)
+    const turn = speech.trace
     if (turn === undefined) return
     if (turn.steps++ === 0) this.startTurn(speech, turn)
     const model = this.modelOf(agent)
@@ -463,11 +460,11 @@ export class Recorder {
       at: this.now(),
       span,
       model,
-      error: undefined,
+      failure: undefined,
       finishReason: undefined,
       answer: span !== undefined && model.recordContent ? step.entries : [],
       ended: false
-    } satisfies ModelStep
+    }
     if (span === undefined) return
     set(span, {
       "gen_ai.operation.name": "chat",
@@ -483,7 +480,7 @@ export class Recorder {
 
   /** What the model is sent, where contents are recorded. */
   readonly asked = (step: Step, prompt: Prompt.Prompt): void => {
-    const { model, span } = stepOf(step) ?? {}
+    const { model, span } = step.trace ?? {}
     if (span === undefined || model?.recordContent !== true) return
     this.safely(() => {
       const system = prompt.content.flatMap((message) => (message.role === "system" ? [textPart(message.content)] : []))
@@ -495,7 +492,7 @@ export class Recorder {
   }
 
   private stepAnswered(step: Step): void {
-    const own = stepOf(step)
+    const own = step.trace
     if (own === undefined) return
     const seconds = this.since(own.at)
     const { model } = own
@@ -505,19 +502,17 @@ export class Recorder {
   }
 
   private stepDescribed(step: Step, part: Extract<Observation, { _tag: "StepDescribed" }>["part"]): void {
-    const own = stepOf(step)
-    const turn = turnOf(step.speech)
+    const own = step.trace
+    const turn = step.speech.trace
     if (own === undefined || turn === undefined) return
     const { model, span } = own
     if (part.type === "response-metadata") {
       if (span !== undefined) {
-        set(span, { "gen_ai.response.id": plain(part.id), "gen_ai.response.model": plain(part.modelId) })
+        set(span, { "gen_ai.response.id": part.id, "gen_ai.response.model": part.modelId })
       }
       return
     }
-    const usage: Record<string, unknown> = part.usage ?? {}
-    const inputTokens = count(usage.inputTokens)
-    const outputTokens = count(usage.outputTokens)
+    const { cachedInputTokens, inputTokens, outputTokens, reasoningTokens } = part.usage
     own.finishReason = part.reason
     if (inputTokens !== undefined) {
       turn.inputTokens = (turn.inputTokens ?? 0) + inputTokens
@@ -534,33 +529,22 @@ export class Recorder {
       "gen_ai.response.finish_reasons": [part.reason],
       "gen_ai.usage.input_tokens": inputTokens,
       "gen_ai.usage.output_tokens": outputTokens,
-      "gen_ai.usage.cache_read.input_tokens": count(usage.cachedInputTokens),
-      "gen_ai.usage.reasoning.output_tokens": count(usage.reasoningTokens)
+      "gen_ai.usage.cache_read.input_tokens": cachedInputTokens,
+      "gen_ai.usage.reasoning.output_tokens": reasoningTokens
     })
   }
 
-  private stepEnded(step: Step, exit: Exit.Exit<unknown, unknown>): void {
-    if (Exit.isSuccess(exit)) return this.endStep(step, stepOf(step)?.error, false)
-    const failure = Option.getOrUndefined(Cause.failureOption(exit.cause))
-    if (failure !== undefined) return this.endStep(step, failure, false)
-    if (Cause.isInterruptedOnly(exit.cause)) return this.endStep(step, stepOf(step)?.error, true)
-    this.endStep(step, exit.cause, false)
+  private stepEnded(step: Step, end: ModelEnd): void {
+    if (end._tag === "Failed") this.endStep(step, end.failure, false)
+    else this.endStep(step, step.trace?.failure, end._tag === "Interrupted")
   }
 
-  private endStep(step: Step, error: unknown, cut: boolean): void {
-    const own = stepOf(step)
+  private endStep(step: Step, failure: ModelFailure | undefined, cut: boolean): void {
+    const own = step.trace
     if (own === undefined || own.ended) return
     own.ended = true
     const { model, span } = own
-    const known = isAiError(error)
-    const errorType =
-      error === undefined
-        ? undefined
-        : known
-          ? modelErrorType(error)
-          : Cause.isCause(error)
-            ? errorTypeOf(Cause.squash(error))
-            : errorTypeOf(error)
+    const errorType = failure?.errorType
     const seconds = this.since(own.at)
     if (errorType === undefined) {
       model.duration ??= this.metrics.operationDuration.member("chat", model.provider, model.name)
@@ -571,32 +555,24 @@ export class Recorder {
     if (span === undefined) return
     set(span, {
       "error.type": errorType,
-      "effect_meantime.step.interrupted": cut && error === undefined ? true : undefined
+      "effect_meantime.step.interrupted": cut && failure === undefined ? true : undefined
     })
     if (model.recordContent) {
       span.attribute("gen_ai.output.messages", JSON.stringify([outputMessage(own.answer, own.finishReason)]))
       own.answer = []
     }
-    const exit = known
-      ? modelFailure(error, model.recordContent)
-      : error !== undefined
-        ? model.recordContent && Cause.isCause(error)
-          ? Exit.failCause(error)
-          : Exit.fail(new SpanError(errorType as string, "The model failed unexpectedly."))
-        : cut
-          ? interrupted
-          : Exit.void
+    const exit = failure !== undefined ? modelFailure(failure, model.recordContent) : cut ? interrupted : Exit.void
     this.spans?.end(span, exit)
   }
 
   // ----------------------------------------------------------------------------------------------------------- calls
 
   private contentOf(call: Call): boolean {
-    return recordsContent(call.tool === undefined ? builtOf(call.step.agent).context : call.tool.context)
+    return recordsContent(call.tool === undefined ? call.step.agent.built.context : boundOf(call.tool).context)
   }
 
   private callEvent(call: Call, name: string, attributes?: () => Record<string, unknown>): void {
-    const span = spanOf(call)
+    const span = call.trace
     if (span !== undefined) this.spans?.event(span, `effect_meantime.${name}`, attributes?.())
   }
 
@@ -606,15 +582,15 @@ export class Recorder {
     const { tool } = call
     const content = this.contentOf(call)
     const span = spans.start(`execute_tool ${toolName(call)}`, "internal", {
-      parent: turnOf(call.step.speech)?.span ?? spans.session
+      parent: call.step.speech.trace?.span ?? spans.session
     })
-    call.span = span
+    call.trace = span
     set(span, {
       "gen_ai.operation.name": "execute_tool",
       "gen_ai.tool.name": content ? call.call.name : toolName(call),
       "gen_ai.tool.call.id": call.callId,
       "gen_ai.tool.type": "function",
-      "gen_ai.tool.description": tool === undefined ? undefined : Tool.getDescription(tool.tool as any),
+      "gen_ai.tool.description": tool === undefined ? undefined : Tool.getDescription(boundOf(tool).tool as any),
       "gen_ai.agent.name": call.step.agent.name,
       "gen_ai.tool.call.arguments": content ? asText(call.call.arguments) : undefined,
       "effect_meantime.toolset": tool?.executor.id,
@@ -626,7 +602,7 @@ export class Recorder {
     const name = toolName(call)
     this.metrics.calls.add(1, name, how)
     this.metrics.callDuration.add(this.since(call.startedAt), name, how, errorType)
-    const span = spanOf(call)
+    const span = call.trace
     if (span === undefined) return
     const content = this.contentOf(call)
     set(span, {
@@ -665,13 +641,12 @@ const within = (span: Tracer.Span | undefined, place: Environment): Environment 
 
 // ---------------------------------------------------------------------------------------------------------- contents
 
-/** Parts that went through the schemas of `@effect/ai` have options. */
-const plain = (value: unknown): unknown => (Option.isOption(value) ? Option.getOrUndefined(value) : value)
-
-const count = (value: unknown): number | undefined => (typeof value === "number" ? value : undefined)
-
-const modelFailure = (error: AiError.AiError, recordContent: boolean): Exit.Exit<never, unknown> =>
-  Exit.fail(recordContent ? error : new SpanError(modelErrorType(error), "The model failed."))
+const modelFailure = ({ cause, error, errorType }: ModelFailure, recordContent: boolean): Exit.Exit<never, unknown> =>
+  recordContent
+    ? cause === undefined
+      ? Exit.fail(error)
+      : Exit.failCause(cause)
+    : Exit.fail(new SpanError(errorType, cause === undefined ? "The model failed." : "The model failed unexpectedly."))
 
 const asText = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""))
 

@@ -64,6 +64,21 @@ const copyOf = (value: unknown): unknown => {
   }
 }
 
+/** A copy of records and arrays; what is in them and is neither stays what it is. */
+export const copyPlain = (value: unknown, depth = 0): unknown => {
+  if (typeof value !== "object" || value === null || depth > maxDepth) return value
+  if (Array.isArray(value)) return value.map((part) => copyPlain(part, depth + 1))
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) return value
+  const out: Record<string, unknown> = {}
+  for (const key of Object.keys(value)) {
+    const part = copyPlain((value as Record<string, unknown>)[key], depth + 1)
+    if (key === "__proto__") Object.defineProperty(out, key, { value: part, enumerable: true, writable: true })
+    else out[key] = part
+  }
+  return out
+}
+
 /** A copy of a value as JSON has it; what JSON cannot carry becomes text. */
 export const toJson = (value: unknown): unknown => {
   if (typeof value === "string") return value
@@ -140,41 +155,11 @@ export const isRecord = (value: unknown): value is Record<string, unknown> =>
 
 // ---------------------------------------------------------------------------------------------------------- arguments
 
-const isPlain = (value: unknown, depth: number): boolean => {
-  switch (typeof value) {
-    case "string":
-    case "boolean":
-      return true
-    case "number":
-      return Number.isFinite(value)
-    case "object": {
-      if (value === null) return true
-      if (depth > maxDepth || --left < 0) return false
-      if (Array.isArray(value)) {
-        for (let i = 0; i < value.length; i++) if (!isPlain(value[i], depth + 1)) return false
-        return true
-      }
-      const prototype = Object.getPrototypeOf(value)
-      if (prototype !== Object.prototype && prototype !== null) return false
-      for (const key of Object.keys(value)) if (!isPlain((value as any)[key], depth + 1)) return false
-      return true
-    }
-    default:
-      return false
-  }
-}
-
 /**
- * Arguments as a model sent them: the same object where it is plain JSON, as it nearly always is; a copy of what can be
- * made such; nothing where it cannot, or is nested so deeply that no request with it could be written.
+ * Arguments as a model sent them, as a copy that is nobody else's; none if they are no JSON, or are nested so deeply that
+ * no request with them could be written.
  */
 export const plainArguments = (value: Record<string, unknown>): Record<string, unknown> | undefined => {
-  left = maxValues
-  try {
-    if (isPlain(value, 0)) return value
-  } catch {
-    return undefined
-  }
   const json = copyOf(value)
   return isRecord(json) ? json : undefined
 }

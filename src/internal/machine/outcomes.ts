@@ -1,0 +1,79 @@
+/**
+ * How a call ends, in one table: what the conversation is told of each way (rules T5 to T8, T12, U3, C6, P2).
+ */
+import type { Call, Ending, Outcome, Phrase } from "./state.js"
+import { timedOut } from "./texts.js"
+import type { Prompts } from "./words.js"
+
+export interface Settlement {
+  readonly status: "done" | "error" | "cancelled"
+  readonly value: unknown
+  readonly isError: boolean
+  /** a background call's result is voiced; else it is only written */
+  readonly voiced: boolean
+  /** an inline call asks the model to go on */
+  readonly reply: boolean
+  readonly ending: Ending
+}
+
+type Way = Omit<Settlement, "value" | "ending">
+
+const failure: Way = { status: "error", isError: true, voiced: true, reply: true }
+const cut: Way = { status: "cancelled", isError: false, voiced: false, reply: true }
+
+const ways: { readonly [how in Ending["how"] | "nothing"]: Way } = {
+  done: { status: "done", isError: false, voiced: true, reply: true },
+  // it has ended and has nothing to say
+  nothing: { status: "done", isError: false, voiced: false, reply: false },
+  // the duplicate policy answers in its place
+  duplicate: { status: "done", isError: false, voiced: true, reply: true },
+  refused: failure,
+  failed: failure,
+  defect: failure,
+  timeout: failure,
+  cancelled: cut,
+  replaced: cut,
+  drained: cut
+}
+
+const done: Ending = { how: "done", errorType: undefined }
+
+/** It was answered without being run. */
+export const answered = (value: unknown): Settlement => ({
+  ...ways.duplicate,
+  value,
+  ending: { how: "duplicate", errorType: undefined }
+})
+
+/** It could not be run. */
+export const refused = (errorType: string, value: string): Settlement => ({
+  ...ways.refused,
+  value,
+  ending: { how: "refused", errorType }
+})
+
+/** It was run, or stopped before it was. `ended` makes the text for a call with nothing of its own to say. */
+export const settlement = (
+  call: Call,
+  outcome: Outcome,
+  ended: (how: Parameters<Extract<Prompts["ended"], (args: never) => string>>[0]["how"]) => Phrase
+): Settlement => {
+  switch (outcome._tag) {
+    case "Success":
+      return { ...ways.done, value: outcome.output, ending: done }
+    case "Nothing":
+      return { ...ways.nothing, value: ended("done"), ending: done }
+    case "Failure":
+      return { ...ways[outcome.how], value: outcome.output, ending: outcome }
+    case "Interrupted": {
+      const { reason } = outcome
+      return reason === "timeout"
+        ? {
+            ...ways.timeout,
+            value: timedOut(call.call.name, call.tool?.timeout ?? 0),
+            ending: { how: "timeout", errorType: "timeout" }
+          }
+        : { ...ways[reason], value: ended(reason), ending: { how: reason, errorType: undefined } }
+    }
+  }
+}

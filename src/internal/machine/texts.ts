@@ -1,0 +1,35 @@
+/**
+ * What the session itself says to the model of a call, in words that no template changes; and the names of its own tools
+ * and parameters.
+ */
+export const cancelTaskName = "cancel_task"
+export const getRunningTasksName = "get_running_tasks"
+
+export const confirmParameter = "confirm_duplicate"
+export const backgroundParameter = "run_in_background"
+
+export const invalidArguments = (name: string, detail: string): string =>
+  `Invalid arguments for ${name}: ${detail}. Correct them and call the tool again.`
+
+/** All that the model is shown of a defect (rule T8). */
+export const unexpected = (name: string): string => `${name} failed because of an unexpected error.`
+
+export const timedOut = (name: string, millis: number): string =>
+  `${name} was stopped: it took longer than its time limit of ${millis / 1000} seconds.`
+
+export const idInUse = (id: string): string =>
+  `Not run: a call with the id "${id}" is still running. Use a new id for each call.`
+
+export const notAllowed = "Not run: no tools can be called in this reply. Answer in words."
+
+export const unknownTool = (name: string, known: ReadonlyArray<string>): string => {
+  const offer = known.length === 0 ? "There are no tools." : `The tools are: ${known.join(", ")}.`
+  return `There is no tool "${name}". ${offer}`
+}
+
+export const tooManyRunning = (running: number): string =>
+  `Not run: ${running} calls are running already, which is the limit. Wait until one has ended.`
+
+export const notReplaceable = (reason: string): string => `Not run: the running call cannot be replaced. ${reason}`
+
+export const stillStopping = "Not run: the call that it replaces is still stopping. Try again later."

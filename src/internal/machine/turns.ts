@@ -1,0 +1,126 @@
+/**
+ * Turns: how a program begins one, how it goes from step to step, and how it is cut (rules F1, F3, C8, T10).
+ */
+import * as Calls from "./calls.js"
+import * as Fillers from "./fillers.js"
+import * as History from "./history.js"
+import * as Speech from "./speech.js"
+import {
+  currentAgent,
+  type Job,
+  type Speech as SpeechState,
+  type State,
+  type Step,
+  stopTimer,
+  type ToolChoice
+} from "./state.js"
+
+// ------------------------------------------------------------------------------------------------------ from a program
+
+export interface TurnOptions {
+  readonly instructions?: string | undefined
+  readonly toolChoice?: ToolChoice | undefined
+  readonly allowInterruptions?: boolean | undefined
+  readonly priority?: number | undefined
+}
+
+/** A user's turn (rules F3, F4). */
+export const send = (s: State, text: string, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+  interruptAll(s, false)
+  s.actSteps = 0
+  History.add(s, { _tag: "Message", role: "user", text, interrupted: false }, undefined, jobs)
+  return Speech.create(s, { ...options, source: "reply", agent: currentAgent(s), userTurn: true, jobs })
+}
+
+export const generateReply = (s: State, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState =>
+  Speech.create(s, { ...options, source: "reply", agent: currentAgent(s), jobs })
+
+export const say = (s: State, text: unknown, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState =>
+  Speech.create(s, { ...options, source: "say", agent: currentAgent(s), text, jobs })
+
+/** `session.run`: a user's turn that somebody waits for (rule R1). */
+export const run = (s: State, text: string, options: TurnOptions, job: Job, jobs: ReadonlyArray<Job>): SpeechState => {
+  s.jobs.add(job)
+  return send(s, text, options, [job, ...jobs])
+}
+
+/** Cuts a speech. Its inline calls go on, but for those that asked not to (rule C8). */
+export const interrupt = (s: State, speech: SpeechState): void => {
+  if (speech.state === "ended") return
+  speech.interrupted = true
+  const calls = speech.step?.calls ?? []
+  Speech.end(s, speech)
+  for (const call of calls) {
+    if (
+      call.state._tag === "Inline" &&
+      call.run !== undefined &&
+      !call.run.committed &&
+      call.tool?.options.cancelOnInterruption === true
+    ) {
+      Calls.stop(s, call.run, "cancelled")
+    }
+  }
+  for (const filler of s.fillers) {
+    if (filler.call.step.speech === speech) Fillers.end(s, filler)
+  }
+}
+
+/** Cuts the speech that has the mouth, and turns that wait for their calls. The first that disallows it is told. */
+export const interruptAll = (s: State, force: boolean): SpeechState | undefined => {
+  const begun = Array.from(s.speeches).filter((speech) => Speech.isActive(speech) && speech.step !== undefined)
+  for (const speech of begun) if (force || speech.allowInterruptions) interrupt(s, speech)
+  return force ? undefined : begun.find((speech) => !speech.allowInterruptions)
+}
+
+// ------------------------------------------------------------------------------------------------------- its steps
+
+export const finishSteps = (s: State): boolean => {
+  for (const speech of s.speeches) {
+    const step = speech.step
+    if (speech.state !== "waiting" || step === undefined || !Speech.stepIsDone(step)) continue
+    // the rest of the turn is the new agent's
+    if (!Speech.mayGoOn(s, speech) || (s.handoff?.when === "inline" && s.handoff.call?.step === step)) continue
+    finishStep(s, speech, step)
+    return true
+  }
+  return false
+}
+
+/** Every call of the step has its output: the model goes on, or the turn is over. */
+const finishStep = (s: State, speech: SpeechState, step: Step): void => {
+  const goesOn = step.calls.some((call) => call.output?.reply === true)
+  if (!goesOn) return Speech.end(s, speech)
+  speech.retried = false
+  // calls where none were allowed are answered, and get one more step
+  if (step.toolChoice === "none") {
+    if (speech.refused) return Speech.end(s, speech)
+    speech.refused = true
+  } else {
+    speech.toolSteps++
+    if (speech.reply?.act === true) s.actSteps++
+  }
+  Speech.enqueue(s, speech)
+}
+
+const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
+  if (speech.toolChoice === "none") return "none"
+  // a user's turn in the middle of a reply begins a new chain, and gives the reply itself no more steps
+  const used = speech.reply?.act === true ? Math.max(s.actSteps, speech.toolSteps) : speech.toolSteps
+  if (used >= s.options.maxToolSteps) return "none"
+  const first = speech.step === undefined || (speech.step.index === 0 && speech.retried)
+  return first ? speech.toolChoice : "auto"
+}
+
+export const giveMouth = (s: State): boolean => {
+  if (s.mouth !== undefined) return false
+  const i = s.queue.findIndex((speech) => Speech.isActive(speech) && Speech.mayGoOn(s, speech))
+  const speech = s.queue[i]
+  if (speech === undefined) return false
+  s.queue.splice(i, 1)
+  s.mouth = speech
+  speech.state = "holding"
+  speech.spoke = false
+  for (const filler of s.fillers) filler.timer = stopTimer(s, filler.timer)
+  Speech.startStep(s, speech, toolChoiceFor(s, speech), speech.instructions)
+  return true
+}

@@ -1,0 +1,162 @@
+/**
+ * What the conversation is told of a call: updates, its release from the turn, and its end (rules U1 to U3, U9, T9).
+ */
+import * as History from "./history.js"
+import * as Jobs from "./jobs.js"
+import { refused, type Settlement, settlement } from "./outcomes.js"
+import * as Replies from "./replies.js"
+import * as Speech from "./speech.js"
+import {
+  Background,
+  type Call,
+  command,
+  emit,
+  follow,
+  type Outcome,
+  type Output,
+  observe,
+  type Phrase,
+  phrase,
+  type Run,
+  type State,
+  stopTimer
+} from "./state.js"
+import type { DeliveryMode, Prompts, Template, UpdateArgs } from "./words.js"
+
+export const promptsOf = (call: Call): Prompts => Replies.promptsOf(call, call.step.agent)
+
+/** For the log: the tool, and the call that began it. */
+export const nameOf = (run: Run): string => `${run.tool.name} (${run.calls[0]?.callId})`
+
+/** A message of a handler, as JSON; a text goes through a template. */
+export interface Message {
+  readonly value: unknown
+  readonly isText: boolean
+  readonly template: Template<UpdateArgs> | undefined
+  readonly mode: DeliveryMode
+}
+
+/** The handler reports. An ended call is ignored, with a warning (rule U11). */
+export const update = (s: State, run: Run, message: Message): void => {
+  if (run.phase === "ended") {
+    const message = `An update of ${nameOf(run)} was ignored: the call has ended.`
+    return command(s, { _tag: "Log", level: "warning", message })
+  }
+  run.updated = true
+  run.silent &&= message.mode === "silent"
+  run.lastUpdate = message.value
+  run.lastTemplate = message.template
+  run.lastIsText = message.isText
+  for (const call of run.calls) if (call.state._tag !== "Ended") updateCall(s, call, message)
+  for (const filler of s.fillers) {
+    if (filler.call.run === run) filler.timer = stopTimer(s, filler.timer)
+  }
+}
+
+/** What the run that a call joins has said last. */
+export const repeatUpdate = (s: State, call: Call, run: Run): void => {
+  if (!run.updated) return
+  updateCall(s, call, {
+    value: run.lastUpdate,
+    isText: run.lastIsText,
+    template: run.lastTemplate,
+    mode: run.silent ? "silent" : "when-idle"
+  })
+}
+
+/** The handler shows how far it is: listeners are told, the conversation is not. */
+export const progress = (s: State, run: Run, value: unknown): void => {
+  if (run.phase === "ended") return
+  for (const call of run.calls) {
+    if (call.state._tag !== "Ended") emit(s, { _tag: "ToolCallProgress", callId: call.callId, value })
+  }
+}
+
+const updateCall = (s: State, call: Call, { isText, mode, template, value: message }: Message): void => {
+  const value =
+    isText && typeof message === "string"
+      ? phrase(
+          s,
+          promptsOf(call),
+          "update",
+          { toolName: call.call.name, callId: call.callId, message },
+          template ?? promptsOf(call).update
+        )
+      : message
+  const first = !call.reported
+  call.reported = true
+  if (call.output === undefined) {
+    emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
+    observe(s, { _tag: "CallUpdated", call, id: call.callId, message, mode, first })
+    if (mode === "interrupt") call.step.speech.urgent = true
+    goBackground(s, call, { value, isError: false, reply: mode !== "silent" }, "update")
+    return
+  }
+  const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
+  emit(s, { _tag: "ToolCallUpdated", id, callId: call.callId, message })
+  observe(s, { _tag: "CallUpdated", call, id, message, mode, first })
+  Replies.accept(s, { id, call, kind: "update", value, isError: false, mode, act: false })
+}
+
+/** The call leaves the turn without an update of its own (rule U9). */
+export const release = (s: State, call: Call, by: "timer" | "model"): void => {
+  if (call.output !== undefined || call.state._tag !== "Inline") return
+  const value = phrase(s, promptsOf(call), "released", { toolName: call.call.name, callId: call.callId })
+  goBackground(s, call, { value, isError: false, reply: true }, by)
+}
+
+const goBackground = (s: State, call: Call, output: Output, by: "update" | "timer" | "model"): void => {
+  call.releaseTimer = stopTimer(s, call.releaseTimer)
+  call.state = Background
+  call.output = follow(output, "value")
+  emit(s, { _tag: "ToolCallReleased", callId: call.callId, by })
+  observe(s, { _tag: "CallReleased", call, by })
+  Speech.flushOutputs(s, call.step)
+}
+
+// ----------------------------------------------------------------------------------------------------------- the end
+
+const ended = (s: State, call: Call, how: "done" | "cancelled" | "replaced" | "drained"): Phrase =>
+  phrase(s, promptsOf(call), "ended", { toolName: call.call.name, callId: call.callId, how })
+
+/** The call ends as its run has ended. */
+export const settleWith = (s: State, call: Call, outcome: Outcome): void => {
+  // a phrase that nobody needs is not made
+  if (call.state._tag === "Ended") return
+  settle(
+    s,
+    call,
+    settlement(call, outcome, (how) => ended(s, call, how))
+  )
+}
+
+/** The call ends as an error, without having been run. */
+export const refuse = (s: State, call: Call, errorType: string, message: string): void =>
+  settle(s, call, refused(errorType, message))
+
+/** The first end wins (rule T9). */
+export const settle = (s: State, call: Call, end: Settlement): void => {
+  if (call.state._tag === "Ended") return
+  call.releaseTimer = stopTimer(s, call.releaseTimer)
+  const inline = call.output === undefined
+  call.state = { _tag: "Ended", status: end.status }
+  s.calls.delete(call.callId)
+  const id = inline ? call.callId : History.reserveCallId(s, `${call.callId}_final`, "pair")
+  follow(emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value }), "output")
+  observe(s, follow({ _tag: "CallEnded", call, ending: end.ending, output: end.value }, "output"))
+  if (inline) {
+    call.output = follow({ value: end.value, isError: end.isError, reply: end.reply }, "value")
+    Speech.flushOutputs(s, call.step)
+  } else {
+    Replies.accept(s, {
+      id,
+      call,
+      kind: "final",
+      value: end.value,
+      isError: end.isError,
+      mode: end.voiced ? (call.tool?.options.delivery ?? "when-idle") : "silent",
+      act: call.tool?.options.onResult === "act"
+    })
+  }
+  Jobs.close(s, call.jobs)
+}

@@ -1,0 +1,100 @@
+/**
+ * Tools as a model is shown them.
+ */
+import * as Tool from "@effect/ai/Tool"
+import * as Schema from "effect/Schema"
+import { backgroundParameter, confirmParameter } from "../machine/texts.js"
+import { isRecord } from "../values/json.js"
+import { strict } from "../values/schemas.js"
+import type { BoundTool } from "./tool.js"
+
+const nullableBoolean = (description: string) => ({
+  anyOf: [{ type: "boolean" }, { type: "null" }],
+  description
+})
+
+const descriptions: Record<string, string> = {
+  [confirmParameter]: "true only if the user agreed to start this beside one that is already running; otherwise null.",
+  [backgroundParameter]: "true to let it work in the background while the conversation goes on; otherwise null."
+}
+
+/** The JSON Schema of a tool's parameters, always that of an object, with the parameters of ours. */
+export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Record<string, any> => {
+  const own = Tool.getJsonSchema(tool as any) as Record<string, any>
+  const schema: Record<string, any> =
+    own.type === "object"
+      ? own
+      : isRecord((tool.parametersSchema as any).fields) || own.$id === "/schemas/void"
+        ? { type: "object", properties: {}, required: [], additionalProperties: false }
+        : own.$id === "/schemas/unknown" || own.$id === "/schemas/any" || own.$id === "/schemas/object"
+          ? { type: "object", properties: {}, additionalProperties: true }
+          : own
+  if (added.length === 0) return schema
+  const extra = Object.fromEntries(added.map((name) => [name, nullableBoolean(descriptions[name] as string)]))
+  return {
+    ...schema,
+    properties: { ...schema.properties, ...extra },
+    required: [...(schema.required ?? []), ...added]
+  }
+}
+
+/** The tool with parameters that are shown as this schema and take anything. */
+const withJsonSchema = (tool: Tool.Tool<any, any>, jsonSchema: Record<string, any>): Tool.Tool<any, any> =>
+  tool.setParameters(Schema.Unknown.annotations({ jsonSchema }) as any) as any
+
+/**
+ * What is sent to the model: the tool with its JSON Schema unchanged but a schema that takes anything, so that bad
+ * arguments become an error output of ours and never fail the model's step.
+ */
+export const wireOf = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
+  let known = wires.get(tool)
+  if (known === undefined) {
+    known = new Map()
+    wires.set(tool, known)
+  }
+  const key = added.join()
+  let wire = known.get(key)
+  if (wire === undefined) {
+    wire = makeWire(tool, added)
+    known.set(key, wire)
+  }
+  return wire
+}
+
+/** Made once for each tool and what is added to it, whoever binds it: schemas are most of a new session. */
+const wires = new WeakMap<Tool.Any, Map<string, Tool.Any>>()
+
+const makeWire = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
+  if (Tool.isProviderDefined(tool)) {
+    return tool.requiresHandler
+      ? Object.assign(Object.create(Object.getPrototypeOf(tool)), tool, { parametersSchema: Schema.Unknown })
+      : tool
+  }
+  const description = Tool.getDescription(tool as any)
+  return withJsonSchema(
+    Tool.make(tool.name, description === undefined ? {} : { description }),
+    jsonSchemaOf(tool, added)
+  )
+    .setSuccess(Schema.Unknown)
+    .setFailure(Schema.Unknown)
+    .annotateContext(tool.annotations)
+}
+
+const strictWires = new WeakMap<BoundTool, Tool.Any | string>()
+
+/** The same for a provider's strict mode; a string says why that cannot be. */
+export const strictWireOf = (bound: BoundTool): Tool.Any | string => {
+  if (bound.kind === "provider" || Tool.isProviderDefined(bound.tool)) return bound.wire
+  const cached = strictWires.get(bound)
+  if (cached !== undefined) return cached
+  const own = Tool.getJsonSchema(bound.wire as any) as Record<string, any>
+  const schema = strict(own)
+  const wire =
+    typeof schema === "string"
+      ? schema
+      : schema === own
+        ? bound.wire
+        : withJsonSchema(bound.wire as Tool.Tool<any, any>, schema)
+  strictWires.set(bound, wire)
+  return wire
+}

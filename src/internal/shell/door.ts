@@ -1,0 +1,340 @@
+/**
+ * The door between the session and what is not its own: what models, handlers, schemas, policies and templates give is
+ * looked at here and nowhere else, with care, and goes on as plain data. Nothing that it throws, whenever it is looked at,
+ * leaves the door; so no foreign code runs within an input of the machine, nor in the observer of a fiber.
+ */
+import * as AiError from "@effect/ai/AiError"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type { ParseIssue } from "effect/ParseResult"
+import type { ToolCall } from "../../ChatContext.js"
+import type { Verdict } from "../../DuplicatePolicy.js"
+import type { UpdateOptions } from "../../RunContext.js"
+import type { Prompts, Template } from "../../ToolPrompts.js"
+import { needsKey } from "../machine/admission.js"
+import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part, Usage } from "../machine/protocol.js"
+import type { Call, Outcome, Run, Step } from "../machine/state.js"
+import { unexpected } from "../machine/texts.js"
+import { type Message, nameOf } from "../machine/updates.js"
+import { asAiError, describeError, errorTypeOf, printable } from "../model/errors.js"
+import { describeIssue, RefusedResult } from "../scope/codec.js"
+import { type BoundTool, boundOf, toDecode } from "../scope/tool.js"
+import { canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
+import { mergeMetadata, ours } from "../values/metadata.js"
+import { defaults, render } from "../values/templates.js"
+
+/** What is to be logged of what came through the door. */
+export type Log = (level: "warning" | "error", message: string, cause?: Cause.Cause<unknown>) => void
+
+/** The value of foreign code, or what to do about what it threw. */
+export const guarded = <A>(f: () => A, otherwise: (thrown: unknown) => A): A => {
+  try {
+    return f()
+  } catch (thrown) {
+    return otherwise(thrown)
+  }
+}
+
+/** A cause that can be printed, of something that was thrown. */
+export const thrownBy = (thrown: unknown): Cause.Cause<unknown> => printable(Cause.die(thrown))
+
+// ------------------------------------------------------------------------------------------------- what a model gives
+
+/** A part of a model's answer as the machine has it; none: it says nothing to the session. */
+const readPart = (step: Step, part: unknown): Part | undefined =>
+  guarded(
+    () => read(step, part),
+    () => unreadable
+  )
+
+export const readParts = (step: Step, parts: ReadonlyArray<unknown>): ReadonlyArray<Part> => {
+  const read: Array<Part> = []
+  for (const part of parts) {
+    const known = readPart(step, part)
+    if (known !== undefined) read.push(known)
+  }
+  return read
+}
+
+const read = (step: Step, part: unknown): Part | undefined => {
+  if (!isRecord(part)) return unreadable
+  const { type } = part
+  switch (type) {
+    case "text-start":
+    case "text-end":
+    case "reasoning-start":
+    case "reasoning-end": {
+      const { id } = part
+      return typeof id === "string" ? { type, id, metadata: metadataOf(part) } : unreadable
+    }
+    case "text-delta":
+    case "reasoning-delta": {
+      const { delta, id } = part
+      if (typeof id !== "string" || typeof delta !== "string") return unreadable
+      return { type, id, delta, metadata: metadataOf(part) }
+    }
+    case "tool-call": {
+      const { id, name } = part
+      if (typeof id !== "string" || typeof name !== "string") return unreadable
+      return part.providerExecuted === true ? providerCall(id, name, part) : toolCall(step, id, name, part)
+    }
+    case "tool-result": {
+      const { id, name, result } = part
+      if (typeof id !== "string" || typeof name !== "string") return unreadable
+      if (part.providerExecuted !== true) return undefined
+      const output = result === undefined ? null : toJson(result)
+      return { type: "provider-result", id, name, output, isError: part.isFailure === true }
+    }
+    case "error":
+      return { type: "failure", failure: failureOf(part.error) }
+    case "finish":
+      return { type, reason: String(part.reason), usage: usageOf(part.usage) }
+    case "response-metadata":
+      return describedBy(part)
+    default:
+      return undefined
+  }
+}
+
+const metadataOf = ({ metadata }: Record<string, unknown>): Metadata =>
+  metadata === undefined ? undefined : (copyPlain(metadata) as Metadata)
+
+/** Arguments are copied: what the history says of a call is nobody else's, whoever changes what they were given. */
+const toolCall = (step: Step, id: string, name: string, part: Record<string, unknown>): Part => {
+  const { params } = part
+  const args = isRecord(params) ? plainArguments(params) : undefined
+  const tool = step.toolChoice === "none" ? undefined : step.agent.tools.get(name)
+  return {
+    type: "tool-call",
+    id,
+    name,
+    arguments: args ?? {},
+    problem:
+      args !== undefined
+        ? undefined
+        : isRecord(params)
+          ? "they are nested too deeply, or no JSON"
+          : "they are not a JSON object",
+    decoded: tool === undefined || args === undefined ? undefined : decodeNow(boundOf(tool), args),
+    metadata: mergeMetadata(undefined, metadataOf(part))
+  }
+}
+
+const providerCall = (id: string, name: string, part: Record<string, unknown>): Part => ({
+  type: "provider-call",
+  id,
+  name,
+  arguments: part.params === undefined ? {} : toJson(part.params),
+  metadata: {
+    ...mergeMetadata(undefined, metadataOf(part)),
+    [ours]: {
+      providerExecuted: true,
+      ...(typeof part.providerName === "string" ? { providerName: part.providerName } : {})
+    }
+  }
+})
+
+/** Parts that went through the schemas of `@effect/ai` have options. */
+const textIn = (value: unknown): string | undefined => {
+  const inner = Option.isOption(value) ? Option.getOrUndefined(value) : value
+  return typeof inner === "string" ? inner : undefined
+}
+
+const describedBy = ({ id, modelId }: Record<string, unknown>): Described => ({
+  type: "response-metadata",
+  id: textIn(id),
+  modelId: textIn(modelId)
+})
+
+const counts = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
+
+/** What nobody reported is absent. */
+const usageOf = (usage: unknown): Usage => {
+  const out: { -readonly [K in keyof Usage]: Usage[K] } = {}
+  if (!isRecord(usage)) return out
+  for (const name of counts) {
+    const count = usage[name]
+    if (typeof count === "number") out[name] = count
+  }
+  return out
+}
+
+// ---------------------------------------------------------------------------------------------- what a model fails with
+
+const inSession = { module: "effect-meantime", method: "streamText" } as const
+
+const describe = (error: AiError.AiError, cause: Cause.Cause<unknown> | undefined): ModelFailure => ({
+  tag: error._tag,
+  message: describeError(error),
+  errorType: cause === undefined ? errorTypeOfModel(error) : errorTypeOf(Cause.squash(cause)),
+  malformed: error._tag === "MalformedOutput",
+  error,
+  cause
+})
+
+const errorTypeOfModel = (error: AiError.AiError): string =>
+  guarded(
+    () => (error._tag === "HttpResponseError" ? String(error.response.status) : error._tag),
+    () => error._tag
+  )
+
+export const failureOf = (error: unknown): ModelFailure => describe(asAiError(error), undefined)
+
+const unreadable: Part = {
+  type: "failure",
+  failure: describe(
+    new AiError.MalformedOutput({ ...inSession, description: "The model sent a part that cannot be read." }),
+    undefined
+  )
+}
+
+/** How the fiber that read a model ended. */
+export const modelEnd = (exit: Exit.Exit<unknown, unknown>): ModelEnd => {
+  if (Exit.isSuccess(exit)) return done
+  const error = Cause.failureOption(exit.cause)
+  if (Option.isSome(error)) return { _tag: "Failed", failure: failureOf(error.value) }
+  const died = new AiError.UnknownError({ ...inSession, description: "The model failed unexpectedly." })
+  return Cause.isInterruptedOnly(exit.cause)
+    ? { _tag: "Interrupted", failure: describe(died, undefined) }
+    : { _tag: "Failed", failure: describe(died, printable(exit.cause)) }
+}
+
+const done: ModelEnd = { _tag: "Done" }
+
+/** Neither an error that was expected nor an interruption. */
+export const isDefect = (cause: Cause.Cause<unknown>): boolean =>
+  Option.isNone(Cause.failureOption(cause)) && !Cause.isInterruptedOnly(cause)
+
+// ---------------------------------------------------------------------------------------------------------- arguments
+
+/** What the tool's schema makes of arguments, if it makes it at once. The handler gets a copy of its own. */
+const decodeNow = (tool: BoundTool, args: Record<string, unknown>): Decoded | "later" => {
+  const result = tool.codec.decode(toDecode(tool, ownCopy(args)))
+  if (!Either.isEither(result)) return "later"
+  if (Either.isLeft(result)) return { _tag: "Invalid", problem: describeIssue(result.left as ParseIssue) }
+  if (!needsKey(tool)) return { _tag: "Decoded", params: result.right, key: undefined }
+  const encoded = tool.codec.encodeParams(result.right)
+  if (!Either.isEither(encoded)) return "later"
+  return { _tag: "Decoded", params: result.right, key: keyOf(tool, args, encoded) }
+}
+
+/** The same for a schema that takes its time. */
+export const decode = (tool: BoundTool, args: Record<string, unknown>): Effect.Effect<Decoded, never, any> =>
+  Effect.matchEffect(
+    Effect.suspend(() => tool.codec.decode(toDecode(tool, ownCopy(args)))),
+    {
+      onFailure: (issue) => Effect.succeed<Decoded>({ _tag: "Invalid", problem: describeIssue(issue) }),
+      onSuccess: (params) =>
+        needsKey(tool)
+          ? Effect.map(key(tool, params, args), (key): Decoded => ({ _tag: "Decoded", params, key }))
+          : Effect.succeed<Decoded>({ _tag: "Decoded", params, key: undefined })
+    }
+  )
+
+/** The arguments of a running call in their canonical form, by which duplicates are compared. */
+export const keyOfRun = (run: Run): Effect.Effect<string, never, any> =>
+  key(boundOf(run.tool), run.params, argumentsOf(run.calls[0] as Call))
+
+const key = (tool: BoundTool, params: unknown, args: Record<string, unknown>): Effect.Effect<string, never, any> =>
+  Effect.suspend(() => tool.codec.encodeParams(params)).pipe(
+    Effect.either,
+    Effect.catchAllCause(() => Effect.succeed(Either.left(undefined))),
+    Effect.map((encoded) => keyOf(tool, args, encoded))
+  )
+
+/** What cannot be encoded as JSON is compared as it was sent. */
+const keyOf = (tool: BoundTool, args: Record<string, unknown>, encoded: Either.Either<unknown, unknown>): string =>
+  (Either.isRight(encoded) ? canonical(encoded.right) : undefined) ?? canonical(tool.ownArguments(args)) ?? ""
+
+/** A call's arguments, as the history has them. */
+export const argumentsOf = ({ call }: Call): Record<string, unknown> => call.arguments as Record<string, unknown>
+
+/** A call as foreign code is shown it: it may change what it was given. */
+export const shown = (call: Call): ToolCall => ({ ...call.call, arguments: ownCopy(argumentsOf(call)) })
+
+/** A copy for somebody who may change it. */
+const ownCopy = (args: Record<string, unknown>): Record<string, unknown> => copyPlain(args) as typeof args
+
+// --------------------------------------------------------------------------------------- templates, policies, handlers
+
+/** A template of the program that throws, or gives no text, must not stop the conversation: the default takes its place. */
+export const textOf = (name: keyof Prompts, template: Template<never>, args: object, log: Log): string =>
+  guarded(
+    () => {
+      const text: unknown = render(template as Template<object>, args)
+      if (typeof text === "string") return text
+      throw new TypeError(`a template gives text, not ${typeof text}`)
+    },
+    (thrown) => {
+      log("error", `The template "${name}" failed; the default is used.`, thrownBy(thrown))
+      return render(defaults[name] as Template<object>, args)
+    }
+  )
+
+/** What a handler reports. */
+export const messageOf = (message: unknown, options: UpdateOptions | undefined): Message => ({
+  value: toJson(message),
+  isText: typeof message === "string",
+  template: options?.template,
+  mode: options?.delivery ?? "when-idle"
+})
+
+/** What a duplicate policy gave, if it is a verdict. */
+export const verdictOf = (u: unknown): Verdict | undefined =>
+  guarded(
+    () => {
+      if (!isRecord(u)) return undefined
+      const { _tag, message } = u
+      if (_tag === "Refuse") return typeof message === "string" ? { _tag, message } : undefined
+      return _tag === "Run" || _tag === "Replace" || _tag === "Join" ? { _tag } : undefined
+    },
+    () => undefined
+  )
+
+/** A bug of the tool. What kind of error it was is told; all that the model is shown is that there was one. */
+export const defect = (tool: string, cause: Cause.Cause<unknown>): Outcome => ({
+  _tag: "Failure",
+  output: unexpected(tool),
+  how: "defect",
+  errorType: refusedIn(cause) === undefined ? errorTypeOf(Cause.squash(cause)) : "invalid_result",
+  cause: printable(cause)
+})
+
+const refusedIn = (cause: Cause.Cause<unknown>): RefusedResult | undefined => {
+  for (const error of [...Cause.failures(cause), ...Cause.defects(cause)]) {
+    if (
+      guarded(
+        () => error instanceof RefusedResult,
+        () => false
+      )
+    ) {
+      return error as RefusedResult
+    }
+  }
+  return undefined
+}
+
+/** How a handler ended, and what the log is told of it. */
+export const outcomeOf = (run: Run, exit: Exit.Exit<Outcome, unknown>, log: Log): Outcome => {
+  const named = (what: string): string => `${nameOf(run)} ${what}`
+  if (Exit.isSuccess(exit)) {
+    if (exit.value._tag === "Failure" && run.tool.kind === "user") {
+      const { output } = exit.value
+      log("warning", named(`failed: ${typeof output === "string" ? output : JSON.stringify(output)}`))
+    }
+    return exit.value
+  }
+  const { cause } = exit
+  const interrupted = Cause.isInterruptedOnly(cause)
+  if (run.stop !== undefined || interrupted) {
+    if (!interrupted) log("error", named("failed while it was being stopped."), cause)
+    return { _tag: "Interrupted", reason: run.stop ?? "cancelled" }
+  }
+  const refused = refusedIn(cause)
+  if (refused === undefined) log("error", named("failed unexpectedly."), cause)
+  else log("error", named(`returned what its own schema refuses: ${refused.detail}`))
+  return defect(run.tool.name, cause)
+}
