@@ -4,12 +4,14 @@
  */
 import * as Prompt from "@effect/ai/Prompt"
 import * as Hash from "effect/Hash"
-import type { ChatContext, ChatItem } from "../../ChatContext.js"
+import type { ChatItem } from "../../ChatContext.js"
+import { ModelView } from "../../Tags.js"
 import { isRecord } from "../values/json.js"
 import { hasItemId, withoutItemId } from "../values/metadata.js"
 import type { Provider } from "./providers.js"
 
-export const viewAll = (context: ChatContext): ChatContext => context
+/** The view that is in force by default: the very function, by which it is known that nothing was left out. */
+export const viewAll = ModelView.defaultValue()
 
 export interface View {
   readonly items: ReadonlyArray<ChatItem>
