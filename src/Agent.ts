@@ -168,6 +168,6 @@ export const provide =
     : S extends Agent<infer R>
       ? Agent<Exclude<R, ROut> | RIn>
       : never => {
-    const { identity, layers, name, options, result, _tag } = self as unknown as Definition
+    const { identity, layers, name, options, result, _tag } = self as S & Definition
     return construct({ _tag, name, identity, options, result, layers: [...layers, layer] })
   }

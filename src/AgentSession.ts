@@ -168,7 +168,7 @@ export interface Options<R, T extends ReadonlyArray<Entry>> {
 export const make: <R, const T extends ReadonlyArray<Entry> = []>(
   options: Options<R, T>
 ) => Effect.Effect<Service, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =
-  internal.make as any
+  internal.make
 
 /**
  * A session as a layer.
@@ -179,7 +179,7 @@ export const make: <R, const T extends ReadonlyArray<Entry> = []>(
 export const layer = <R, const T extends ReadonlyArray<Entry> = []>(
   options: Options<R, T>
 ): Layer.Layer<AgentSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
-  Layer.scoped(AgentSession, make(options)) as any
+  Layer.scoped(AgentSession, make(options))
 
 /**
  * A user's turn in the session of the context, see `Service.send`.

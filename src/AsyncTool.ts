@@ -108,6 +108,7 @@ export const make = <
     failure: Schema.Union(failure ?? Schema.Never, ToolError, StopResponse),
     failureMode: "return",
     dependencies: [RunContext, ...(dependencies ?? [])]
+    // what stands for an option that is absent is the default of its type parameter, which TypeScript cannot know
   }).annotate(Annotations, flags) as any
 }
 
@@ -137,4 +138,4 @@ export const execute: <Tools extends Record<string, Tool.Any>>(
   Executed,
   never,
   Tool.HandlersFor<Tools> | Exclude<Tool.Requirements<Tools[keyof Tools]>, RunContext>
-> = internal.execute as any
+> = internal.execute

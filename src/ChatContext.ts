@@ -13,6 +13,8 @@
  * @since 0.1.0
  */
 import type * as Prompt from "@effect/ai/Prompt"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as internal from "./internal/model/prompt.js"
 import { ModelView } from "./Tags.js"
@@ -20,29 +22,160 @@ import { ModelView } from "./Tags.js"
 export { ModelView }
 
 /**
- * A request of the model to run a tool.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ToolCall {
-  readonly callId: string
-  readonly name: string
-  /** Decoded JSON, as the model sent it; `{}` where the model sent no object. */
-  readonly arguments: unknown
-}
-
-/**
  * The Schema of a `ToolCall`.
  *
  * @since 0.1.0
  * @category schemas
  */
-export const ToolCall: Schema.Schema<ToolCall> = Schema.Struct({
+export const ToolCall = Schema.Struct({
   callId: Schema.String,
   name: Schema.String,
   arguments: Schema.Unknown
-}) as any
+})
+
+/**
+ * A request of the model to run a tool. `arguments` is decoded JSON, as the model sent it; `{}` if the model sent no
+ * object.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCall extends Schema.Schema.Type<typeof ToolCall> {}
+
+// Not a `Schema.Record`, which copies: a key named `__proto__` would become the prototype of the copy.
+const Metadata = Schema.optionalWith(
+  Schema.declare((u): u is Record<string, unknown> => Predicate.isRecord(u), {
+    identifier: "Metadata",
+    jsonSchema: { type: "object" },
+    arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.anything())
+  }),
+  { exact: true }
+)
+
+/**
+ * The Schema of a `Message`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Message = Schema.TaggedStruct("Message", {
+  id: Schema.String,
+  role: Schema.Literal("user", "assistant", "system"),
+  text: Schema.String,
+  interrupted: Schema.Boolean,
+  metadata: Metadata,
+  createdAt: Schema.Number
+})
+
+/**
+ * What someone said. If `interrupted` is true, the speech was cut, and `text` is what had been played.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Message extends Schema.Schema.Type<typeof Message> {}
+
+/**
+ * The Schema of `Reasoning`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Reasoning = Schema.TaggedStruct("Reasoning", {
+  id: Schema.String,
+  text: Schema.String,
+  metadata: Metadata,
+  createdAt: Schema.Number
+})
+
+/**
+ * What the model thought before the part that follows.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Reasoning extends Schema.Schema.Type<typeof Reasoning> {}
+
+/**
+ * The Schema of a `FunctionCall`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const FunctionCall = Schema.TaggedStruct("FunctionCall", {
+  id: Schema.String,
+  callId: Schema.String,
+  name: Schema.String,
+  arguments: Schema.Unknown,
+  metadata: Metadata,
+  createdAt: Schema.Number
+})
+
+/**
+ * A call of a tool, or of one of its updates, which has a `callId` of its own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FunctionCall extends Schema.Schema.Type<typeof FunctionCall> {}
+
+/**
+ * The Schema of a `FunctionCallOutput`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const FunctionCallOutput = Schema.TaggedStruct("FunctionCallOutput", {
+  id: Schema.String,
+  callId: Schema.String,
+  name: Schema.String,
+  output: Schema.Unknown,
+  isError: Schema.Boolean,
+  createdAt: Schema.Number
+})
+
+/**
+ * The output of the `FunctionCall` with the same `callId`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FunctionCallOutput extends Schema.Schema.Type<typeof FunctionCallOutput> {}
+
+const Name = Schema.UndefinedOr(Schema.String)
+
+/**
+ * The Schema of an `AgentHandoff`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AgentHandoff = Schema.TaggedStruct("AgentHandoff", {
+  id: Schema.String,
+  // JSON has no `undefined`: what is always there in a program is left out when it is written.
+  from: Schema.optionalToRequired(Name, Name, {
+    decode: Option.getOrUndefined,
+    encode: Option.fromNullable
+  }),
+  to: Schema.String,
+  createdAt: Schema.Number
+})
+
+/**
+ * Another agent took over. `from` is undefined if nobody spoke before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentHandoff extends Schema.Schema.Type<typeof AgentHandoff> {}
+
+/**
+ * An `AgentHandoff` as it is stored: without `from` if that is undefined.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentHandoffEncoded extends Schema.Schema.Encoded<typeof AgentHandoff> {}
 
 /**
  * One item of a conversation. Times are milliseconds of Effect's `Clock`. `metadata` is what the provider attached to
@@ -51,51 +184,15 @@ export const ToolCall: Schema.Schema<ToolCall> = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export type ChatItem =
-  | {
-      readonly _tag: "Message"
-      readonly id: string
-      readonly role: "user" | "assistant" | "system"
-      readonly text: string
-      /** The speech was cut; `text` is what had been played. */
-      readonly interrupted: boolean
-      readonly metadata?: Record<string, unknown>
-      readonly createdAt: number
-    }
-  | {
-      readonly _tag: "Reasoning"
-      readonly id: string
-      readonly text: string
-      readonly metadata?: Record<string, unknown>
-      readonly createdAt: number
-    }
-  | {
-      readonly _tag: "FunctionCall"
-      readonly id: string
-      readonly callId: string
-      readonly name: string
-      readonly arguments: unknown
-      readonly metadata?: Record<string, unknown>
-      readonly createdAt: number
-    }
-  | {
-      readonly _tag: "FunctionCallOutput"
-      readonly id: string
-      readonly callId: string
-      readonly name: string
-      readonly output: unknown
-      readonly isError: boolean
-      readonly createdAt: number
-    }
-  | {
-      readonly _tag: "AgentHandoff"
-      readonly id: string
-      readonly from: string | undefined
-      readonly to: string
-      readonly createdAt: number
-    }
+export type ChatItem = Message | Reasoning | FunctionCall | FunctionCallOutput | AgentHandoff
 
-const Metadata = Schema.optionalWith(Schema.Record({ key: Schema.String, value: Schema.Unknown }), { exact: true })
+/**
+ * A `ChatItem` as it is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ChatItemEncoded = Message | Reasoning | FunctionCall | FunctionCallOutput | AgentHandoffEncoded
 
 /**
  * The Schema of a `ChatItem`.
@@ -103,54 +200,13 @@ const Metadata = Schema.optionalWith(Schema.Record({ key: Schema.String, value: 
  * @since 0.1.0
  * @category schemas
  */
-export const ChatItem: Schema.Schema<ChatItem, any> = Schema.Union(
-  Schema.TaggedStruct("Message", {
-    id: Schema.String,
-    role: Schema.Literal("user", "assistant", "system"),
-    text: Schema.String,
-    interrupted: Schema.Boolean,
-    metadata: Metadata,
-    createdAt: Schema.Number
-  }),
-  Schema.TaggedStruct("Reasoning", {
-    id: Schema.String,
-    text: Schema.String,
-    metadata: Metadata,
-    createdAt: Schema.Number
-  }),
-  Schema.TaggedStruct("FunctionCall", {
-    id: Schema.String,
-    callId: Schema.String,
-    name: Schema.String,
-    arguments: Schema.Unknown,
-    metadata: Metadata,
-    createdAt: Schema.Number
-  }),
-  Schema.TaggedStruct("FunctionCallOutput", {
-    id: Schema.String,
-    callId: Schema.String,
-    name: Schema.String,
-    output: Schema.Unknown,
-    isError: Schema.Boolean,
-    createdAt: Schema.Number
-  }),
-  Schema.TaggedStruct("AgentHandoff", {
-    id: Schema.String,
-    from: Schema.optional(Schema.String),
-    to: Schema.String,
-    createdAt: Schema.Number
-  })
-) as any
-
-/**
- * A conversation.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ChatContext {
-  readonly items: ReadonlyArray<ChatItem>
-}
+export const ChatItem: Schema.Schema<ChatItem, ChatItemEncoded> = Schema.Union(
+  Message,
+  Reasoning,
+  FunctionCall,
+  FunctionCallOutput,
+  AgentHandoff
+)
 
 /**
  * JSON encoding of a whole conversation, provider metadata included.
@@ -158,7 +214,23 @@ export interface ChatContext {
  * @since 0.1.0
  * @category schemas
  */
-export const ChatContext: Schema.Schema<ChatContext, any> = Schema.Struct({ items: Schema.Array(ChatItem) })
+export const ChatContext = Schema.Struct({ items: Schema.Array(ChatItem) })
+
+/**
+ * A conversation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChatContext extends Schema.Schema.Type<typeof ChatContext> {}
+
+/**
+ * A conversation as it is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChatContextEncoded extends Schema.Schema.Encoded<typeof ChatContext> {}
 
 /**
  * The prompt of a conversation for a `LanguageModel`: provider metadata becomes the parts' options, and every call is

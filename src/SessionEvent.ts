@@ -1,15 +1,366 @@
 /**
- * What happens in a session, as tagged values with a Schema. `AgentSession.Service.events` is their stream.
+ * What happens in a session, as tagged values with a Schema. `AgentSession.Service.events` is their stream. In all of
+ * them, `at` is milliseconds of Effect's `Clock`.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { ChatItem, ToolCall } from "./ChatContext.js"
+import { ChatItem, AgentHandoff as HandoffItem, ToolCall } from "./ChatContext.js"
 
-interface Base {
-  /** Milliseconds of Effect's `Clock`. */
-  readonly at: number
-}
+const at = Schema.Number
+const speechId = Schema.optionalWith(Schema.String, { exact: true })
+
+/**
+ * The Schema of `UserStateChanged`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const UserStateChanged = Schema.TaggedStruct("UserStateChanged", {
+  at,
+  state: Schema.Literal("speaking", "listening")
+})
+
+/**
+ * The user began to speak, or stopped.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UserStateChanged extends Schema.Schema.Type<typeof UserStateChanged> {}
+
+/**
+ * The Schema of `AgentStateChanged`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AgentStateChanged = Schema.TaggedStruct("AgentStateChanged", {
+  at,
+  state: Schema.Literal("listening", "thinking", "speaking")
+})
+
+/**
+ * The agent began to listen, to think or to speak.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentStateChanged extends Schema.Schema.Type<typeof AgentStateChanged> {}
+
+/**
+ * The Schema of `SpeechCreated`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SpeechCreated = Schema.TaggedStruct("SpeechCreated", {
+  at,
+  speechId: Schema.String,
+  source: Schema.Literal("say", "reply", "tool-reply")
+})
+
+/**
+ * A speech was queued. Its source `tool-reply` is a deferred reply to updates and results.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SpeechCreated extends Schema.Schema.Type<typeof SpeechCreated> {}
+
+/**
+ * The Schema of `SpeechEnded`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SpeechEnded = Schema.TaggedStruct("SpeechEnded", {
+  at,
+  speechId: Schema.String,
+  interrupted: Schema.Boolean
+})
+
+/**
+ * A speech has been played, or was interrupted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SpeechEnded extends Schema.Schema.Type<typeof SpeechEnded> {}
+
+/**
+ * The Schema of `ItemAdded`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ItemAdded = Schema.TaggedStruct("ItemAdded", {
+  at,
+  item: ChatItem
+})
+
+/**
+ * The history has one more item.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ItemAdded extends Schema.Schema.Type<typeof ItemAdded> {}
+
+/**
+ * `ItemAdded` as it is sent, with the item as it is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ItemAddedEncoded extends Schema.Schema.Encoded<typeof ItemAdded> {}
+
+/**
+ * The Schema of `ToolCallStarted`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolCallStarted = Schema.TaggedStruct("ToolCallStarted", {
+  at,
+  call: ToolCall
+})
+
+/**
+ * The model called a tool.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCallStarted extends Schema.Schema.Type<typeof ToolCallStarted> {}
+
+/**
+ * The Schema of `ToolCallUpdated`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolCallUpdated = Schema.TaggedStruct("ToolCallUpdated", {
+  at,
+  id: Schema.String,
+  callId: Schema.String,
+  message: Schema.Unknown
+})
+
+/**
+ * A handler sent an update. `id` is that of the update, `callId` that of the call.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCallUpdated extends Schema.Schema.Type<typeof ToolCallUpdated> {}
+
+/**
+ * The Schema of `ToolCallProgress`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolCallProgress = Schema.TaggedStruct("ToolCallProgress", {
+  at,
+  callId: Schema.String,
+  value: Schema.Unknown
+})
+
+/**
+ * A handler told its progress, which the model does not see.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCallProgress extends Schema.Schema.Type<typeof ToolCallProgress> {}
+
+/**
+ * The Schema of `ToolCallReleased`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolCallReleased = Schema.TaggedStruct("ToolCallReleased", {
+  at,
+  callId: Schema.String,
+  by: Schema.Literal("update", "timer", "model")
+})
+
+/**
+ * A call left its turn and goes on in the background.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCallReleased extends Schema.Schema.Type<typeof ToolCallReleased> {}
+
+/**
+ * The Schema of `ToolCallEnded`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolCallEnded = Schema.TaggedStruct("ToolCallEnded", {
+  at,
+  id: Schema.String,
+  callId: Schema.String,
+  status: Schema.Literal("done", "error", "cancelled"),
+  output: Schema.Unknown
+})
+
+/**
+ * A call has ended, as each call does once. `id` is that of the result, `callId` that of the call.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCallEnded extends Schema.Schema.Type<typeof ToolCallEnded> {}
+
+/**
+ * The Schema of `ReplyScheduled`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ReplyScheduled = Schema.TaggedStruct("ReplyScheduled", {
+  at,
+  replyId: Schema.String,
+  speechId,
+  updateIds: Schema.Array(Schema.String)
+})
+
+/**
+ * A deferred reply was formed of these updates and results.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReplyScheduled extends Schema.Schema.Type<typeof ReplyScheduled> {}
+
+/**
+ * The Schema of `ReplyEnded`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ReplyEnded = Schema.TaggedStruct("ReplyEnded", {
+  at,
+  replyId: Schema.String,
+  speechId,
+  updateIds: Schema.Array(Schema.String),
+  status: Schema.Literal("completed", "interrupted", "skipped", "failed", "dropped")
+})
+
+/**
+ * A deferred reply has come to its end.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReplyEnded extends Schema.Schema.Type<typeof ReplyEnded> {}
+
+/**
+ * The Schema of `UpdateDropped`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const UpdateDropped = Schema.TaggedStruct("UpdateDropped", {
+  at,
+  id: Schema.String,
+  callId: Schema.String
+})
+
+/**
+ * Too many updates of a call waited: the oldest one left the queue and the history.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UpdateDropped extends Schema.Schema.Type<typeof UpdateDropped> {}
+
+/**
+ * The Schema of `AgentHandoff`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const AgentHandoff = Schema.TaggedStruct("AgentHandoff", {
+  at,
+  from: HandoffItem.fields.from,
+  to: Schema.String
+})
+
+/**
+ * Another agent took over. `from` is undefined if nobody spoke before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentHandoff extends Schema.Schema.Type<typeof AgentHandoff> {}
+
+/**
+ * `AgentHandoff` as it is sent: without `from` if that is undefined.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentHandoffEncoded extends Schema.Schema.Encoded<typeof AgentHandoff> {}
+
+/**
+ * The Schema of `SessionError`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SessionError = Schema.TaggedStruct("SessionError", {
+  at,
+  error: Schema.Struct({ tag: Schema.String, message: Schema.String })
+})
+
+/**
+ * A model or an output failed. The session goes on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SessionError extends Schema.Schema.Type<typeof SessionError> {}
+
+/**
+ * The Schema of `EventsMissed`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const EventsMissed = Schema.TaggedStruct("EventsMissed", {
+  at,
+  count: Schema.Number
+})
+
+/**
+ * This subscriber fell behind, and lost the oldest `count` events that waited for it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventsMissed extends Schema.Schema.Type<typeof EventsMissed> {}
+
+/**
+ * The Schema of `SessionClosed`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SessionClosed = Schema.TaggedStruct("SessionClosed", { at })
+
+/**
+ * The session has ended. No event follows.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SessionClosed extends Schema.Schema.Type<typeof SessionClosed> {}
 
 /**
  * An event of a session.
@@ -17,46 +368,35 @@ interface Base {
  * @since 0.1.0
  * @category models
  */
-export type SessionEvent = Base &
-  (
-    | { readonly _tag: "UserStateChanged"; readonly state: "speaking" | "listening" }
-    | { readonly _tag: "AgentStateChanged"; readonly state: "listening" | "thinking" | "speaking" }
-    | { readonly _tag: "SpeechCreated"; readonly speechId: string; readonly source: "say" | "reply" | "tool-reply" }
-    | { readonly _tag: "SpeechEnded"; readonly speechId: string; readonly interrupted: boolean }
-    | { readonly _tag: "ItemAdded"; readonly item: ChatItem }
-    | { readonly _tag: "ToolCallStarted"; readonly call: ToolCall }
-    | { readonly _tag: "ToolCallUpdated"; readonly id: string; readonly callId: string; readonly message: unknown }
-    | { readonly _tag: "ToolCallProgress"; readonly callId: string; readonly value: unknown }
-    | { readonly _tag: "ToolCallReleased"; readonly callId: string; readonly by: "update" | "timer" | "model" }
-    | {
-        readonly _tag: "ToolCallEnded"
-        readonly id: string
-        readonly callId: string
-        readonly status: "done" | "error" | "cancelled"
-        readonly output: unknown
-      }
-    | {
-        readonly _tag: "ReplyScheduled"
-        readonly replyId: string
-        readonly speechId?: string
-        readonly updateIds: ReadonlyArray<string>
-      }
-    | {
-        readonly _tag: "ReplyEnded"
-        readonly replyId: string
-        readonly speechId?: string
-        readonly updateIds: ReadonlyArray<string>
-        readonly status: "completed" | "interrupted" | "skipped" | "failed" | "dropped"
-      }
-    | { readonly _tag: "UpdateDropped"; readonly id: string; readonly callId: string }
-    | { readonly _tag: "AgentHandoff"; readonly from: string | undefined; readonly to: string }
-    | { readonly _tag: "SessionError"; readonly error: { readonly tag: string; readonly message: string } }
-    | { readonly _tag: "EventsMissed"; readonly count: number }
-    | { readonly _tag: "SessionClosed" }
-  )
+export type SessionEvent =
+  | UserStateChanged
+  | AgentStateChanged
+  | SpeechCreated
+  | SpeechEnded
+  | ItemAdded
+  | ToolCallStarted
+  | ToolCallUpdated
+  | ToolCallProgress
+  | ToolCallReleased
+  | ToolCallEnded
+  | ReplyScheduled
+  | ReplyEnded
+  | UpdateDropped
+  | AgentHandoff
+  | SessionError
+  | EventsMissed
+  | SessionClosed
 
-const at = { at: Schema.Number }
-const speechId = Schema.optionalWith(Schema.String, { exact: true })
+/**
+ * An event as it is stored or sent.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SessionEventEncoded =
+  | Exclude<SessionEvent, ItemAdded | AgentHandoff>
+  | ItemAddedEncoded
+  | AgentHandoffEncoded
 
 /**
  * The Schema of `SessionEvent`, for events that are stored or sent.
@@ -64,55 +404,22 @@ const speechId = Schema.optionalWith(Schema.String, { exact: true })
  * @since 0.1.0
  * @category schemas
  */
-export const SessionEvent: Schema.Schema<SessionEvent, any> = Schema.Union(
-  Schema.TaggedStruct("UserStateChanged", { ...at, state: Schema.Literal("speaking", "listening") }),
-  Schema.TaggedStruct("AgentStateChanged", { ...at, state: Schema.Literal("listening", "thinking", "speaking") }),
-  Schema.TaggedStruct("SpeechCreated", {
-    ...at,
-    speechId: Schema.String,
-    source: Schema.Literal("say", "reply", "tool-reply")
-  }),
-  Schema.TaggedStruct("SpeechEnded", { ...at, speechId: Schema.String, interrupted: Schema.Boolean }),
-  Schema.TaggedStruct("ItemAdded", { ...at, item: ChatItem }),
-  Schema.TaggedStruct("ToolCallStarted", { ...at, call: ToolCall }),
-  Schema.TaggedStruct("ToolCallUpdated", {
-    ...at,
-    id: Schema.String,
-    callId: Schema.String,
-    message: Schema.Unknown
-  }),
-  Schema.TaggedStruct("ToolCallProgress", { ...at, callId: Schema.String, value: Schema.Unknown }),
-  Schema.TaggedStruct("ToolCallReleased", {
-    ...at,
-    callId: Schema.String,
-    by: Schema.Literal("update", "timer", "model")
-  }),
-  Schema.TaggedStruct("ToolCallEnded", {
-    ...at,
-    id: Schema.String,
-    callId: Schema.String,
-    status: Schema.Literal("done", "error", "cancelled"),
-    output: Schema.Unknown
-  }),
-  Schema.TaggedStruct("ReplyScheduled", {
-    ...at,
-    replyId: Schema.String,
-    speechId,
-    updateIds: Schema.Array(Schema.String)
-  }),
-  Schema.TaggedStruct("ReplyEnded", {
-    ...at,
-    replyId: Schema.String,
-    speechId,
-    updateIds: Schema.Array(Schema.String),
-    status: Schema.Literal("completed", "interrupted", "skipped", "failed", "dropped")
-  }),
-  Schema.TaggedStruct("UpdateDropped", { ...at, id: Schema.String, callId: Schema.String }),
-  Schema.TaggedStruct("AgentHandoff", { ...at, from: Schema.optional(Schema.String), to: Schema.String }),
-  Schema.TaggedStruct("SessionError", {
-    ...at,
-    error: Schema.Struct({ tag: Schema.String, message: Schema.String })
-  }),
-  Schema.TaggedStruct("EventsMissed", { ...at, count: Schema.Number }),
-  Schema.TaggedStruct("SessionClosed", at)
-) as any
+export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Schema.Union(
+  UserStateChanged,
+  AgentStateChanged,
+  SpeechCreated,
+  SpeechEnded,
+  ItemAdded,
+  ToolCallStarted,
+  ToolCallUpdated,
+  ToolCallProgress,
+  ToolCallReleased,
+  ToolCallEnded,
+  ReplyScheduled,
+  ReplyEnded,
+  UpdateDropped,
+  AgentHandoff,
+  SessionError,
+  EventsMissed,
+  SessionClosed
+)

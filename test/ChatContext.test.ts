@@ -1,8 +1,9 @@
 import { Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Arbitrary, Effect, FastCheck, JSONSchema, Layer, Schema } from "effect"
 import { Agent, AsyncTool, AsyncToolset, ChatContext, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { wire } from "./support/json.js"
 import { allProblems, collectLogs, problems, silent, unanswered } from "./support/requests.js"
 
 const { reasoning, text, toolCall } = ScriptedModel
@@ -231,6 +232,142 @@ describe("a conversation that is stored", () => {
       expect(before.items).toHaveLength(2)
     }).pipe(working(() => "Yes."))
   )
+
+  // a conversation as version 0.1.0 wrote it, before the types were made from the Schemas
+  const written = `{"items":[
+    {"_tag":"Message","id":"item_1","role":"user","text":"Note Oslo","interrupted":false,"createdAt":0},
+    {"_tag":"Reasoning","id":"item_2","text":"Hm.","metadata":{"openai":{"itemId":"rs_1"}},"createdAt":0},
+    {"_tag":"Reasoning","id":"item_3","text":"Well.","createdAt":0},
+    {"_tag":"Message","id":"item_4","role":"assistant","text":"No","interrupted":true,
+      "metadata":{"openai":{"itemId":"msg_1"}},"createdAt":0},
+    {"_tag":"FunctionCall","id":"item_5","callId":"c1","name":"note","arguments":{"topic":"Oslo"},
+      "metadata":{"google":{"thoughtSignature":"sig"}},"createdAt":0},
+    {"_tag":"FunctionCall","id":"item_6","callId":"c2","name":"nope","arguments":{"deep":[1,null]},"createdAt":0},
+    {"_tag":"FunctionCallOutput","id":"item_7","callId":"c1","name":"note","output":{"pages":3},"isError":false,
+      "createdAt":0},
+    {"_tag":"FunctionCallOutput","id":"item_8","callId":"c2","name":"nope","output":"No such tool.","isError":true,
+      "createdAt":0},
+    {"_tag":"FunctionCallOutput","id":"item_9","callId":"c3","name":"void","isError":false,"createdAt":5000},
+    {"_tag":"AgentHandoff","id":"item_10","from":"writer","to":"second","createdAt":5000},
+    {"_tag":"AgentHandoff","id":"item_11","to":"writer","createdAt":5000.5}
+  ]}`
+
+  it("[M2] [E1] is read from what was stored before the types were made from the Schemas, and written the same", () => {
+    const read = restore(JSON.parse(written))
+    expect(read.items).toStrictEqual([
+      { _tag: "Message", id: "item_1", role: "user", text: "Note Oslo", interrupted: false, createdAt: 0 },
+      { _tag: "Reasoning", id: "item_2", text: "Hm.", metadata: { openai: { itemId: "rs_1" } }, createdAt: 0 },
+      { _tag: "Reasoning", id: "item_3", text: "Well.", createdAt: 0 },
+      {
+        _tag: "Message",
+        id: "item_4",
+        role: "assistant",
+        text: "No",
+        interrupted: true,
+        metadata: { openai: { itemId: "msg_1" } },
+        createdAt: 0
+      },
+      {
+        _tag: "FunctionCall",
+        id: "item_5",
+        callId: "c1",
+        name: "note",
+        arguments: { topic: "Oslo" },
+        metadata: { google: { thoughtSignature: "sig" } },
+        createdAt: 0
+      },
+      {
+        _tag: "FunctionCall",
+        id: "item_6",
+        callId: "c2",
+        name: "nope",
+        arguments: { deep: [1, null] },
+        createdAt: 0
+      },
+      {
+        _tag: "FunctionCallOutput",
+        id: "item_7",
+        callId: "c1",
+        name: "note",
+        output: { pages: 3 },
+        isError: false,
+        createdAt: 0
+      },
+      {
+        _tag: "FunctionCallOutput",
+        id: "item_8",
+        callId: "c2",
+        name: "nope",
+        output: "No such tool.",
+        isError: true,
+        createdAt: 0
+      },
+      {
+        _tag: "FunctionCallOutput",
+        id: "item_9",
+        callId: "c3",
+        name: "void",
+        output: undefined,
+        isError: false,
+        createdAt: 5000
+      },
+      { _tag: "AgentHandoff", id: "item_10", from: "writer", to: "second", createdAt: 5000 },
+      { _tag: "AgentHandoff", id: "item_11", from: undefined, to: "writer", createdAt: 5000.5 }
+    ])
+    expect(stored(read)).toStrictEqual(JSON.parse(written))
+  })
+
+  it("[E1] a hand-off always has its `from` in a program, and has it in JSON only if there is one", () => {
+    const encode = Schema.encodeSync(ChatContext.AgentHandoff)
+    const decode = Schema.decodeUnknownSync(ChatContext.AgentHandoff)
+    const first = { _tag: "AgentHandoff", id: "h", to: "writer", createdAt: 1 } as const
+    expect(decode(first)).toStrictEqual({ ...first, from: undefined })
+    // as a copy that is not JSON carries it (`structuredClone`)
+    expect(decode({ ...first, from: undefined })).toStrictEqual({ ...first, from: undefined })
+    expect(encode({ ...first, from: undefined })).toStrictEqual(first)
+    expect(encode({ ...first, from: "second" })).toStrictEqual({ ...first, from: "second" })
+    expect(Schema.is(ChatContext.ChatItem)({ ...first, from: undefined })).toBe(true)
+    expect(() => decode({ ...first, from: null })).toThrow()
+    // of a program that is not checked by TypeScript, or from an older version
+    expect(encode(first as unknown as ChatContext.AgentHandoff)).toStrictEqual(first)
+  })
+
+  it("[M2] metadata is kept under any name, and is a record", () => {
+    const json = JSON.parse(
+      `{"_tag":"Reasoning","id":"r","text":"","metadata":{"__proto__":{"itemId":"x"},"own":null},"createdAt":1}`
+    )
+    const read = Schema.decodeUnknownSync(ChatContext.Reasoning)(json)
+    expect(Object.getPrototypeOf(read.metadata)).toBe(Object.prototype)
+    expect(JSON.stringify(Schema.encodeSync(ChatContext.Reasoning)(read))).toContain(`"__proto__":{"itemId":"x"}`)
+    for (const metadata of [null, [], "text", 1, undefined]) {
+      expect(() => Schema.decodeUnknownSync(ChatContext.ChatItem)({ ...json, metadata })).toThrow()
+    }
+    expect(() => JSONSchema.make(ChatContext.ChatContext)).not.toThrow()
+  })
+
+  it("[M2] [E1] whatever the items hold, JSON keeps all of it that JSON has", () => {
+    FastCheck.assert(
+      FastCheck.property(Arbitrary.make(ChatContext.ChatContext), (context) => {
+        const json = wire(Schema.encodeSync(ChatContext.ChatContext)(context))
+        const read = restore(json)
+        expect(Schema.is(ChatContext.ChatContext)(read)).toBe(true)
+        expect(stored(read)).toStrictEqual(json)
+        expect(restore(stored(read))).toStrictEqual(read)
+        expect(read.items.map(({ _tag, id }) => [_tag, id])).toEqual(context.items.map(({ _tag, id }) => [_tag, id]))
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("[E1] items that do not go through JSON are unchanged", () => {
+    FastCheck.assert(
+      FastCheck.property(Arbitrary.make(ChatContext.ChatItem), (item) => {
+        const encoded = Schema.encodeSync(ChatContext.ChatItem)(item)
+        expect(Schema.decodeSync(ChatContext.ChatItem)(encoded)).toStrictEqual(item)
+      }),
+      { numRuns: 300 }
+    )
+  })
 
   it("refuses what is no conversation", () => {
     expect(() => restore({ items: [{ _tag: "Message", id: "m" }] })).toThrow()

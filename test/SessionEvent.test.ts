@@ -1,8 +1,9 @@
 import { Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Deferred, Effect, Fiber, type Layer, Schema, Stream } from "effect"
+import { Arbitrary, Chunk, Deferred, Effect, FastCheck, Fiber, type Layer, Schema, Stream } from "effect"
 import { Agent, AgentOutput, AsyncTool, RunContext, SessionEvent } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { wire } from "./support/json.js"
 import { inVirtualTime, silent } from "./support/requests.js"
 
 const { fail, toolCall, wait } = ScriptedModel
@@ -219,6 +220,64 @@ describe("events", () => {
       expect(Chunk.toReadonlyArray(yield* Fiber.join(one))).toEqual((yield* first.all).slice(0, 1))
     }).pipe(working(["Hello."]))
   )
+})
+
+describe("events that are stored", () => {
+  // one of each kind, as version 0.1.0 wrote it, before the types were made from the Schemas
+  const written = `
+    {"_tag":"ItemAdded","at":0,"item":{"_tag":"Message","id":"item_1","role":"user","text":"Hi","interrupted":false,"createdAt":0}}
+    {"_tag":"ItemAdded","at":0,"item":{"_tag":"FunctionCall","id":"item_4","callId":"c1","name":"note","arguments":{"topic":"Oslo"},"metadata":{"google":{"thoughtSignature":"sig"}},"createdAt":0}}
+    {"_tag":"ItemAdded","at":5,"item":{"_tag":"AgentHandoff","id":"item_12","from":"writer","to":"second","createdAt":5}}
+    {"_tag":"ItemAdded","at":5,"item":{"_tag":"AgentHandoff","id":"item_13","to":"second","createdAt":5}}
+    {"_tag":"UserStateChanged","at":0,"state":"speaking"}
+    {"_tag":"AgentStateChanged","at":0,"state":"thinking"}
+    {"_tag":"SpeechCreated","at":0,"speechId":"speech_1","source":"tool-reply"}
+    {"_tag":"SpeechEnded","at":0,"speechId":"speech_1","interrupted":false}
+    {"_tag":"ToolCallStarted","at":0,"call":{"callId":"c1","name":"note","arguments":{"topic":"Oslo"}}}
+    {"_tag":"ToolCallUpdated","at":0,"id":"c1","callId":"c1","message":"noting Oslo"}
+    {"_tag":"ToolCallProgress","at":0,"callId":"c1","value":{"percent":0}}
+    {"_tag":"ToolCallReleased","at":0,"callId":"c1","by":"update"}
+    {"_tag":"ToolCallEnded","at":5000,"id":"c1_final","callId":"c1","status":"done","output":{"pages":3}}
+    {"_tag":"ToolCallEnded","at":5000,"id":"c2_final","callId":"c2","status":"done"}
+    {"_tag":"ReplyScheduled","at":5000,"replyId":"reply_1","speechId":"speech_2","updateIds":["c1_final"]}
+    {"_tag":"ReplyEnded","at":5000,"replyId":"reply_1","speechId":"speech_2","updateIds":["c1_final"],"status":"completed"}
+    {"_tag":"ReplyEnded","at":5000,"replyId":"reply_2","updateIds":[],"status":"skipped"}
+    {"_tag":"UpdateDropped","at":0,"id":"c1_update_1","callId":"c1"}
+    {"_tag":"AgentHandoff","at":5,"from":"writer","to":"second"}
+    {"_tag":"AgentHandoff","at":5,"to":"second"}
+    {"_tag":"SessionError","at":5,"error":{"tag":"UnknownError","message":"overloaded"}}
+    {"_tag":"EventsMissed","at":5,"count":7}
+    {"_tag":"SessionClosed","at":5}`
+    .trim()
+    .split("\n")
+    .map((line): unknown => JSON.parse(line))
+
+  it("[E1] are read from what was stored before the types were made from the Schemas, and written the same", () => {
+    const events = written.map((line) => decode(line))
+    expect(new Set(events.map((event) => event._tag))).toEqual(new Set([...Object.keys(everything), "EventsMissed"]))
+    // a value that may be undefined is there all the same
+    const whole = (line: any): unknown => {
+      if (line._tag === "AgentHandoff") return { from: undefined, ...line }
+      if (line._tag === "ToolCallEnded") return { output: undefined, ...line }
+      return line._tag === "ItemAdded" ? { ...line, item: whole(line.item) } : line
+    }
+    expect(events).toStrictEqual(written.map(whole))
+    expect(JSON.parse(JSON.stringify(events.map((event) => encode(event))))).toStrictEqual(written)
+  })
+
+  it("[E1] are told apart by their tags, whatever they hold, and JSON keeps all of it that JSON has", () => {
+    FastCheck.assert(
+      FastCheck.property(Arbitrary.make(SessionEvent.SessionEvent), (event) => {
+        expect(Schema.decodeSync(SessionEvent.SessionEvent)(encode(event))).toStrictEqual(event)
+        const json = wire(encode(event))
+        const read = decode(json)
+        expect(read._tag).toBe(event._tag)
+        expect(Schema.is(SessionEvent.SessionEvent)(read)).toBe(true)
+        expect(wire(encode(read))).toStrictEqual(json)
+      }),
+      { numRuns: 500 }
+    )
+  })
 })
 
 describe("subscribers that are slow, late or absent", () => {

@@ -361,6 +361,46 @@ describe("error channels", () => {
     >()
     expectTypeOf(SessionEvent.SessionEvent).toExtend<Schema.Schema<SessionEvent.SessionEvent, any>>()
     expectTypeOf(ChatContext.ChatContext).toExtend<Schema.Schema<ChatContext.ChatContext, any>>()
+    // what a Schema gives is the type of the same name, and what it writes has a type, too
+    type Reads<S extends Schema.Schema.Any> = Schema.Schema.Type<S>
+    type Writes<S extends Schema.Schema.Any> = Schema.Schema.Encoded<S>
+    expectTypeOf<Reads<typeof ChatContext.ToolCall>>().toEqualTypeOf<{
+      readonly callId: string
+      readonly name: string
+      readonly arguments: unknown
+    }>()
+    expectTypeOf<Reads<typeof ChatContext.ChatItem>>().toEqualTypeOf<ChatContext.ChatItem>()
+    expectTypeOf<Writes<typeof ChatContext.ChatItem>>().toEqualTypeOf<ChatContext.ChatItemEncoded>()
+    expectTypeOf<Reads<typeof ChatContext.ChatContext>>().toEqualTypeOf<{
+      readonly items: ReadonlyArray<ChatContext.ChatItem>
+    }>()
+    expectTypeOf<Writes<typeof ChatContext.ChatContext>>().toEqualTypeOf<{
+      readonly items: ReadonlyArray<ChatContext.ChatItemEncoded>
+    }>()
+    expectTypeOf<ChatContext.ChatContext>().toEqualTypeOf<Reads<typeof ChatContext.ChatContext>>()
+    expectTypeOf<ChatContext.ChatContextEncoded>().toEqualTypeOf<Writes<typeof ChatContext.ChatContext>>()
+    expectTypeOf<ChatContext.AgentHandoffEncoded>().toEqualTypeOf<{
+      readonly _tag: "AgentHandoff"
+      readonly id: string
+      readonly from?: string | undefined
+      readonly to: string
+      readonly createdAt: number
+    }>()
+    expectTypeOf<Reads<typeof SessionEvent.SessionEvent>>().toEqualTypeOf<SessionEvent.SessionEvent>()
+    expectTypeOf<Writes<typeof SessionEvent.SessionEvent>>().toEqualTypeOf<SessionEvent.SessionEventEncoded>()
+    expectTypeOf<SessionEvent.SessionEventEncoded["_tag"]>().toEqualTypeOf<SessionEvent.SessionEvent["_tag"]>()
+    expectTypeOf<SessionEvent.ItemAddedEncoded["item"]>().toEqualTypeOf<ChatContext.ChatItemEncoded>()
+    expectTypeOf<SessionEvent.AgentHandoffEncoded>().toEqualTypeOf<{
+      readonly _tag: "AgentHandoff"
+      readonly at: number
+      readonly from?: string | undefined
+      readonly to: string
+    }>()
+    // @ts-expect-error a reader changes nothing
+    const rename = (item: ChatContext.ChatItem) => (item.id = "other")
+    // @ts-expect-error nor does it add an item
+    const append = (context: ChatContext.ChatContext) => context.items.push()
+    expectTypeOf([rename, append]).not.toBeAny()
     expectTypeOf(AgentOutput.layerPaced()).toEqualTypeOf<Layer.Layer<never>>()
     return Option.none()
   })
@@ -639,6 +679,53 @@ describe("the surface", () => {
     expectTypeOf<Context.Tag.Service<typeof ChatContext.ModelView>>().toEqualTypeOf<
       (context: ChatContext.ChatContext) => ChatContext.ChatContext
     >()
+    type Member<Tag extends ChatContext.ChatItem["_tag"]> = Extract<ChatContext.ChatItem, { readonly _tag: Tag }>
+    expectTypeOf<ChatContext.Message>().toEqualTypeOf<{
+      readonly _tag: "Message"
+      readonly id: string
+      readonly role: "user" | "assistant" | "system"
+      readonly text: string
+      readonly interrupted: boolean
+      readonly metadata?: Record<string, unknown>
+      readonly createdAt: number
+    }>()
+    expectTypeOf<ChatContext.Reasoning>().toEqualTypeOf<{
+      readonly _tag: "Reasoning"
+      readonly id: string
+      readonly text: string
+      readonly metadata?: Record<string, unknown>
+      readonly createdAt: number
+    }>()
+    expectTypeOf<ChatContext.FunctionCall>().toEqualTypeOf<{
+      readonly _tag: "FunctionCall"
+      readonly id: string
+      readonly callId: string
+      readonly name: string
+      readonly arguments: unknown
+      readonly metadata?: Record<string, unknown>
+      readonly createdAt: number
+    }>()
+    expectTypeOf<ChatContext.FunctionCallOutput>().toEqualTypeOf<{
+      readonly _tag: "FunctionCallOutput"
+      readonly id: string
+      readonly callId: string
+      readonly name: string
+      readonly output: unknown
+      readonly isError: boolean
+      readonly createdAt: number
+    }>()
+    expectTypeOf<ChatContext.AgentHandoff>().toEqualTypeOf<{
+      readonly _tag: "AgentHandoff"
+      readonly id: string
+      readonly from: string | undefined
+      readonly to: string
+      readonly createdAt: number
+    }>()
+    expectTypeOf<Member<"Message">>().toEqualTypeOf<ChatContext.Message>()
+    expectTypeOf<Member<"Reasoning">>().toEqualTypeOf<ChatContext.Reasoning>()
+    expectTypeOf<Member<"FunctionCall">>().toEqualTypeOf<ChatContext.FunctionCall>()
+    expectTypeOf<Member<"FunctionCallOutput">>().toEqualTypeOf<ChatContext.FunctionCallOutput>()
+    expectTypeOf<Member<"AgentHandoff">>().toEqualTypeOf<ChatContext.AgentHandoff>()
     type Ids = { readonly updateIds: ReadonlyArray<string> }
     type Event = { readonly at: number } & (
       | Tagged<"UserStateChanged", { readonly state: "speaking" | "listening" }>
@@ -674,6 +761,27 @@ describe("the surface", () => {
       | Tagged<"EventsMissed", { readonly count: number }>
       | Tagged<"SessionClosed", {}>
     )
+    type Handoff = Extract<SessionEvent.SessionEvent, { readonly _tag: "AgentHandoff" }>
+    expectTypeOf<Handoff>().toEqualTypeOf<SessionEvent.AgentHandoff>()
+    expectTypeOf<SessionEvent.AgentHandoff>().toEqualTypeOf<{
+      readonly _tag: "AgentHandoff"
+      readonly at: number
+      readonly from: string | undefined
+      readonly to: string
+    }>()
+    expectTypeOf<SessionEvent.ReplyScheduled>().toEqualTypeOf<{
+      readonly _tag: "ReplyScheduled"
+      readonly at: number
+      readonly replyId: string
+      readonly speechId?: string
+      readonly updateIds: ReadonlyArray<string>
+    }>()
+    expectTypeOf<SessionEvent.ItemAdded["item"]>().toEqualTypeOf<ChatContext.ChatItem>()
+    expectTypeOf<SessionEvent.ToolCallStarted["call"]>().toEqualTypeOf<{
+      readonly callId: string
+      readonly name: string
+      readonly arguments: unknown
+    }>()
     expectTypeOf<Event>().toExtend<SessionEvent.SessionEvent>()
     expectTypeOf<SessionEvent.SessionEvent>().toExtend<Event>()
   })

@@ -11,12 +11,9 @@ import { choose, type Settings } from "../demo/Providers.js"
 import { flightsLayer, TravelAgent } from "../demo/Travel.js"
 import * as handOff from "../hand-off.js"
 import * as Offline from "./offline.js"
+import type { AgentInfo } from "./Protocol.js"
 
-export interface Agent {
-  readonly name: string
-  readonly title: string
-  readonly about: string
-  readonly suggestions: ReadonlyArray<string>
+export interface Agent extends AgentInfo {
   /** the language model, for people */
   readonly model: string
   /** how much faster than real time its conversations go; whoever opens one sees to the clock */
@@ -25,7 +22,7 @@ export interface Agent {
 }
 
 interface Options {
-  readonly agent: Omit<Agent, "model" | "rate" | "open">
+  readonly agent: AgentInfo
   readonly rate?: number
   readonly rules: Offline.Rules
   readonly session: Effect.Effect<AgentSession.Service, never, Scope.Scope | LanguageModel.LanguageModel>

@@ -4,12 +4,11 @@
  */
 import type { LanguageModel } from "@effect/ai"
 import { Duration, type Layer } from "effect"
+import type { ChatContext } from "effect-meantime"
 import { ScriptedModel } from "effect-meantime/testing"
 import { isNote } from "../demo/Dialogue.js"
 
-export interface Call {
-  readonly callId: string
-  readonly name: string
+export interface Call extends ChatContext.ToolCall {
   readonly arguments: Readonly<Record<string, unknown>>
 }
 

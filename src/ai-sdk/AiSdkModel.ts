@@ -109,22 +109,27 @@ interface Prepared {
   readonly warn: Ask.Warn
 }
 
+/** The version of the interface says what the two functions of a model take, and what they give. */
+const isCallable = (
+  model: SdkModel
+): model is SdkModel & Ask.Callable & { readonly specificationVersion: keyof typeof Request.toPrompt } =>
+  model?.specificationVersion === "v3" || model?.specificationVersion === "v4"
+
 const prepare = (model: SdkModel, options: Options | undefined): Effect.Effect<Prepared> => {
-  const version = model?.specificationVersion
-  if (version !== "v3" && version !== "v4") {
+  if (!isCallable(model)) {
     return Effect.dieMessage(
       typeof model === "string"
         ? `AiSdkModel takes a model object, such as openai("gpt-5"), not the id "${model}".`
         : `AiSdkModel takes a language model of interface version 3 or 4; ${model?.provider} ${model?.modelId} has ` +
-            `version ${JSON.stringify(version)}. Update the provider's package.`
+            `version ${JSON.stringify(model?.specificationVersion)}. Update the provider's package.`
     )
   }
   const { maxRetries: _, streaming: __, ...rest } = options ?? {}
   const settings = Object.keys(rest).length === 0 ? Request.noSettings : rest
   return Effect.succeed({
-    model: model as unknown as Ask.Callable,
+    model,
     settings,
-    toPrompt: Request.toPrompt[version],
+    toPrompt: Request.toPrompt[model.specificationVersion],
     warn: logOnce(`${model.provider} ${model.modelId}`)
   })
 }

@@ -65,7 +65,7 @@ export const provider = <const Name extends string>(
     readonly failure: typeof Schema.Unknown
     readonly failureMode: "error"
   }
-> => define(name, tool, false, {}) as any
+> => define(name, tool, false, {}, Schema.Unknown)
 
 /**
  * A tool that the provider defines and a handler of yours runs, such as `anthropic.tools.bash_20250124({})`.
@@ -91,15 +91,30 @@ export const providerWithHandler = <
     readonly failureMode: "error"
   },
   true
-> => define(name, tool, true, options.parameters, options.success) as any
+> => define(name, tool, true, options.parameters, options.success)
 
-const define = (
-  name: string,
+const define = <
+  const Name extends string,
+  Parameters extends Schema.Struct.Fields,
+  Success extends Schema.Schema.Any,
+  RequiresHandler extends boolean
+>(
+  name: Name,
   tool: ProviderTool,
-  requiresHandler: boolean,
-  parameters: Schema.Struct.Fields,
-  success: Schema.Schema.Any = Schema.Unknown
-) =>
+  requiresHandler: RequiresHandler,
+  parameters: Parameters,
+  success: Success
+): Tool.ProviderDefined<
+  Name,
+  {
+    readonly args: Schema.Struct<{}>
+    readonly parameters: Schema.Struct<Parameters>
+    readonly success: Success
+    readonly failure: typeof Schema.Unknown
+    readonly failureMode: "error"
+  },
+  RequiresHandler
+> =>
   Tool.providerDefined({
     id: tool.id as `${string}.${string}`,
     toolkitName: name,
@@ -109,4 +124,6 @@ const define = (
     parameters,
     success,
     failure: Schema.Unknown
-  })({ ...tool.args } as never)
+    // `never`: the fields of the arguments are the package's own, and not known here. `any`: the parameters have a
+    // conditional type there, which TypeScript does not resolve for a type parameter
+  })({ ...tool.args } as never) as any

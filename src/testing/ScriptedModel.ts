@@ -614,7 +614,7 @@ export const userTexts = (request: Request): ReadonlyArray<string> =>
   request.prompt.content.flatMap((message) => (message.role === "user" ? [textOf(message.content)] : []))
 
 /**
- * The texts that the model said before, one for each message of the assistant that has any.
+ * The texts that the model said before, one for each message of the assistant with a text.
  *
  * @since 0.1.0
  * @category reading requests

@@ -37,7 +37,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as AgentSession from "../AgentSession.js"
 import type { Entry, HandlersOf } from "../AsyncToolset.js"
-import type { ChatItem } from "../ChatContext.js"
+import type { ChatItem, FunctionCall, FunctionCallOutput } from "../ChatContext.js"
 import type { SessionEvent } from "../SessionEvent.js"
 import { isVirtualClock } from "./VirtualClock.js"
 
@@ -339,9 +339,7 @@ export const heard = (session: WithHistory): Effect.Effect<ReadonlyArray<string>
  * @since 0.1.0
  * @category reading
  */
-export const calls = (
-  session: WithHistory
-): Effect.Effect<ReadonlyArray<Extract<ChatItem, { readonly _tag: "FunctionCall" }>>> =>
+export const calls = (session: WithHistory): Effect.Effect<ReadonlyArray<FunctionCall>> =>
   Effect.map(session.history, ({ items }) => items.filter((item) => item._tag === "FunctionCall"))
 
 /**
@@ -350,9 +348,7 @@ export const calls = (
  * @since 0.1.0
  * @category reading
  */
-export const outputs = (
-  session: WithHistory
-): Effect.Effect<ReadonlyArray<Extract<ChatItem, { readonly _tag: "FunctionCallOutput" }>>> =>
+export const outputs = (session: WithHistory): Effect.Effect<ReadonlyArray<FunctionCallOutput>> =>
   Effect.map(session.history, ({ items }) => items.filter((item) => item._tag === "FunctionCallOutput"))
 
 const texts = (session: WithHistory, role: "assistant" | "user") =>

@@ -90,8 +90,15 @@ export const timeOf = ({ clock }: Live): number => clock.now + (performance.now(
 
 const decodeRefusal = Schema.decodeUnknownEither(Protocol.Refusal)
 
-/** Resolves to what the server has against it, where it has something. */
-const post = async (path: string, body: unknown): Promise<string | undefined> => {
+/** What the server takes. It checks it, too: what it refuses comes back as words for the user. */
+interface Requests {
+  readonly "/api/say": typeof Protocol.Say.Encoded
+  readonly "/api/cancel": typeof Protocol.Cancel.Encoded
+  readonly "/api/start": typeof Protocol.Start.Encoded
+}
+
+/** Resolves to what the server has against it, if it has something. */
+const post = async <Path extends keyof Requests>(path: Path, body: Requests[Path]): Promise<string | undefined> => {
   try {
     const response = await fetch(path, {
       method: "POST",

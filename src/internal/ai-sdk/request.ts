@@ -3,6 +3,7 @@
  * from one request to the next is converted once: messages and tools are remembered by their identity.
  */
 import type {
+  JSONObject,
   LanguageModelV3CallOptions,
   LanguageModelV3FilePart,
   LanguageModelV3FunctionTool,
@@ -36,6 +37,7 @@ type FileData = (data: Prompt.FilePart["data"]) => LanguageModelV3FilePart["data
 const fileDataV3: FileData = (data) => data
 
 const fileDataV4: FileData = (data) =>
+  // the types here are those of version 3, which has no such object
   (data instanceof URL ? { type: "url", url: data } : { type: "data", data }) as unknown as string
 
 const fileOf = (part: Prompt.FilePart, fileData: FileData): LanguageModelV3FilePart => ({
@@ -149,14 +151,17 @@ const toolOptions = (tool: Tool.Any): ToolOptions =>
     : ((tool.annotations.unsafeMap.get(ToolOptionsReference.key) as ToolOptions | undefined) ?? {})
 
 const functionToolOf = (tool: Tool.Any): LanguageModelV3FunctionTool => {
-  const description = Tool.getDescription(tool as any)
+  const schema = tool.parametersSchema.ast
+  const description = tool.description ?? Tool.getDescriptionFromSchemaAst(schema)
   const { inputExamples, providerOptions, strict } = toolOptions(tool)
   return {
     type: "function",
     name: tool.name,
     ...(description === undefined ? {} : { description }),
-    inputSchema: Tool.getJsonSchema(tool as any) as LanguageModelV3FunctionTool["inputSchema"],
-    ...(inputExamples === undefined ? {} : { inputExamples: inputExamples.map((input) => ({ input })) as any }),
+    inputSchema: Tool.getJsonSchemaFromSchemaAst(schema) as LanguageModelV3FunctionTool["inputSchema"],
+    ...(inputExamples === undefined
+      ? {}
+      : { inputExamples: inputExamples.map((input) => ({ input: input as JSONObject })) }),
     ...(strict === undefined ? {} : { strict }),
     ...(providerOptions === undefined ? {} : { providerOptions: providerOptions as ProviderOptions })
   }

@@ -52,7 +52,7 @@ const noSpeech: SpeechHandle = {
 }
 
 export const execute = (
-  toolkit: Toolkit.Toolkit<Record<string, Tool.Any>>,
+  toolkit: Toolkit.Any,
   call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown }
 ): Effect.Effect<Executed, never, any> =>
   Effect.contextWithEffect((context: Context.Context<any>) => {

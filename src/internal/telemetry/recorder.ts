@@ -84,6 +84,9 @@ const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 export const outsideSpans = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.mapInputContext(effect, (context: Context.Context<R>) => withoutSpan(context) as Context.Context<R>)
 
+const descriptionOf = (tool: Tool.Any): string | undefined =>
+  tool.description ?? Tool.getDescriptionFromSchemaAst(tool.parametersSchema.ast)
+
 const withoutSpan = Context.omit(Tracer.ParentSpan) as (context: Context.Context<any>) => Context.Context<any>
 
 const propagated = (span: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
@@ -590,7 +593,7 @@ export class Recorder {
       "gen_ai.tool.name": content ? call.call.name : toolName(call),
       "gen_ai.tool.call.id": call.callId,
       "gen_ai.tool.type": "function",
-      "gen_ai.tool.description": tool === undefined ? undefined : Tool.getDescription(boundOf(tool).tool as any),
+      "gen_ai.tool.description": tool === undefined ? undefined : descriptionOf(boundOf(tool).tool),
       "gen_ai.agent.name": call.step.agent.name,
       "gen_ai.tool.call.arguments": content ? asText(call.call.arguments) : undefined,
       "effect_meantime.toolset": tool?.executor.id,

@@ -8,6 +8,9 @@ const maxValues = 250_000
 
 const notJson = Symbol()
 
+/** An object as what it has under its names. TypeScript knows nothing of an `object`, and a read is safe with any. */
+const fieldsOf = (value: object): Readonly<Record<string, unknown>> => value as Readonly<Record<string, unknown>>
+
 /** how many values the walk under way may still look at */
 let left = 0
 
@@ -21,7 +24,9 @@ const copy = (value: unknown, depth: number): unknown => {
     case "object": {
       if (value === null) return null
       if (depth > maxDepth || --left < 0) return notJson
-      if (typeof (value as any).toJSON === "function") return copy((value as any).toJSON(), depth + 1)
+      const fields = fieldsOf(value)
+      const { toJSON } = fields
+      if (typeof toJSON === "function") return copy(Reflect.apply(toJSON, value, []), depth + 1)
       if (value instanceof Error) return notJson
       if (Array.isArray(value)) {
         left -= value.length
@@ -39,7 +44,7 @@ const copy = (value: unknown, depth: number): unknown => {
       }
       const out: Record<string, unknown> = {}
       for (const key of Object.keys(value)) {
-        const raw = (value as any)[key]
+        const raw = fields[key]
         if (raw === undefined || typeof raw === "function" || typeof raw === "symbol") continue
         const part = copy(raw, depth + 1)
         if (part === notJson) return notJson
@@ -116,7 +121,8 @@ const show = (part: unknown, depth: number, open: Set<unknown>): unknown => {
 }
 
 const showParts = (part: object, depth: number, open: Set<unknown>): unknown => {
-  if (typeof (part as any).toJSON === "function") return show((part as any).toJSON(), depth, open)
+  const { toJSON } = fieldsOf(part)
+  if (typeof toJSON === "function") return show(Reflect.apply(toJSON, part, []), depth, open)
   if (part instanceof Map || part instanceof Set) return show(Array.from(part), depth, open)
   if (Array.isArray(part)) {
     const shown = part.slice(0, maxShown).map((inner) => show(inner ?? null, depth, open))
@@ -137,8 +143,9 @@ const showParts = (part: object, depth: number, open: Set<unknown>): unknown => 
 const write = (value: unknown): string => {
   if (Array.isArray(value)) return `[${value.map(write).join(",")}]`
   if (typeof value === "object" && value !== null) {
+    const fields = fieldsOf(value)
     const keys = Object.keys(value).sort()
-    return `{${keys.map((key) => `${JSON.stringify(key)}:${write((value as any)[key])}`).join(",")}}`
+    return `{${keys.map((key) => `${JSON.stringify(key)}:${write(fields[key])}`).join(",")}}`
   }
   return JSON.stringify(value)
 }
@@ -167,7 +174,8 @@ export const plainArguments = (value: Record<string, unknown>): Record<string, u
 const hasProto = (value: unknown): boolean => {
   if (typeof value !== "object" || value === null) return false
   if (Array.isArray(value)) return value.some(hasProto)
-  for (const key of Object.keys(value)) if (key === "__proto__" || hasProto((value as any)[key])) return true
+  const fields = fieldsOf(value)
+  for (const key of Object.keys(value)) if (key === "__proto__" || hasProto(fields[key])) return true
   return false
 }
 

@@ -186,5 +186,10 @@ const prepareOf = (root: Json, schema: Json, seen: ReadonlyArray<unknown>): Prep
 }
 
 /** Leaves out null where a property is optional and does not take it; `undefined` where there is nothing to do. */
-export const withoutNulls = (schema: Json): ((args: Record<string, unknown>) => Record<string, unknown>) | undefined =>
-  prepareOf(schema, schema, []) as any
+export const withoutNulls = (
+  schema: Json
+): ((args: Record<string, unknown>) => Record<string, unknown>) | undefined => {
+  const prepare = prepareOf(schema, schema, [])
+  // it makes a record of a record
+  return prepare === undefined ? undefined : (args) => prepare(args) as Record<string, unknown>
+}

@@ -2,6 +2,7 @@
  * Templates: their defaults, their placeholders, and how they are rendered.
  */
 import * as Context from "effect/Context"
+import * as Records from "effect/Record"
 import type { Prompts, Template } from "../../ToolPrompts.js"
 
 export const placeholders: { readonly [K in keyof Prompts]: ReadonlyArray<string> } = {
@@ -45,18 +46,16 @@ export const defaults: Prompts = {
 
 const keys = Object.keys(placeholders) as ReadonlyArray<keyof Prompts>
 
-type Tags = { readonly [K in keyof Prompts]: Context.Tag<never, Prompts[K]> }
-
-const tags = Object.fromEntries(
-  keys.map((name) => [name, Context.GenericTag(`effect-meantime/ToolPrompts/${name}`)])
-) as unknown as Tags
+const tags: Readonly<Record<keyof Prompts, Context.Tag<never, unknown>>> = Records.map(placeholders, (_, name) =>
+  Context.GenericTag<never, unknown>(`effect-meantime/ToolPrompts/${name}`)
+)
 
 /** Each template stands in the context by itself, so that layers side by side override what each of them names. */
 export const toContext = (prompts: Partial<Prompts>): Context.Context<never> => {
   let context = Context.empty()
   for (const name of keys) {
     const template = prompts[name]
-    if (template !== undefined) context = Context.add(context, tags[name] as Context.Tag<never, unknown>, template)
+    if (template !== undefined) context = Context.add(context, tags[name], template)
   }
   return context
 }
@@ -101,6 +100,6 @@ export const render = <Args extends object>(template: Template<Args>, args: Args
             ? "{"
             : "}"
           : Object.hasOwn(args, name)
-            ? asText((args as any)[name])
+            ? asText((args as Readonly<Record<string, unknown>>)[name])
             : match
       )
