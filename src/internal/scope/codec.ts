@@ -12,6 +12,7 @@ import { isTypeLiteral, type ParseOptions } from "effect/SchemaAST"
 import { RunContext, StopResponse, ToolError } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { errorTypeOf } from "../model/errors.js"
+import { die, given } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { withoutNulls } from "../values/schemas.js"
 import { jsonSchemaOf } from "./wire.js"
@@ -40,14 +41,8 @@ type Handler = (params: any) => Effect.Effect<unknown, unknown, any>
 /** A schema, or a handler, that throws or gives no Effect is a defect of its call. */
 export const total =
   <E>(f: (u: any) => Effect.Effect<unknown, E, any>): ((u: any) => Effect.Effect<unknown, E, any>) =>
-  (u) => {
-    try {
-      const effect = f(u)
-      return Effect.isEffect(effect) ? effect : Effect.die(new TypeError("An Effect was to be given, and none was."))
-    } catch (cause) {
-      return Effect.die(cause)
-    }
-  }
+  (u) =>
+    given(() => f(u))
 
 const codecs = new WeakMap<Tool.Any, Codec>()
 
@@ -144,7 +139,7 @@ const failure =
     return Effect.matchEffect(codec.encodeFailure(error), {
       onSuccess: (encoded) => Effect.succeed(failed(errorTypeOf(error), toJson(encoded))),
       // what the failure schema does not know of was not expected
-      onFailure: () => Effect.die(error ?? new RefusedResult(name, "failed with nothing"))
+      onFailure: () => die(error ?? new RefusedResult(name, "failed with nothing"))
     })
   }
 

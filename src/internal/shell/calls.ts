@@ -10,6 +10,7 @@ import * as Fillers from "../machine/fillers.js"
 import * as Machine from "../machine/pump.js"
 import type * as State from "../machine/state.js"
 import { boundOf } from "../scope/tool.js"
+import { guarded, suspended } from "../values/guarded.js"
 import * as Door from "./door.js"
 import { fork, start } from "./fibers.js"
 import { HandlerContext } from "./handlerContext.js"
@@ -56,7 +57,7 @@ export const askPolicy = (host: Host, admission: State.Admission, running: Reado
   const tool = boundOf(admission.run.tool)
   const { decide } = tool
   if (decide === undefined || admission.run.phase !== "admitting") return
-  const asked = Effect.suspend(() =>
+  const asked = suspended(() =>
     decide(
       Door.shown(admission.call),
       running.flatMap((run) => run.calls.map(Door.shown))
@@ -76,7 +77,7 @@ export const askPolicy = (host: Host, admission: State.Admission, running: Reado
 }
 
 export const sayFiller = (host: Host, filler: State.Filler): void => {
-  const text = Door.guarded(
+  const text = guarded(
     () => filler.say(filler.step),
     (thrown) => {
       log(host, "error", "The text of a filler failed.", Door.thrownBy(thrown))

@@ -22,21 +22,13 @@ import { type Message, nameOf } from "../machine/updates.js"
 import { asAiError, describeError, errorTypeOf, printable } from "../model/errors.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { type BoundTool, boundOf, toDecode } from "../scope/tool.js"
+import { guarded } from "../values/guarded.js"
 import { canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { mergeMetadata, ours } from "../values/metadata.js"
 import { defaults, render } from "../values/templates.js"
 
 /** What is to be logged of what came through the door. */
 export type Log = (level: "warning" | "error", message: string, cause?: Cause.Cause<unknown>) => void
-
-/** The value of foreign code, or what to do about what it threw. */
-export const guarded = <A>(f: () => A, otherwise: (thrown: unknown) => A): A => {
-  try {
-    return f()
-  } catch (thrown) {
-    return otherwise(thrown)
-  }
-}
 
 /** A cause that can be printed, of something that was thrown. */
 export const thrownBy = (thrown: unknown): Cause.Cause<unknown> => printable(Cause.die(thrown))

@@ -18,6 +18,7 @@ import * as Machine from "../machine/pump.js"
 import { printable } from "../model/errors.js"
 import type { Environment } from "../scope/build.js"
 import { outsideSpans } from "../telemetry/recorder.js"
+import { suspended } from "../values/guarded.js"
 import { type Host, interrupt } from "./host.js"
 
 /** Starts at once: a fiber that is interrupted before it has begun would skip its finalizers. */
@@ -145,7 +146,7 @@ export const quietly = <R>(
   effect: Effect.Effect<unknown, SessionClosed, R>,
   what: string
 ): Effect.Effect<void, never, R> =>
-  Effect.catchAllCause(Effect.asVoid(effect), (cause) =>
+  Effect.catchAllCause(Effect.asVoid(suspended(() => effect)), (cause) =>
     Cause.isInterruptedOnly(cause) || Option.isSome(Cause.failureOption(cause))
       ? Effect.void
       : outsideSpans(Effect.logError(`${what} failed.`, printable(cause)))

@@ -13,6 +13,7 @@ import type * as State from "../machine/state.js"
 import { promptsOf } from "../machine/updates.js"
 import * as PromptBuilder from "../model/prompt.js"
 import type { Built } from "../scope/build.js"
+import { suspended } from "../values/guarded.js"
 import { isDefect, modelEnd, readParts, textOf } from "./door.js"
 import { fork } from "./fibers.js"
 import { type Host, interrupt, log, logOf, stillInHistory } from "./host.js"
@@ -29,7 +30,7 @@ export const askModel = (host: Host, step: State.Step): void => {
       for (const part of read) Parts.part(s, step, part)
     })
   }
-  const ask = Effect.suspend(() => {
+  const ask = suspended(() => {
     const request = { prompt: prompt(host, step), toolkit, toolChoice }
     return model.run !== undefined
       ? model.run(request, onParts)

@@ -10,6 +10,7 @@ import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Stream from "effect/Stream"
 import * as Parts from "../machine/incoming.js"
 import type * as State from "../machine/state.js"
+import { suspended } from "../values/guarded.js"
 import { atMostInSession, fork } from "./fibers.js"
 import { type Host, interrupt, log } from "./host.js"
 
@@ -31,7 +32,7 @@ export const play = (host: Host, entry: State.TextEntry): void => {
     )
   })
   const played = (piece: string) => Effect.sync(() => host.transact((s) => Parts.played(s, entry, piece)))
-  const playing = Effect.suspend(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
+  const playing = suspended(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
   let over = false
   const waits = before !== undefined
   // cut while it waits, it still waits: who comes behind it must not begin before the first one has stopped

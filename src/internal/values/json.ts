@@ -95,7 +95,7 @@ export const toJson = (value: unknown): unknown => {
 export const toText = (value: unknown): string => {
   try {
     if (typeof value === "function") return "(a function)"
-    if (value instanceof Error) return value.message
+    if (value instanceof Error) return messageOf(value)
     if (typeof value !== "object" || value === null) return String(value)
     left = 10_000
     return JSON.stringify(show(value, 0, new Set()))
@@ -103,6 +103,9 @@ export const toText = (value: unknown): string => {
     return "(a value that cannot be shown)"
   }
 }
+
+/** An error's message is a text, unless somebody made it something else. */
+const messageOf = ({ message }: Error): string => (typeof message === "string" ? message : toText(message))
 
 const maxShown = 1_000
 
@@ -112,7 +115,7 @@ const show = (part: unknown, depth: number, open: Set<unknown>): unknown => {
     if (typeof part === "number" && Number.isFinite(part)) return part
     return typeof part === "string" || typeof part === "boolean" || part === null ? part : String(part)
   }
-  if (part instanceof Error) return part.message
+  if (part instanceof Error) return messageOf(part)
   if (depth > 16 || open.has(part) || --left < 0) return "…"
   open.add(part)
   const out = showParts(part, depth + 1, open)

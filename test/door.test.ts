@@ -1,0 +1,389 @@
+/**
+ * The door to foreign code. Each value here does something when it is looked at, or is nothing of what belongs there; it
+ * comes in through each place through which a value of a program, a model or a provider can come in:
+ *
+ * - a handler: what it gives in place of an Effect, returns, fails with, dies with, rejects with; before and after its
+ *   first update, and while it is stopped; a finalizer; what it reports, shows as progress, and the options of a report
+ * - a tool's Schemas: what they throw when they decode and encode, and what their messages give
+ * - a duplicate policy: what it gives in place of an Effect, its verdict, what it fails and dies with
+ * - templates of a scope and of an update, the text of a filler
+ * - a model: its parts, their fields, arguments and metadata, error parts, what it fails and dies with, what it gives in
+ *   place of an Effect or a Stream; each in both seams
+ * - an output: what it dies with and what it says that it has played; a text that is said
+ * - hooks and layers of agents, a view of the conversation
+ * - `AsyncTool.execute`
+ */
+
+import { Toolkit } from "@effect/ai"
+import { describe, expect, it } from "@effect/vitest"
+import { Cause, Effect, Layer, Schema, Stream } from "effect"
+import {
+  Agent,
+  type AgentSession,
+  AsyncTool,
+  ChatContext,
+  DuplicatePolicy,
+  RunContext,
+  ToolPrompts
+} from "effect-meantime"
+import {
+  type Answer,
+  agent,
+  callPart,
+  firstThen,
+  goesOn,
+  lawful,
+  type Model,
+  type Setup,
+  scoped,
+  TestSession,
+  type Tools,
+  textParts,
+  turn
+} from "./support/lawful.js"
+import { odd } from "./support/odd.js"
+
+const unexpected = "tool failed because of an unexpected error."
+
+/** A call of the tool, and answers. */
+const callsTool: Model = firstThen([...textParts("Well. "), callPart("c1", "tool")])
+
+interface Place {
+  readonly rules: string
+  readonly setup: (value: unknown) => Setup
+  /** beside all that holds of each conversation */
+  readonly expect?: (value: unknown) => {
+    readonly ends?: ReadonlyArray<string>
+    /** a line of the log that tells of it */
+    readonly log?: RegExp
+  }
+  readonly meanwhile?: (session: AgentSession.Service) => Effect.Effect<unknown>
+}
+
+const handler = (run: (value: unknown) => any, options: AsyncTool.Options = {}): ((value: unknown) => Setup) => {
+  return (value) => {
+    const tools: Tools = { tool: { ...options, run: () => run(value) } }
+    return { tools, model: callsTool }
+  }
+}
+
+/** `Effect.die` looks at the value. */
+const die = (value: unknown) => Effect.failCause(Cause.die(value))
+
+const failed = { ends: ["c1 error"], log: /tool \(c1\) (failed|returned)/ }
+
+const places: Record<string, Place> = {
+  "a handler gives it in place of an Effect": {
+    rules: "[T8] [T9]",
+    setup: handler((value) => value),
+    expect: () => failed
+  },
+  "a handler returns it": { rules: "[T9] [U4]", setup: handler((value) => Effect.succeed(value)) },
+  "a handler fails with it": {
+    rules: "[T6] [T9]",
+    setup: handler((value) => Effect.fail(value)),
+    expect: () => failed
+  },
+  "a handler dies with it": { rules: "[T8] [T9]", setup: handler((value) => die(value)), expect: () => failed },
+  "a handler rejects with it": {
+    rules: "[T8] [T9]",
+    setup: handler((value) => Effect.promise(() => Promise.reject(value))),
+    expect: () => failed
+  },
+  "a handler throws it": {
+    rules: "[T8] [T9]",
+    setup: handler((value) => {
+      throw value
+    }),
+    expect: () => failed
+  },
+  "a handler dies with it in the background": {
+    rules: "[T8] [T9] [U3]",
+    setup: handler((value) =>
+      RunContext.update("at it").pipe(Effect.zipRight(Effect.sleep("1 second")), Effect.zipRight(die(value)))
+    ),
+    expect: () => failed
+  },
+  "a handler returns it in the background": {
+    rules: "[T9] [U3] [U4]",
+    setup: handler((value) =>
+      RunContext.update("at it").pipe(Effect.zipRight(Effect.sleep("1 second")), Effect.as(value))
+    )
+  },
+  "a finalizer dies with it while the call is stopped": {
+    rules: "[C1] [T9]",
+    setup: handler((value) => Effect.ensuring(Effect.zipRight(RunContext.update("at it"), Effect.never), die(value)), {
+      allowCancellation: true
+    }),
+    meanwhile: (session) => Effect.ignore(session.cancelTool("c1")),
+    expect: () => ({ ends: ["c1 cancelled"] })
+  },
+  "a handler reports it": {
+    rules: "[U1] [U2] [U4]",
+    setup: handler((value) =>
+      RunContext.update(value).pipe(Effect.zipRight(RunContext.update(value)), Effect.as("done"))
+    ),
+    expect: () => ({ ends: ["c1 done"] })
+  },
+  "a handler shows it as progress": {
+    rules: "[U10]",
+    setup: handler((value) => Effect.as(RunContext.progress(value), "done")),
+    expect: () => ({ ends: ["c1 done"] })
+  },
+  "a template of one update gives it": {
+    rules: "[U4] [L1]",
+    setup: handler((value) => Effect.as(RunContext.update("at it", { template: () => value as string }), "done")),
+    expect: () => ({ ends: ["c1 done"] })
+  },
+  "a template of one update throws it": {
+    rules: "[U4] [L1]",
+    setup: handler((value) =>
+      Effect.as(
+        RunContext.update("at it", {
+          template: () => {
+            throw value
+          }
+        }),
+        "done"
+      )
+    ),
+    expect: () => ({ ends: ["c1 done"], log: /template "update" failed/ })
+  },
+  "the text of a filler is it": {
+    rules: "[F6]",
+    setup: handler((value) =>
+      Effect.as(
+        RunContext.update("at it").pipe(
+          Effect.zipRight(
+            RunContext.withFiller(Effect.sleep("10 seconds"), { say: () => value as string, delay: "1 second" })
+          )
+        ),
+        "done"
+      )
+    ),
+    expect: () => ({ ends: ["c1 done"] })
+  },
+  "the text of a filler throws it": {
+    rules: "[F6]",
+    setup: handler((value) =>
+      Effect.as(
+        RunContext.update("at it").pipe(
+          Effect.zipRight(
+            RunContext.withFiller(Effect.sleep("10 seconds"), {
+              say: () => {
+                throw value
+              },
+              delay: "1 second"
+            })
+          )
+        ),
+        "done"
+      )
+    ),
+    expect: () => ({ ends: ["c1 done"], log: /text of a filler failed/ })
+  },
+  "a Schema of arguments throws it": {
+    rules: "[T3] [T9]",
+    setup: (value) => withSchema(throwing(value), Schema.Unknown, Schema.Never),
+    expect: () => failed0
+  },
+  "a Schema of results throws it": {
+    rules: "[T8] [T9]",
+    setup: (value) => withSchema(Schema.Unknown, throwing(value), Schema.Never),
+    expect: () => failed
+  },
+  "a Schema of failures throws it": {
+    rules: "[T6] [T9]",
+    setup: (value) => withSchema(Schema.Unknown, Schema.Unknown, throwing(value), Effect.fail("no")),
+    expect: () => failed
+  },
+  "the message of a Schema is it": {
+    rules: "[T3] [T9]",
+    setup: (value) =>
+      withSchema(
+        Schema.Unknown.pipe(Schema.filter(() => false, { message: () => value as string })),
+        Schema.Unknown,
+        Schema.Never
+      ),
+    expect: () => ({ ends: ["c1 error"] })
+  },
+  "a duplicate policy gives it in place of an Effect": {
+    rules: "[P4] [P5] [T9]",
+    setup: (value) => withPolicy(() => value as never),
+    expect: () => ({ ends: ["c1 error"], log: /duplicate policy of tool/ })
+  },
+  "a duplicate policy decides it": {
+    rules: "[P4] [P5] [T9]",
+    setup: (value) => withPolicy(() => Effect.succeed(value as never)),
+    expect: () => ({ ends: ["c1 error"], log: /duplicate policy of tool gave no verdict/ })
+  },
+  "a duplicate policy refuses with it": {
+    rules: "[P4] [P5] [T9]",
+    setup: (value) => withPolicy(() => Effect.succeed({ _tag: "Refuse", message: value as string })),
+    expect: () => ({ ends: ["c1 error"], log: /duplicate policy of tool gave no verdict/ })
+  },
+  "a duplicate policy dies with it": {
+    rules: "[P4] [P5] [T9]",
+    setup: (value) => withPolicy(() => die(value)),
+    expect: () => ({ ends: ["c1 error"], log: /duplicate policy of tool failed/ })
+  },
+  "each template gives it": {
+    rules: "[L1] [T9]",
+    setup: (value) => withTemplates(() => value as string),
+    expect: () => ({ ends: ["c1 done"] })
+  },
+  "each template throws it": {
+    rules: "[L1] [T9]",
+    setup: (value) =>
+      withTemplates(() => {
+        throw value
+      }),
+    expect: () => ({ ends: ["c1 done"], log: /The template "released" failed/ })
+  },
+  "onEnter dies with it": {
+    rules: "[S4]",
+    setup: (value) => ({ agent: agent("odd", {}, { onEnter: die(value) }), model: firstThen() }),
+    expect: () => ({ log: /onEnter of odd failed/ })
+  },
+  "onExit dies with it": {
+    rules: "[S4]",
+    setup: (value) => ({ agent: agent("odd", {}, { onExit: die(value) }), model: firstThen() }),
+    meanwhile: (session) => session.handoff(agent("next")).pipe(Effect.orDie),
+    expect: () => ({ log: /onExit of odd failed/ })
+  },
+  "a layer of the next agent dies with it": {
+    rules: "[S4]",
+    setup: (value) => ({
+      tools: {
+        tool: () => RunContext.handoff(agent("next").pipe(Agent.provide(Layer.effectDiscard(die(value)))))
+      },
+      model: callsTool
+    }),
+    expect: () => ({ ends: ["c1 error"], log: /"next" could not be built/ })
+  },
+  "what an agent holds dies with it when it is released": {
+    rules: "[L2] [S2]",
+    setup: (value) => ({
+      agent: agent("odd").pipe(Agent.provide(Layer.scopedDiscard(Effect.addFinalizer(() => die(value))))),
+      model: firstThen()
+    }),
+    meanwhile: (session) => session.handoff(agent("next")).pipe(Effect.orDie),
+    expect: () => ({ log: /resources failed to be released/ })
+  },
+  "an output dies with it": {
+    rules: "[F7] [O5]",
+    setup: (value) => ({ model: firstThen(), output: outputOnce(() => die(value)) }),
+    meanwhile: (session) => turn(session, "Speak").pipe(Effect.orDie),
+    expect: () => ({ log: /output failed/ })
+  },
+  "an output says that it has played it": {
+    rules: "[F3]",
+    setup: (value) => ({ model: firstThen(), output: outputOnce((played) => played(value as string)) }),
+    meanwhile: (session) => turn(session, "Speak").pipe(Effect.orDie)
+  },
+  "an output gives it in place of an Effect": {
+    rules: "[F7]",
+    setup: (value) => ({ model: firstThen(), output: outputOnce(() => value as never) }),
+    meanwhile: (session) => turn(session, "Speak").pipe(Effect.orDie),
+    expect: () => ({ log: /output failed/ })
+  },
+  "a text that is said dies with it": {
+    rules: "[F1]",
+    setup: () => ({ model: firstThen() }),
+    meanwhile: undefined as never
+  }
+}
+delete places["a text that is said dies with it"]
+
+const failed0 = { ends: ["c1 error"], log: /tool failed unexpectedly|tool \(c1\) failed/ }
+
+const throwing = (value: unknown): Schema.Schema<any, any> =>
+  Schema.transform(Schema.Unknown, Schema.Unknown, {
+    decode: () => {
+      throw value
+    },
+    encode: () => {
+      throw value
+    }
+  })
+
+const withSchema = (
+  parameter: Schema.Schema<any, any>,
+  success: Schema.Schema<any, any>,
+  failure: Schema.Schema<any, any>,
+  run: Effect.Effect<unknown, any> = Effect.succeed("done")
+): Setup => {
+  const kit = Toolkit.make(AsyncTool.make("tool", { parameters: { a: parameter }, success, failure }))
+  return {
+    agent: Agent.make("odd", { instructions: "I am odd.", tools: [kit] }).pipe(
+      Agent.provide(kit.toLayer({ tool: () => run as any }))
+    ),
+    model: firstThen([callPart("c1", "tool", { a: 1 })])
+  }
+}
+
+const withPolicy = (decide: Parameters<typeof DuplicatePolicy.make<never>>[0]): Setup => ({
+  agent: agent("odd", { tool: () => Effect.succeed("done") }).pipe(Agent.provide(DuplicatePolicy.make(decide))),
+  model: callsTool
+})
+
+const withTemplates = (template: () => string): Setup => ({
+  agent: agent("odd", {
+    tool: {
+      releaseAfter: "1 second",
+      run: () =>
+        Effect.sleep("2 seconds").pipe(
+          Effect.zipRight(RunContext.update("at it")),
+          Effect.zipRight(Effect.sleep("10 seconds"))
+        )
+    }
+  }).pipe(
+    Agent.provide(
+      ToolPrompts.layer({
+        update: template,
+        inProgress: template,
+        released: template,
+        ended: template,
+        duplicateReject: template,
+        duplicateConfirm: template,
+        replyAtTail: template,
+        replyMaybeCovered: template
+      })
+    )
+  ),
+  model: callsTool
+})
+
+/** It plays as any other from its second text on. */
+const outputOnce = (first: (played: (piece: string) => Effect.Effect<void>) => Effect.Effect<void>) => {
+  let asked = 0
+  return {
+    play: (text: Stream.Stream<string>, played: (piece: string) => Effect.Effect<void>) =>
+      asked++ === 0 ? first(played) : Stream.runForEach(text, played)
+  }
+}
+
+for (const [place, { expect: expected, meanwhile, rules, setup }] of Object.entries(places)) {
+  describe(`${place}:`, () => {
+    for (const [name, make] of Object.entries(odd)) {
+      scoped(`${rules} ${name}`, () =>
+        Effect.suspend(() => {
+          const value = make()
+          const { ends, log } = expected?.(value) ?? {}
+          return lawful(setup(value), (talk) =>
+            Effect.gen(function* () {
+              yield* turn(talk.session, "Go")
+              if (meanwhile !== undefined) yield* meanwhile(talk.session)
+              yield* TestSession.advance("1 minute")
+              yield* goesOn(talk)
+              // undefined, a function and so on may be what a handler has to say: then they are no failure
+              if (ends !== undefined) expect(yield* talk.ends).toEqual(ends)
+              if (log !== undefined) expect(talk.logs.filter((line) => log.test(line)).length).toBeGreaterThan(0)
+              expect((yield* talk.ends).length).toBe((yield* talk.events.filter("ToolCallStarted")).length)
+            })
+          )
+        })
+      )
+    }
+  })
+}
