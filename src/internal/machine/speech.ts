@@ -2,10 +2,8 @@
  * Speeches: who has the mouth, and how the parts of a model step are played and enter the history in their order.
  */
 import type * as AiError from "@effect/ai/AiError"
-import { ours } from "../model/prompt.js"
 import { describeError } from "../model/seam.js"
-import { isRecord } from "../values/json.js"
-import { withoutItemId } from "../values/metadata.js"
+import { mergeMetadata, withoutItemId } from "../values/metadata.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
@@ -156,30 +154,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
 
 type Metadata = Record<string, unknown> | undefined
 
-/** What is the session's own in metadata, and what would change the prototype of a copy, no provider can set. */
-const ofProvider = (metadata: Record<string, unknown>): Record<string, unknown> =>
-  Object.hasOwn(metadata, ours) || Object.hasOwn(metadata, "__proto__")
-    ? Object.fromEntries(Object.entries(metadata).filter(([key]) => key !== ours && key !== "__proto__"))
-    : metadata
-
-/** A later part says nothing of what it leaves out. */
-const defined = (value: Record<string, unknown>): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined))
-
-/** Metadata of a part's start, deltas and end, merged provider by provider (rule M2). */
-export const mergeMetadata = (a: Metadata, given: Metadata): Metadata => {
-  if (!isRecord(given)) return a
-  const b = ofProvider(given)
-  if (Object.keys(b).length === 0) return a
-  if (a === undefined) return b
-  const out: Record<string, unknown> = { ...a }
-  for (const [provider, value] of Object.entries(b)) {
-    if (value === undefined) continue
-    const old = out[provider]
-    out[provider] = isRecord(old) && isRecord(value) ? { ...old, ...defined(value) } : value
-  }
-  return out
-}
+export { mergeMetadata } from "../values/metadata.js"
 
 export const openText = (step: Step, id: string, metadata: Metadata): TextEntry => {
   const entry: TextEntry = {

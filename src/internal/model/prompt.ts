@@ -6,7 +6,7 @@ import * as Prompt from "@effect/ai/Prompt"
 import * as Hash from "effect/Hash"
 import type { ChatContext, ChatItem } from "../../ChatContext.js"
 import { isRecord } from "../values/json.js"
-import { hasItemId, withoutItemId } from "../values/metadata.js"
+import { hasItemId, ours, withoutItemId } from "../values/metadata.js"
 import type { Provider } from "./providers.js"
 
 export const viewAll = (context: ChatContext): ChatContext => context
@@ -77,9 +77,6 @@ const quotedIn = (value: unknown, depth = 0): unknown => {
 const defaultNote = "It is your turn to speak."
 
 const beginNote = "The conversation begins with you."
-
-/** the key of what is the session's own in an item's metadata */
-export const ours = "effect-meantime"
 
 const noOptions = {}
 
