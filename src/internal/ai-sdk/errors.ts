@@ -163,9 +163,9 @@ const headerOf = (error: AiError.AiError, name: string): string => {
   return typeof value === "string" ? value.trim() : ""
 }
 
-/** The moment that a date of HTTP names. */
+/** The moment that a date of HTTP names, which is always in GMT. */
 const millisOf = (date: string): number | undefined =>
-  Option.getOrUndefined(Option.map(DateTime.make(date), DateTime.toEpochMillis))
+  Option.getOrUndefined(Option.map(DateTime.make(date.replace(/ (?:GMT|UTC)$/, "Z")), DateTime.toEpochMillis))
 
 /** What the server asks for. A date counts from the server's own, or else from `now`, in milliseconds. */
 export const retryAfter = (error: AiError.AiError, now?: number): Option.Option<Duration.Duration> => {
