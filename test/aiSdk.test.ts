@@ -12,7 +12,22 @@ import { LanguageModel, Model, Prompt, Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
 import { simulateReadableStream } from "ai"
 import { MockLanguageModelV3 } from "ai/test"
-import { Cause, Chunk, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Schema, Stream, TestClock } from "effect"
+import {
+  Cause,
+  Chunk,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Schedule,
+  Schema,
+  type Scope,
+  Stream,
+  TestClock
+} from "effect"
 import { Agent } from "effect-meantime"
 import { AiSdkModel, AiSdkTool } from "effect-meantime/ai-sdk"
 import { TestSession } from "effect-meantime/testing"
@@ -788,4 +803,211 @@ describe("a LanguageModel of @effect/ai", () => {
       expect(signals.map((signal) => signal?.aborted)).toEqual([true, true])
     })
   )
+})
+
+// ---------------------------------------------------------------------------------------------------------- try again
+
+describe("when to try again", () => {
+  const busy = (headers: Record<string, string>) =>
+    new APICallError({ message: "busy", url: "", requestBodyValues: {}, statusCode: 503, responseHeaders: headers })
+  /** What the server says, and how long is waited. */
+  const table: ReadonlyArray<readonly [Record<string, string>, Duration.DurationInput, AiSdkModel.Options?]> = [
+    [{ "retry-after": "86400" }, "1 minute"],
+    [{ "retry-after-ms": "86400000" }, "1 minute"],
+    [{ "retry-after": "Fri, 02 Jan 1970 00:00:00 GMT" }, "1 minute"],
+    [{ "retry-after": "1e999" }, "2 seconds"],
+    [{ "retry-after": "5" }, "5 seconds"],
+    [{ "retry-after": "0" }, 0],
+    [{ "retry-after-ms": "1500" }, "1500 millis"],
+    [{ "retry-after-ms": "1500", "retry-after": "9" }, "1500 millis"],
+    [{ "retry-after": "Thu, 01 Jan 1970 00:00:07 GMT" }, "7 seconds"],
+    [{ "retry-after": "Sat, 28 Nov 2026 08:00:09 GMT", date: "Sat, 28 Nov 2026 08:00:00 GMT" }, "9 seconds"],
+    [{ "retry-after": "Thu, 01 Jan 1970 00:00:07 GMT", date: "Fri, 02 Jan 1970 00:00:00 GMT" }, 0],
+    [{ "retry-after": "-5" }, "2 seconds"],
+    [{ "retry-after": "soon" }, "2 seconds"],
+    [{ "retry-after": "" }, "2 seconds"],
+    [{}, "2 seconds"],
+    [{ "retry-after": "86400" }, "10 seconds", { maxRetryAfter: "10 seconds" }],
+    [{ "retry-after": "300" }, "5 minutes", { maxRetryAfter: "1 hour" }],
+    [{}, "3 seconds", { retry: Schedule.intersect(Schedule.spaced("3 seconds"), Schedule.recurs(1)) }],
+    [{ "retry-after": "86400" }, "1 minute", { retry: Schedule.recurs(1) }]
+  ]
+  /** Answers after as long as is said, and not a millisecond earlier. */
+  const waits = (
+    model: MockLanguageModelV3,
+    ask: Effect.Effect<unknown, unknown, Scope.Scope>,
+    wait: Duration.DurationInput
+  ) =>
+    Effect.gen(function* () {
+      const count = () => asked(model).length
+      const fiber = yield* Effect.fork(ask)
+      const millis = Duration.toMillis(wait)
+      if (millis > 0) {
+        yield* TestSession.settle
+        yield* TestSession.advance(millis - 1)
+        expect(count()).toBe(1)
+        yield* TestSession.advance(1)
+      }
+      yield* TestSession.settle
+      expect(count()).toBe(2)
+      yield* Fiber.join(fiber)
+    })
+  const prompt = { prompt: "Hi" }
+  const kinds: Record<
+    string,
+    (model: MockLanguageModelV3, options: AiSdkModel.Options) => Effect.Effect<unknown, unknown, Scope.Scope>
+  > = {
+    "a session": (model, options) =>
+      Effect.flatMap(TestSession.make({ agent: Travel }), ({ session }) => session.run("Hi")).pipe(
+        Effect.provide(on(model, options))
+      ),
+    "a session, whole answers": (model, options) =>
+      Effect.flatMap(TestSession.make({ agent: Travel }), ({ session }) => session.run("Hi")).pipe(
+        Effect.provide(on(model, { ...options, streaming: false }))
+      ),
+    generateText: (model, options) =>
+      Effect.provide(LanguageModel.generateText(prompt), AiSdkModel.layerLanguageModel(model, options)),
+    streamText: (model, options) =>
+      Effect.provide(Stream.runDrain(LanguageModel.streamText(prompt)), AiSdkModel.layerLanguageModel(model, options))
+  }
+  for (const [headers, wait, options] of table) {
+    for (const [name, ask] of Object.entries(kinds)) {
+      it.scoped(`[F7] ${name}: ${JSON.stringify({ ...headers, ...options })} is ${Duration.format(wait)}`, () => {
+        const model = mock([busy(headers), [words("Back.")]])
+        return waits(model, ask(model, { maxRetries: 1, ...options }), wait)
+      })
+    }
+  }
+
+  it.effect("[F7] options that are no count and no time are refused, with their names", () =>
+    Effect.gen(function* () {
+      for (const name of ["maxRetries", "retry", "maxRetryAfter"]) {
+        for (const value of [Number.NaN, -1]) {
+          const exit = yield* Effect.exit(AiSdkModel.make(mock([]), { [name]: value }))
+          expect(String(exit)).toContain(name)
+        }
+      }
+    })
+  )
+})
+
+// ------------------------------------------------------------------------------------------- answers that are no answer
+
+describe("an answer that is none", () => {
+  const none = { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined }
+  const noUsage = { inputTokens: none, outputTokens: { total: undefined, text: undefined, reasoning: undefined } }
+  const whole: Record<string, unknown> = {
+    "nothing at all": undefined,
+    "an empty object": {},
+    "no content and no reason": { content: [], usage: noUsage, warnings: [] },
+    "a reason that nobody sent": { content: [], finishReason: { unified: "other" }, usage: noUsage, warnings: [] }
+  }
+  const streamedAnswers: Record<string, () => unknown> = {
+    "nothing at all": () => undefined,
+    "no stream": () => ({}),
+    "a stream without a part": () => ({ stream: new ReadableStream({ start: (c) => c.close() }) }),
+    "a stream of nothing": () => ({ stream: ReadableStream.from([undefined]) }),
+    "only its start": () => ({ stream: ReadableStream.from([{ type: "stream-start", warnings: [] }]) }),
+    "only what is said of it": () => ({ stream: ReadableStream.from([{ type: "response-metadata", id: "r" }]) })
+  }
+  const models = [
+    ...Object.entries(whole).map(
+      ([name, answer]) => [`whole, ${name}`, { doGenerate: async () => answer as never }, { streaming: false }] as const
+    ),
+    ...Object.entries(streamedAnswers).map(
+      ([name, answer]) => [`streamed, ${name}`, { doStream: async () => answer() as never }, {}] as const
+    )
+  ]
+  for (const [name, calls, options] of models) {
+    const model = () => new MockLanguageModelV3(calls)
+    it.scoped(`[F7] in a session: ${name}`, () =>
+      Effect.gen(function* () {
+        const { session } = yield* TestSession.make({ agent: Travel })
+        const speech = yield* session.send("Hi")
+        yield* speech.wait
+        expect(Option.map(yield* speech.error, (error) => error._tag)).not.toEqual(Option.none())
+      }).pipe(Effect.provide(on(model(), options)))
+    )
+    it.effect(`[F7] without a session: ${name}`, () =>
+      Effect.gen(function* () {
+        const { streamText } = yield* AiSdkModel.makeLanguageModel(model(), options)
+        const error = yield* Effect.flip(Stream.runDrain(streamText({ prompt: "Hi" })))
+        expect(error).toHaveProperty("module", "AiSdkModel")
+      })
+    )
+  }
+
+  it.scoped("[D4] [F7] one without a word, but with its end, is an answer", () =>
+    Effect.gen(function* () {
+      const model = new MockLanguageModelV3({
+        doStream: async () => ({ stream: simulateReadableStream({ chunks: [finish], initialDelayInMs: null }) })
+      })
+      const { session } = yield* TestSession.make({ agent: Travel }).pipe(Effect.provide(on(model)))
+      const speech = yield* session.send("Hi")
+      yield* speech.wait
+      expect(yield* speech.error).toEqual(Option.none())
+      expect(yield* TestSession.said(session)).toEqual([])
+    })
+  )
+
+  it.scoped("[F7] an error that cannot be looked at is a failure of the model, and the session goes on", () =>
+    Effect.gen(function* () {
+      const odd = () =>
+        Object.create(TypeError.prototype, {
+          name: {
+            get: () => {
+              throw new Error("no")
+            }
+          }
+        })
+      const shut = () =>
+        new Proxy(new Error("x"), {
+          get: () => {
+            throw new Error("no")
+          },
+          has: () => {
+            throw new Error("no")
+          },
+          getPrototypeOf: () => {
+            throw new Error("no")
+          }
+        })
+      for (const make of [odd, shut]) {
+        let n = 0
+        const model = new MockLanguageModelV3({
+          doGenerate: async () => {
+            if (n++ === 0) throw make()
+            return { content: [words("Back.")], finishReason: stop, usage, warnings: [] }
+          }
+        })
+        const { session } = yield* TestSession.make({ agent: Travel }).pipe(
+          Effect.provide(on(model, { streaming: false }))
+        )
+        const speech = yield* session.send("Hi")
+        yield* speech.wait
+        expect(Option.getOrThrow(yield* speech.error)).toMatchObject({ _tag: "UnknownError" })
+        expect((yield* session.run("Again")).text).toBe("Back.")
+      }
+    })
+  )
+
+  for (const [name, parts] of [
+    ["no part", []],
+    ["no end", [{ type: "response-metadata", id: "r1" }]]
+  ] as const) {
+    it.effect(`[F7] of any LanguageModel: ${name}`, () =>
+      Effect.gen(function* () {
+        const model = yield* LanguageModel.make({
+          generateText: () => Effect.succeed([]),
+          streamText: () => Stream.fromIterable<any>(parts)
+        })
+        const { session } = yield* TestSession.make({ agent: Travel }).pipe(
+          Effect.provide([Layer.succeed(LanguageModel.LanguageModel, model), kitLive, silent])
+        )
+        const speech = yield* session.send("Hi")
+        yield* speech.wait
+        expect(Option.getOrThrow(yield* speech.error)).toMatchObject({ _tag: "UnknownError" })
+      }).pipe(Effect.scoped)
+    )
+  }
 })

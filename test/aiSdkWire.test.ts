@@ -5,7 +5,7 @@ import { createAnthropic } from "@ai-sdk/anthropic"
 import { createOpenAI } from "@ai-sdk/openai"
 import { LanguageModel, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Option, Stream } from "effect"
+import { Deferred, Effect, type Layer, Option, Stream } from "effect"
 import { type AgentSession, RunContext } from "effect-meantime"
 import { AiSdkModel } from "effect-meantime/ai-sdk"
 import { TestSession } from "effect-meantime/testing"
@@ -13,6 +13,7 @@ import { silent } from "./support/requests.js"
 import { handlers, Travel, Weather } from "./support/travel.js"
 import * as Anthropic from "./wire/Anthropic.js"
 import * as OpenAi from "./wire/OpenAi.js"
+import * as Providers from "./wire/Providers.js"
 import * as Script from "./wire/Script.js"
 import type { Server } from "./wire/Server.js"
 
@@ -235,6 +236,58 @@ for (const [name, provider] of Object.entries(providers)) {
     )
   })
 }
+
+const bodies: Record<string, string> = {
+  "an end and nothing else": "data: [DONE]\n\n",
+  "a page": "<html><body>Welcome</body></html>",
+  "an empty object": "{}",
+  nothing: "",
+  "a comment": ": hello\n\n"
+}
+
+/** The model in the ways in which it is asked; the servers answer with streams only. */
+const seams: Record<string, Record<string, (server: Server) => Layer.Layer<any>>> = {
+  "@ai-sdk/openai": {
+    streaming: (server) => AiSdkModel.layer(providers["@ai-sdk/openai"]!.model(server)),
+    "as a LanguageModel": (server) => AiSdkModel.layerLanguageModel(providers["@ai-sdk/openai"]!.model(server))
+  },
+  "@ai-sdk/anthropic": {
+    streaming: (server) => AiSdkModel.layer(providers["@ai-sdk/anthropic"]!.model(server)),
+    "as a LanguageModel": (server) => AiSdkModel.layerLanguageModel(providers["@ai-sdk/anthropic"]!.model(server))
+  },
+  "@effect/ai-openai": { streaming: Providers.openai.model },
+  "@effect/ai-anthropic": { streaming: Providers.anthropic.model }
+}
+
+describe("an answer with status 200 that is none", () => {
+  for (const [name, ways] of Object.entries(seams)) {
+    for (const [way, layer] of Object.entries(ways)) {
+      it.scopedLive(`[F7] ${name}, ${way}: is a failure of the model, and the session goes on`, () =>
+        Effect.gen(function* () {
+          const make = name.endsWith("openai") ? OpenAi.make : Anthropic.make
+          for (const body of Object.values(bodies)) {
+            const server = yield* make(() => Script.raw(body))
+            yield* Effect.gen(function* () {
+              const { session } = yield* TestSession.make({ agent: Travel })
+              for (let i = 0; i < 2; i++) {
+                const speech = yield* session.send("Hi")
+                yield* speech.wait
+                expect([body, Option.isSome(yield* speech.error)]).toEqual([body, true])
+              }
+            }).pipe(
+              Effect.provide([
+                layer(server),
+                handlers({ found: yield* Deferred.make<void>(), booked: yield* Deferred.make<void>() }),
+                silent
+              ])
+            )
+            expect(server.violations).toEqual([])
+          }
+        })
+      )
+    }
+  }
+})
 
 const turn = Effect.async<void>((resume) => {
   setImmediate(() => resume(Effect.void))

@@ -22,6 +22,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Ask from "../internal/ai-sdk/ask.js"
 import * as Errors from "../internal/ai-sdk/errors.js"
@@ -74,8 +75,16 @@ export interface Settings {
 export interface Options extends Settings {
   /** `false`: whole answers, which cost less, and which is all that some models have. Default: true. */
   readonly streaming?: boolean | undefined
-  /** How often a request that failed before it gave anything is sent again, where that may help. Default: 0. */
+  /**
+   * How often, or by which schedule, a request is sent again that failed before it gave anything, if that may help
+   * (`isRetryable`). With a number the delays are 2, 4, 8… seconds. What the server says about when to try again takes
+   * the place of a delay. Default: 0.
+   */
+  readonly retry?: number | Schedule.Schedule<unknown, AiError.AiError> | undefined
+  /** The name of `retry` in the AI SDK, for a number. `retry` comes first. Default: 0. */
   readonly maxRetries?: number | undefined
+  /** The longest wait that a server may ask for; a longer one is cut to it. Default: 1 minute. */
+  readonly maxRetryAfter?: Duration.DurationInput | undefined
 }
 
 /**
@@ -124,7 +133,12 @@ const prepare = (model: SdkModel, options: Options | undefined): Effect.Effect<P
             `version ${JSON.stringify(model?.specificationVersion)}. Update the provider's package.`
     )
   }
-  const { maxRetries: _, streaming: __, ...rest } = options ?? {}
+  const { maxRetries, maxRetryAfter, retry, streaming: _, ...rest } = options ?? {}
+  for (const [name, value] of Object.entries({ maxRetries, maxRetryAfter, retry })) {
+    if (typeof value === "number" && !(value >= 0)) {
+      return Effect.dieMessage(`AiSdkModel: ${name} is to be 0 or more, not ${value}.`)
+    }
+  }
   const settings = Object.keys(rest).length === 0 ? Request.noSettings : rest
   return Effect.succeed({
     model,
@@ -187,9 +201,9 @@ export const make = (model: SdkModel, options?: Options): Effect.Effect<SessionM
           ? Effect.map(Ask.generate(prepared.model, call, toStreamParts, warn), onParts)
           : Ask.stream(prepared.model, call, onParts, false, warn)
       })
-    const retries = options?.maxRetries ?? 0
+    const retry = Ask.retrying(options)
     const run: SessionModel.Run =
-      retries === 0
+      retry === undefined
         ? ask
         : (request, onParts) =>
             Effect.suspend(() => {
@@ -198,7 +212,7 @@ export const make = (model: SdkModel, options?: Options): Effect.Effect<SessionM
                 given ||= parts.some((part) => part.type !== "response-metadata")
                 onParts(parts)
               }
-              return Ask.retrying(ask(request, give), retries, () => !given)
+              return retry(ask(request, give), () => !given)
             })
     return SessionModel.make({ run })
   })
@@ -257,7 +271,7 @@ const annotateResponse = (
 export const makeLanguageModel = (model: SdkModel, options?: Options): Effect.Effect<LanguageModel.Service> =>
   Effect.flatMap(prepare(model, options), (prepared) => {
     const { toPrompt, warn } = prepared
-    const retries = options?.maxRetries ?? 0
+    const retry: Ask.Retry = Ask.retrying(options) ?? ((ask) => ask)
     const callOf = (request: LanguageModel.ProviderOptions, context: Context.Context<never>) => {
       const settings = currentSettings(context, prepared.settings)
       annotateRequest(model, request, settings)
@@ -278,7 +292,7 @@ export const makeLanguageModel = (model: SdkModel, options?: Options): Effect.Ef
           annotateResponse(model, request, parts)
           return parts.filter(isOffered(request))
         })
-        return Ask.retrying(ask, retries, () => true)
+        return retry(ask, () => true)
       })
     return LanguageModel.make({
       generateText: (request) => whole(request, toParts),
@@ -297,7 +311,7 @@ export const makeLanguageModel = (model: SdkModel, options?: Options): Effect.Ef
                   onParts(kept)
                 }
                 const ask = Ask.stream(prepared.model, callOf(request, context), give, true, warn)
-                return Ask.retrying(ask, retries, () => !given)
+                return retry(ask, () => !given)
               })
             )
     })
@@ -335,7 +349,7 @@ export const layer = (
 // --------------------------------------------------------------------------------------------------------------- errors
 
 /**
- * May the same request succeed later? For schedules of one's own; `maxRetries` goes by it.
+ * May the same request succeed later? `retry` goes by it.
  *
  * @since 0.1.0
  * @category errors
@@ -343,9 +357,10 @@ export const layer = (
 export const isRetryable: (error: AiError.AiError) => boolean = Errors.isRetryable
 
 /**
- * How long the server asks to wait, by `retry-after` or `retry-after-ms`.
+ * How long the server asks to wait, by `retry-after` or `retry-after-ms`, without a limit. A date counts from the
+ * response's own date, or else from `now` (milliseconds since 1970), if it is given.
  *
  * @since 0.1.0
  * @category errors
  */
-export const retryAfter: (error: AiError.AiError) => Option.Option<Duration.Duration> = Errors.retryAfter
+export const retryAfter: (error: AiError.AiError, now?: number) => Option.Option<Duration.Duration> = Errors.retryAfter

@@ -46,6 +46,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import { mergeMetadata } from "../internal/values/metadata.js"
 
 // -------------------------------------------------------------------------------------
 // models
@@ -559,7 +560,7 @@ const whole = (
         const started = open.get(part.id)
         if (started === undefined) break
         if ("delta" in part) started.text += part.delta
-        started.metadata = mergeMetadata(started.metadata, part.metadata)
+        started.metadata = mergeMetadata(started.metadata, part.metadata) as Response.ProviderMetadata
         break
       }
       case "tool-params-start":
@@ -580,15 +581,6 @@ const whole = (
     }
   }
   return Effect.succeed(parts)
-}
-
-const mergeMetadata = (
-  self: Response.ProviderMetadata,
-  that: Response.ProviderMetadata | undefined
-): Response.ProviderMetadata => {
-  const merged: Record<string, Readonly<Record<string, unknown>> | undefined> = { ...self }
-  for (const [provider, values] of Object.entries(that ?? {})) merged[provider] = { ...merged[provider], ...values }
-  return merged
 }
 
 // -------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ import type {
 } from "@ai-sdk/provider"
 import type * as AiError from "@effect/ai/AiError"
 import type * as Response from "@effect/ai/Response"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { cutOff, fromSdkError, isRetryable, retryAfter } from "./errors.js"
+import * as Schedule from "effect/Schedule"
+import { cutOff, fromSdkError, isRetryable, noAnswer, retryAfter } from "./errors.js"
 import { type Aside, fromStreamPart } from "./response.js"
 
 type Part = Response.StreamPartEncoded
@@ -75,17 +77,18 @@ export const generate = <A>(
     }
     const done = (result: LanguageModelV3GenerateResult): void => {
       if (abort.aborted) return
+      const aside: Aside = { finished: false, warnings: [] }
+      let answer: A
       try {
-        const aside: Aside = { finished: false, warnings: [] }
-        const answer = convert(result, aside)
-        resume(
-          aside.finished && aside.warnings.length === 0
-            ? Effect.succeed(answer)
-            : Effect.as(ended(aside, "generateText", warn), answer)
-        )
-      } catch (defect) {
-        resume(Effect.die(defect))
+        answer = convert(result, aside)
+      } catch (error) {
+        return resume(Effect.fail(noAnswer(error, "generateText")))
       }
+      resume(
+        aside.finished && aside.warnings.length === 0
+          ? Effect.succeed(answer)
+          : Effect.as(ended(aside, "generateText", warn), answer)
+      )
     }
     try {
       model.doGenerate(call(abort)).then(done, fail)
@@ -116,12 +119,18 @@ export const stream = (
     const next = ({ done, value }: ReadPart): void => {
       if (abort.aborted) return
       if (done) return resume(ended(aside, "streamText", warn))
-      if (value.type === "error") {
-        fail(value.error)
+      let part: Part | undefined
+      try {
+        if (value.type === "error") {
+          fail(value.error)
+          return cancel()
+        }
+        part = fromStreamPart(value, aside, all)
+      } catch (error) {
+        resume(Effect.fail(noAnswer(error, "streamText")))
         return cancel()
       }
       try {
-        const part = fromStreamPart(value, aside, all)
         if (part !== undefined) onParts([part])
       } catch (defect) {
         resume(Effect.die(defect))
@@ -137,7 +146,11 @@ export const stream = (
         result.stream.cancel().then(nothing, nothing)
         return
       }
-      reader = result.stream.getReader()
+      try {
+        reader = result.stream.getReader()
+      } catch (error) {
+        return resume(Effect.fail(noAnswer(error, "streamText")))
+      }
       read()
     }
     try {
@@ -151,17 +164,37 @@ export const stream = (
     })
   })
 
-/** Asks again after a failure that may pass, as long as nothing of the answer has been handed over. */
-export const retrying = <A>(
+/** When to ask again: a number of times, or by a schedule of the caller's. */
+export interface Retries {
+  readonly retry?: number | Schedule.Schedule<unknown, AiError.AiError> | undefined
+  readonly maxRetries?: number | undefined
+  readonly maxRetryAfter?: Duration.DurationInput | undefined
+}
+
+export type Retry = <A>(
   ask: Effect.Effect<A, AiError.AiError>,
-  times: number,
   mayAsk: () => boolean
-): Effect.Effect<A, AiError.AiError> => {
-  const attempt = (n: number): Effect.Effect<A, AiError.AiError> =>
-    Effect.catchAll(ask, (error) => {
-      if (n >= times || !isRetryable(error) || !mayAsk()) return Effect.fail(error)
-      const delay = Option.getOrElse(retryAfter(error), () => Duration.seconds(2 * 2 ** n))
-      return Effect.zipRight(Effect.sleep(delay), attempt(n + 1))
-    })
-  return attempt(0)
+) => Effect.Effect<A, AiError.AiError>
+
+/**
+ * Asks again after a failure that may pass, as long as nothing of the answer has been handed over. What the server says
+ * takes the place of the schedule's delay, up to a limit: a server may ask for a day. None, if nothing is asked twice.
+ */
+export const retrying = (options: Retries | undefined): Retry | undefined => {
+  const retry = options?.retry ?? options?.maxRetries ?? 0
+  if (retry === 0) return undefined
+  const limit = Duration.decode(options?.maxRetryAfter ?? "1 minute")
+  const own: Schedule.Schedule<unknown, AiError.AiError> =
+    typeof retry === "number" ? Schedule.intersect(Schedule.exponential("2 seconds"), Schedule.recurs(retry)) : retry
+  const schedule = Schedule.intersect(Schedule.identity<AiError.AiError>(), own).pipe(
+    Schedule.modifyDelayEffect(([error], delay) =>
+      Effect.map(Clock.currentTimeMillis, (now) =>
+        Option.match(retryAfter(error, now), {
+          onNone: () => delay,
+          onSome: (asked) => Duration.min(asked, limit)
+        })
+      )
+    )
+  )
+  return (ask, mayAsk) => Effect.retry(ask, { schedule, while: (error) => isRetryable(error) && mayAsk() })
 }

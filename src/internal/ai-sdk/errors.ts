@@ -2,6 +2,7 @@
  * From errors of the AI SDK to `AiError`. They are known by name, since there may be several copies of the packages.
  */
 import * as AiError from "@effect/ai/AiError"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { asAiError, isAiError, isError, messageOf, printable, read, redact } from "../model/errors.js"
@@ -136,6 +137,18 @@ export const fromSdkError = (error: unknown, method: string): AiError.AiError =>
 export const cutOff = (method: string): AiError.AiError =>
   transportError(new Error("The model's answer ended before it was complete."), method)
 
+/** An answer in good order that is none. */
+export const noAnswer = (error: unknown, method: string): AiError.AiError =>
+  new AiError.MalformedOutput(
+    {
+      module: moduleName,
+      method,
+      description: "What the model sent could not be read.",
+      cause: printable(error)
+    },
+    unchecked
+  )
+
 // ----------------------------------------------------------------------------------------------------------- retries
 
 export const isRetryable = (error: AiError.AiError): boolean => {
@@ -145,12 +158,26 @@ export const isRetryable = (error: AiError.AiError): boolean => {
   return status === 408 || status === 409 || status === 429 || status >= 500
 }
 
-/** What the server asks for; a date is left to the caller's own delay, which needs no clock to be right. */
-export const retryAfter = (error: AiError.AiError): Option.Option<Duration.Duration> => {
+const headerOf = (error: AiError.AiError, name: string): string => {
+  const value = read(read(read(error, "response"), "headers"), name)
+  return typeof value === "string" ? value.trim() : ""
+}
+
+/** The moment that a date of HTTP names, which is always in GMT. */
+const millisOf = (date: string): number | undefined =>
+  Option.getOrUndefined(Option.map(DateTime.make(date.replace(/ (?:GMT|UTC)$/, "Z")), DateTime.toEpochMillis))
+
+/** What the server asks for. A date counts from the server's own, or else from `now`, in milliseconds. */
+export const retryAfter = (error: AiError.AiError, now?: number): Option.Option<Duration.Duration> => {
   if (error._tag !== "HttpResponseError") return Option.none()
-  const { headers } = error.response
-  const millis = Number.parseFloat(headers["retry-after-ms"] ?? "")
+  const millis = Number.parseFloat(headerOf(error, "retry-after-ms"))
   if (Number.isFinite(millis) && millis >= 0) return Option.some(Duration.millis(millis))
-  const seconds = Number(headers["retry-after"] ?? Number.NaN)
-  return Number.isFinite(seconds) && seconds >= 0 ? Option.some(Duration.seconds(seconds)) : Option.none()
+  const after = headerOf(error, "retry-after")
+  if (/^\d+(?:\.\d+)?$/.test(after)) return Option.some(Duration.seconds(Number(after)))
+  // a number that is none, such as -1, would pass for a year
+  const date = /[a-z]/i.test(after) ? millisOf(after) : undefined
+  const from = millisOf(headerOf(error, "date")) ?? now
+  return date === undefined || from === undefined
+    ? Option.none()
+    : Option.some(Duration.millis(Math.max(0, date - from)))
 }

@@ -70,12 +70,14 @@ const finishOf = (
 })
 
 /**
- * A stream that was cut off where the transport did not notice: version 4 says so; in version 3 the packages end it
- * with a reason and a usage that nobody sent.
+ * A stream that was cut off without the transport's notice: version 4 says so; in version 3 the packages end it with a
+ * reason and a usage that nobody sent.
  */
 const isCutOff = ({ finishReason: reason, usage }: Pick<LanguageModelV3GenerateResult, "finishReason" | "usage">) =>
   (reason?.unified as string) === "interrupted" ||
-  (reason?.unified === "other" && reason.raw === undefined && usage?.outputTokens?.total === undefined)
+  (reason?.unified === "other" && reason.raw === undefined && !hasTokens(usage))
+
+const hasTokens = (usage: LanguageModelV3Usage | undefined): boolean => (usage?.outputTokens?.total ?? 0) > 0
 
 const metadataOf = ({
   id,
@@ -225,7 +227,8 @@ export const fromStreamPart = (part: LanguageModelV3StreamPart, aside: Aside, al
 
 const begun = (result: LanguageModelV3GenerateResult, aside: Aside): void => {
   if (result.warnings !== undefined) for (const warning of result.warnings) aside.warnings.push(warning)
-  aside.finished = !isCutOff(result)
+  // one that has neither content nor a reason to end is no answer
+  aside.finished = !isCutOff(result) && (result.finishReason !== undefined || result.content.length > 0)
 }
 
 /** A whole answer, as the parts of a stream. */

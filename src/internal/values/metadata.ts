@@ -5,25 +5,7 @@ import { isRecord } from "./json.js"
 
 export type Metadata = Record<string, unknown>
 
-/** All but what names an item of the provider: that stands for the whole item, and may be sent once. */
-export const withoutItemId = (metadata: Metadata | undefined): Metadata | undefined => {
-  if (metadata === undefined) return undefined
-  const out: Metadata = {}
-  for (const [provider, value] of Object.entries(metadata)) {
-    if (!isRecord(value)) {
-      out[provider] = value
-      continue
-    }
-    const { itemId: _, ...rest } = value
-    if (Object.keys(rest).length > 0) out[provider] = rest
-  }
-  return Object.keys(out).length > 0 ? out : undefined
-}
-
-export const hasItemId = (metadata: Metadata | undefined): boolean =>
-  metadata !== undefined && Object.values(metadata).some((value) => isRecord(value) && value.itemId !== undefined)
-
-/** the key of what is the session's own in an item's metadata */
+/** The key of what is the session's own in an item's metadata. */
 export const ours = "effect-meantime"
 
 /** What is the session's own in metadata, and what would change the prototype of a copy, no provider can set. */
@@ -50,3 +32,21 @@ export const mergeMetadata = (a: Metadata | undefined, given: Metadata | undefin
   }
   return out
 }
+
+/** All but what names an item of the provider: that stands for the whole item, and may be sent once. */
+export const withoutItemId = (metadata: Metadata | undefined): Metadata | undefined => {
+  if (metadata === undefined) return undefined
+  const out: Metadata = {}
+  for (const [provider, value] of Object.entries(metadata)) {
+    if (!isRecord(value)) {
+      out[provider] = value
+      continue
+    }
+    const { itemId: _, ...rest } = value
+    if (Object.keys(rest).length > 0) out[provider] = rest
+  }
+  return Object.keys(out).length > 0 ? out : undefined
+}
+
+export const hasItemId = (metadata: Metadata | undefined): boolean =>
+  metadata !== undefined && Object.values(metadata).some((value) => isRecord(value) && value.itemId !== undefined)
