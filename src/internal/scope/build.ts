@@ -16,10 +16,9 @@ import * as FiberRefs from "effect/FiberRefs"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { Definition as AgentDefinition } from "../../Agent.js"
 import type { Service as Output } from "../../AgentOutput.js"
 import type { Options } from "../../AsyncTool.js"
-import type { Entry, Definition as ToolsetDefinition } from "../../AsyncToolset.js"
+import type { Entry } from "../../AsyncToolset.js"
 import type { ChatContext, ChatItem } from "../../ChatContext.js"
 import type { Service as Model } from "../../SessionModel.js"
 import {
@@ -38,6 +37,7 @@ import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
 import * as Templates from "../values/templates.js"
 import { bind, DuplicatePolicy } from "./policy.js"
+import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
 import {
   addedParameters,
   type BoundTool,

@@ -22,7 +22,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Agent, Definition as AgentDefinition } from "../../Agent.js"
+import type { Agent } from "../../Agent.js"
 import type { Options, ReplyOptions, Service } from "../../AgentSession.js"
 import type { Entry } from "../../AsyncToolset.js"
 import type { ChatItem } from "../../ChatContext.js"
@@ -61,6 +61,7 @@ import {
   type SessionScope,
   withoutContext
 } from "../scope/build.js"
+import type { AgentDefinition } from "../scope/definitions.js"
 import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected } from "../scope/tool.js"
 import * as Telemetry from "../telemetry/recorder.js"
 import { canonical } from "../values/json.js"
