@@ -28,6 +28,7 @@ import * as Errors from "../internal/ai-sdk/errors.js"
 import * as Request from "../internal/ai-sdk/request.js"
 import { toParts, toStreamParts } from "../internal/ai-sdk/response.js"
 import { streamOf } from "../internal/model/seam.js"
+import { check, ofRequests } from "../internal/values/options.js"
 import * as SessionModel from "../SessionModel.js"
 
 /**
@@ -74,7 +75,10 @@ export interface Settings {
 export interface Options extends Settings {
   /** `false`: whole answers, which cost less, and which is all that some models have. Default: true. */
   readonly streaming?: boolean | undefined
-  /** How often a request that failed before it gave anything is sent again, where that may help. Default: 0. */
+  /**
+   * How often a request that failed before it gave anything is sent again, where that may help; Infinity for no bound.
+   * Default: 0. Any other number is a defect, an `AgentSession.OptionsError`, when the model is made.
+   */
   readonly maxRetries?: number | undefined
 }
 
@@ -121,11 +125,12 @@ const prepare = (model: SdkModel, options: Options | undefined): Effect.Effect<P
   }
   const { maxRetries: _, streaming: __, ...rest } = options ?? {}
   const settings = Object.keys(rest).length === 0 ? Request.noSettings : rest
-  return Effect.succeed({
+  const name = `${model.provider} ${model.modelId}`
+  return Effect.as(check(`AiSdkModel "${name}"`, options, ofRequests), {
     model: model as unknown as Ask.Callable,
     settings,
     toPrompt: Request.toPrompt[version],
-    warn: logOnce(`${model.provider} ${model.modelId}`)
+    warn: logOnce(name)
   })
 }
 

@@ -29,6 +29,7 @@ import type {
 import { builtOf } from "../scope/build.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { toJson } from "../values/json.js"
+import { errorIn, ofFiller } from "../values/options.js"
 import type { TaskFinisher } from "./task.js"
 
 /** What a handler's context needs of the session. */
@@ -164,6 +165,8 @@ export class HandlerContext implements TaskFinisher {
   get withFiller() {
     return <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions): Effect.Effect<A, E, R> =>
       Effect.suspend(() => {
+        const odd = errorIn("RunContext.withFiller", options, ofFiller)
+        if (odd !== undefined) return Effect.die(odd)
         const { say } = options
         const filler: Filler = {
           call: this.owner,

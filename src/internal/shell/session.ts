@@ -65,6 +65,7 @@ import type { AgentDefinition } from "../scope/definitions.js"
 import { type BoundTool, errorTypeOf, RefusedResult, toDecode, unexpected } from "../scope/tool.js"
 import * as Telemetry from "../telemetry/recorder.js"
 import { canonical } from "../values/json.js"
+import { check, ofSession } from "../values/options.js"
 import * as Events from "./events.js"
 import { HandlerContext, type Host } from "./handlerContext.js"
 import { withService } from "./overlay.js"
@@ -971,6 +972,7 @@ const inOneQueue = <R>(runtime: Runtime.Runtime<R>): Runtime.Runtime<R> => {
 
 export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
   Effect.gen(function* () {
+    yield* check("the session", options, ofSession)
     const outer = yield* Effect.context<any>()
     const runtime = inOneQueue(
       Runtime.updateFiberRefs(
@@ -984,14 +986,14 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       () => clock.unsafeCurrentTimeMillis(),
       {
         maxToolSteps: options.maxToolSteps ?? 3,
-        maxPendingUpdates: Math.max(1, options.maxPendingUpdates ?? 32),
+        maxPendingUpdates: options.maxPendingUpdates ?? 32,
         maxRunning: options.maxRunning ?? 64,
         releaseAfter: millisOf(options.releaseAfter),
         drainTimeout: Duration.toMillis(options.drainTimeout ?? "30 seconds"),
         cancellationTimeout: Duration.toMillis(options.cancellationTimeout ?? "5 seconds"),
         onInterruptedReply: options.onInterruptedReply ?? "drop"
       },
-      Math.max(1, options.eventBuffer ?? 1024)
+      options.eventBuffer ?? 1024
     )
     const session = makeService(shell)
     shell.session = session
