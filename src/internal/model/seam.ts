@@ -9,10 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
-import type { Run, Service } from "../../SessionModel.js"
-
-/** What a model is made of: either of its two forms. */
-export type Form = Service | { readonly stream?: undefined; readonly run: Run }
+import type { Form, Run, Service } from "../../SessionModel.js"
 
 export const make = (options: Form): Service =>
   options.stream === undefined ? { stream: toStream(options.run), run: options.run } : options
