@@ -20,11 +20,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import type * as Schema from "effect/Schema"
 import type { AgentSession, SessionClosed } from "./AgentSession.js"
 import type { Entry, HandlersOf } from "./AsyncToolset.js"
+import type { AgentDefinition as Definition } from "./internal/scope/definitions.js"
 import { finishTask } from "./internal/shell/task.js"
 import { RunContext } from "./RunContext.js"
 
@@ -76,24 +78,8 @@ export interface Options<T extends ReadonlyArray<Entry>, R1, R2> {
   readonly onEnter?: Effect.Effect<unknown, SessionClosed, R1> | undefined
   /** Runs before the next agent takes over. */
   readonly onExit?: Effect.Effect<unknown, SessionClosed, R2> | undefined
-  /** Bounds the calls at work in the agent's own tools; more of them wait in a queue. Default: no bound. */
+  /** Bounds the calls at work in the agent's own tools, at least 1; more of them wait in a queue. Default: no bound. */
   readonly maxConcurrency?: number | undefined
-}
-
-/**
- * What an agent or a task is made of.
- *
- * @internal
- */
-export interface Definition extends Pipeable {
-  readonly _tag: "Agent" | "AgentTask"
-  readonly name: string
-  /** the same for all that `provide` makes of one agent */
-  readonly identity: object
-  readonly options: Options<ReadonlyArray<Entry>, any, any>
-  readonly result: Schema.Schema<any, any> | undefined
-  /** as they were provided: the first is the innermost */
-  readonly layers: ReadonlyArray<Layer.Layer<any, never, any>>
 }
 
 const proto = {
@@ -152,6 +138,19 @@ export const task = <
   construct({ _tag: "AgentTask", name, identity: {}, options, result: options.result, layers: [] })
 
 /**
+ * What `provide` makes of an agent or a task: what the layer provides is no longer needed, what it needs is.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export type Provided<S extends Agent<any> | AgentTask<any, any>, ROut, RIn> =
+  S extends AgentTask<infer A, infer R>
+    ? AgentTask<A, Exclude<R, ROut> | RIn>
+    : S extends Agent<infer R>
+      ? Agent<Exclude<R, ROut> | RIn>
+      : never
+
+/**
  * Attaches a layer to an agent or a task: handlers, services, prompts, a duplicate policy, a `LanguageModel`, an
  * output. It wins over those of the session. What the layer acquires is released when the agent, and the last of its
  * calls, has ended.
@@ -159,15 +158,15 @@ export const task = <
  * @since 0.1.0
  * @category layers
  */
-export const provide =
-  <ROut, RIn>(layer: Layer.Layer<ROut, never, RIn>) =>
-  <S extends Agent<any> | AgentTask<any, any>>(
-    self: S
-  ): S extends AgentTask<infer A, infer R>
-    ? AgentTask<A, Exclude<R, ROut> | RIn>
-    : S extends Agent<infer R>
-      ? Agent<Exclude<R, ROut> | RIn>
-      : never => {
-    const { identity, layers, name, options, result, _tag } = self as S & Definition
-    return construct({ _tag, name, identity, options, result, layers: [...layers, layer] })
-  }
+export const provide: {
+  <ROut, RIn>(
+    layer: Layer.Layer<ROut, never, RIn>
+  ): <S extends Agent<any> | AgentTask<any, any>>(self: S) => Provided<S, ROut, RIn>
+  <S extends Agent<any> | AgentTask<any, any>, ROut, RIn>(
+    self: S,
+    layer: Layer.Layer<ROut, never, RIn>
+  ): Provided<S, ROut, RIn>
+} = dual(2, (self: Definition, layer: Layer.Layer<any, never, any>) => {
+  const { identity, layers, name, options, result, _tag } = self
+  return construct({ _tag, name, identity, options, result, layers: [...layers, layer] })
+})

@@ -7,6 +7,7 @@ import * as Terminal from "@effect/platform/Terminal"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import { check, ofPace } from "./internal/values/options.js"
 import { AgentOutput } from "./Tags.js"
 
 export { AgentOutput }
@@ -27,19 +28,25 @@ export interface Service {
 
 /**
  * Plays text at the pace of speech, without sound: for tests and simulations. A piece is a word with the space behind
- * it. Default: 15 characters a second.
+ * it. Default: 15 characters a second. Building the layer dies with an `OptionsError` if that is no number above 0.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerPaced = (options?: { readonly charactersPerSecond?: number | undefined }): Layer.Layer<never> => {
-  const millisPerCharacter = 1000 / (options?.charactersPerSecond ?? 15)
-  const play: Service["play"] = (text, played) =>
-    text.pipe(
-      Stream.mapConcat((part) => part.match(/\s*\S+\s*|\s+/g) ?? []),
-      Stream.runForEach((word) => Effect.zipRight(Effect.sleep(word.length * millisPerCharacter), played(word)))
-    )
-  return Layer.succeed(AgentOutput, { play }) as Layer.Layer<never>
+  const paced =
+    (millisPerCharacter: number): Service["play"] =>
+    (text, played) =>
+      text.pipe(
+        Stream.mapConcat((part) => part.match(/\s*\S+\s*|\s+/g) ?? []),
+        Stream.runForEach((word) => Effect.zipRight(Effect.sleep(word.length * millisPerCharacter), played(word)))
+      )
+  return Layer.effect(
+    AgentOutput,
+    Effect.map(check("AgentOutput.layerPaced", options, ofPace), () => ({
+      play: paced(1000 / (options?.charactersPerSecond ?? 15))
+    }))
+  ) as Layer.Layer<never>
 }
 
 /**

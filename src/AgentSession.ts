@@ -26,9 +26,16 @@ import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
 import type { SessionEvent } from "./SessionEvent.js"
 import type { SpeechHandle } from "./SpeechHandle.js"
-import { AgentSession, type InterruptionDisallowed, SessionClosed, type ToolError, ToolNameConflict } from "./Tags.js"
+import {
+  AgentSession,
+  type InterruptionDisallowed,
+  OptionsError,
+  SessionClosed,
+  type ToolError,
+  ToolNameConflict
+} from "./Tags.js"
 
-export { AgentSession, SessionClosed, ToolNameConflict }
+export { AgentSession, OptionsError, SessionClosed, ToolNameConflict }
 
 /**
  * A call at work, inline or in the background.
@@ -129,7 +136,9 @@ export interface Service {
 export type AgentSession_ = Service
 
 /**
- * What a session is made of, and its bounds.
+ * What a session is made of, and its bounds. Counts are whole numbers, of at least 1 if nothing else is said; times are
+ * not negative. Building the session dies with an `OptionsError` otherwise. `Infinity` as a time means that there is no
+ * limit. As a count it is refused if the count bounds memory.
  *
  * @since 0.1.0
  * @category models
@@ -139,28 +148,29 @@ export interface Options<R, T extends ReadonlyArray<Entry>> {
   readonly agent: Agent<R>
   /** Tools that every agent has; they outlive hand-offs. */
   readonly tools?: T | undefined
-  /** Model steps with tool calls in one turn. Default: 3. */
+  /** Model steps with tool calls in one turn. 0: no tool is called; Infinity: no bound. Default: 3. */
   readonly maxToolSteps?: number | undefined
-  /** Updates of one call that wait for delivery. Default: 32. */
+  /** Updates of one call that wait for delivery; bounds memory. Default: 32. */
   readonly maxPendingUpdates?: number | undefined
-  /** Calls at work at once. Default: 64. */
+  /** Calls at work at once; bounds memory. Default: 64. */
   readonly maxRunning?: number | undefined
-  /** After this long an inline call leaves the turn. Default: never. */
+  /** After this long an inline call leaves the turn; 0: before its handler starts. Default: never. */
   readonly releaseAfter?: Duration.DurationInput | undefined
-  /** How long closing waits for calls that may not be cancelled. Default: 30 seconds. */
+  /** How long closing waits for calls that may not be cancelled; 0: it interrupts them at once. Default: 30 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** How long who cancels a call waits for it to stop. Default: 5 seconds. */
   readonly cancellationTimeout?: Duration.DurationInput | undefined
   /** What becomes of what a reply was to voice when it is interrupted. Default: `drop`; it stays in the history. */
   readonly onInterruptedReply?: "drop" | "redeliver" | undefined
-  /** Events kept for each subscriber that is slow. Default: 1024. */
+  /** Events kept for each subscriber that is slow; bounds memory. Default: 1024. */
   readonly eventBuffer?: number | undefined
   /** A conversation to go on with. */
   readonly history?: ChatContext | undefined
 }
 
 /**
- * Starts a session; it ends with its Scope. Handlers and prompts are those of the context it is made in.
+ * Starts a session; it ends with its Scope. Handlers and prompts are those of the context it is made in. It dies
+ * with an `OptionsError`, `ToolOptionsError`, `ToolNameConflict` or `TemplateError` if what it is made of makes no sense.
  *
  * @since 0.1.0
  * @category constructors

@@ -64,7 +64,7 @@ export interface Options {
   readonly background?: "model" | undefined
   /** What a hand-off does to the running call. Default: `cancel` where cancellation is allowed, else `await`. */
   readonly onHandoff?: "cancel" | "await" | "promote" | undefined
-  /** Past it the handler is interrupted, and the call ends as an error. Default: none. */
+  /** Past it the handler is interrupted, and the call ends as an error; more than 0. Default: none. */
   readonly timeout?: Duration.DurationInput | undefined
 }
 

@@ -14,9 +14,11 @@
  */
 import type * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
+import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import type { Mode } from "./DuplicatePolicy.js"
+import type { ToolsetDefinition as Definition } from "./internal/scope/definitions.js"
 import type { RunContext } from "./RunContext.js"
 
 /**
@@ -53,19 +55,6 @@ export interface AsyncToolset<out R> extends Pipeable {
  */
 export type Entry = Toolkit.Any | AsyncToolset<any>
 
-/**
- * What a toolset is made of.
- *
- * @internal
- */
-export interface Definition extends AsyncToolset<any> {
-  readonly entries: ReadonlyArray<Entry>
-  readonly maxConcurrency: number | undefined
-  readonly onDuplicateCall: Mode | undefined
-  /** as they were provided: the first is the innermost */
-  readonly layers: ReadonlyArray<Layer.Layer<any, never, any>>
-}
-
 const proto = {
   _tag: "AsyncToolset",
   pipe() {
@@ -77,7 +66,8 @@ const construct = (fields: Omit<Definition, keyof AsyncToolset<any>> & { readonl
   Object.assign(Object.create(proto), fields)
 
 /**
- * Makes a toolset. `maxConcurrency` bounds the calls at work in it; more of them wait in a queue. Default: no bound.
+ * Makes a toolset. `maxConcurrency` bounds the calls at work in it, at least 1; more of them wait in a queue. Default: no
+ * bound.
  *
  * @since 0.1.0
  * @category constructors
@@ -106,9 +96,9 @@ export const make = <const T extends Entry | ReadonlyArray<Entry>>(
  * @since 0.1.0
  * @category layers
  */
-export const provide =
-  <ROut, RIn>(layer: Layer.Layer<ROut, never, RIn>) =>
-  <R>(self: AsyncToolset<R>): AsyncToolset<Exclude<R, ROut> | RIn> => {
-    const definition = self as Definition
-    return construct({ ...definition, layers: [...definition.layers, layer] })
-  }
+export const provide: {
+  <ROut, RIn>(layer: Layer.Layer<ROut, never, RIn>): <R>(self: AsyncToolset<R>) => AsyncToolset<Exclude<R, ROut> | RIn>
+  <R, ROut, RIn>(self: AsyncToolset<R>, layer: Layer.Layer<ROut, never, RIn>): AsyncToolset<Exclude<R, ROut> | RIn>
+} = dual(2, (self: Definition, layer: Layer.Layer<any, never, any>) =>
+  construct({ ...self, layers: [...self.layers, layer] })
+)

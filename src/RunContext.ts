@@ -20,10 +20,12 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { Agent, AgentTask } from "./Agent.js"
 import type { Service as AgentSession } from "./AgentSession.js"
 import type { ToolCall } from "./ChatContext.js"
+import * as internal from "./internal/shell/outside.js"
 import type { SpeechHandle } from "./SpeechHandle.js"
 import { RunContext, type SessionClosed, type ToolError } from "./Tags.js"
 import type { Template, UpdateArgs } from "./ToolPrompts.js"
@@ -51,7 +53,8 @@ export interface UpdateOptions {
 }
 
 /**
- * What is said while an effect takes long.
+ * What is said while an effect takes long. A count or a time that makes no sense is a defect of the call, an
+ * `AgentSession.OptionsError`.
  *
  * @since 0.1.0
  * @category models
@@ -61,9 +64,9 @@ export interface FillerOptions {
   readonly say: string | ((step: number) => string | undefined)
   /** How long the session has to be idle before the first one. Default: at once. */
   readonly delay?: Duration.DurationInput | undefined
-  /** How long it has to be idle before each further one. Absent: it is said once. */
+  /** How long it has to be idle before each further one, more than 0. Absent: it is said once. */
   readonly interval?: Duration.DurationInput | undefined
-  /** Default: no limit. */
+  /** How often it is said at most; 0: never. Default: no limit. */
   readonly maxSteps?: number | undefined
 }
 
@@ -255,3 +258,40 @@ export const waitForPlayout: Effect.Effect<void, never, RunContext> = Effect.fla
   RunContext,
   (context) => context.waitForPlayout
 )
+
+/**
+ * A context for unit tests of a handler. `members` is what the test cares about. For everything else nobody listens and
+ * nobody interferes: updates and progress go nowhere, `foreground` and `withFiller` run their effect as it is, `commit`
+ * runs it uninterruptibly (and not at all if `isCancelled` is true), `runTask` and the session fail with `SessionClosed`,
+ * `handoff` fails with `ToolError`. A later version may add members to the context; a test that uses `test` compiles as
+ * before.
+ *
+ * ```ts
+ * import { RunContext } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * const search = Effect.as(RunContext.update("Searching."), "found")
+ *
+ * const program = Effect.gen(function* () {
+ *   const updates: Array<unknown> = []
+ *   const context = RunContext.test({
+ *     update: (message) => Effect.sync(() => void updates.push(message))
+ *   })
+ *   const result = yield* Effect.provideService(search, RunContext.RunContext, context)
+ *   return { result, updates } // { result: "found", updates: ["Searching."] }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category testing
+ */
+export const test = (members: Partial<Service> = {}): Service => internal.make(members)
+
+/**
+ * The context of `test` as a layer.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
+export const layerTest = (members: Partial<Service> = {}): Layer.Layer<RunContext> =>
+  Layer.sync(RunContext, () => test(members))

@@ -58,12 +58,20 @@ export interface Service {
 }
 
 /**
+ * What a model is made of: a whole service, or a `run` alone.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Form = Service | { readonly stream?: undefined; readonly run: Run }
+
+/**
  * A model by either of its two forms; a `stream` is made of a `run`.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make: (options: internal.Form) => Service = internal.make
+export const make: (options: Form) => Service = internal.make
 
 /**
  * Provides a model in place of the `LanguageModel`, by either of its two forms.
@@ -71,7 +79,7 @@ export const make: (options: internal.Form) => Service = internal.make
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: internal.Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
+export const layer = (options: Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
 
 /**
  * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. A call of an unknown tool,

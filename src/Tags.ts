@@ -61,8 +61,8 @@ export class ToolError extends Schema.TaggedError<ToolError>("ToolError")("ToolE
 export class StopResponse extends Schema.TaggedError<StopResponse>("StopResponse")("StopResponse", {}) {}
 
 /**
- * Options of a tool contradict each other, or its parameters have a name that is taken. Building the session, or the
- * agent, dies with it.
+ * Options of a tool contradict each other or are no sensible numbers, or its parameters have a name that is taken.
+ * Building the session, or the agent, dies with it.
  *
  * @since 0.1.0
  * @category errors
@@ -73,6 +73,24 @@ export class ToolOptionsError extends Data.TaggedError("ToolOptionsError")<{
 }> {
   override get message(): string {
     return `Tool "${this.tool}": ${this.problem}`
+  }
+}
+
+/**
+ * An option is no sensible number: a count that is negative, NaN or a fraction, or a time that is negative or cannot be
+ * read. Whatever has the option dies with this error when it is built, or called. Tools die with a `ToolOptionsError`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OptionsError extends Data.TaggedError("OptionsError")<{
+  /** What has the option: `the session`, `agent "travel"`, `toolset "booking"`, … */
+  readonly owner: string
+  readonly option: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `The option ${this.option} of ${this.owner} ${this.problem}.`
   }
 }
 

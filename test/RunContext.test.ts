@@ -1758,3 +1758,93 @@ describe("leaked fibers", () => {
     })
   )
 })
+
+describe("a context for unit tests", () => {
+  const on =
+    (members?: Partial<RunContext.Service>) =>
+    <A, E>(effect: Effect.Effect<A, E, RunContext.RunContext>): Effect.Effect<A, E> =>
+      Effect.provideService(effect, RunContext.RunContext, RunContext.test(members))
+
+  it.effect("[U8] does what there is to do where nobody listens and nobody interferes", () =>
+    Effect.gen(function* () {
+      const context = RunContext.test()
+      expect(yield* context.update("a")).toBeUndefined()
+      expect(yield* context.progress(1)).toBeUndefined()
+      expect(yield* context.isCancelled).toBe(false)
+      expect(yield* RunContext.orCancelled(Effect.succeed(1)).pipe(on())).toEqual(Option.some(1))
+      expect(yield* RunContext.foreground(Effect.succeed(2)).pipe(on())).toBe(2)
+      expect(yield* RunContext.withFiller(Effect.succeed(3), { say: "Hm." }).pipe(on())).toBe(3)
+      yield* RunContext.waitForPlayout.pipe(on())
+      yield* RunContext.disallowInterruptions.pipe(on())
+      expect(yield* RunContext.call.pipe(on())).toEqual({ callId: "call", name: "tool", arguments: {} })
+    })
+  )
+
+  it.effect("[U8] has a session that is closed, and fails what needs one", () =>
+    Effect.gen(function* () {
+      const { session, speech } = RunContext.test()
+      const closed = [
+        session.send("a"),
+        session.run("a"),
+        session.say("a"),
+        session.generateReply(),
+        session.handoff(Agent.make("a", { instructions: "" })),
+        session.waitForIdle,
+        RunContext.runTask(Agent.task("a", { instructions: "", result: Schema.Struct({}) })).pipe(on())
+      ]
+      for (const effect of closed) {
+        expect(yield* Effect.flip(effect as Effect.Effect<unknown, unknown>)).toMatchObject({ _tag: "SessionClosed" })
+      }
+      expect(yield* Effect.flip(session.cancelTool("a"))).toBeInstanceOf(AsyncTool.ToolError)
+      expect(yield* Effect.flip(on()(RunContext.handoff(Agent.make("a", { instructions: "" }))))).toBeInstanceOf(
+        AsyncTool.ToolError
+      )
+      expect(yield* session.history).toEqual({ items: [] })
+      expect(yield* speech.done).toBe(true)
+    })
+  )
+
+  it.effect("[U8] commit runs to its end, unless cancellation came first", () =>
+    Effect.gen(function* () {
+      const ran: Array<string> = []
+      const book = (what: string) => Effect.sync(() => void ran.push(what))
+      const fiber = yield* Effect.fork(on()(RunContext.commit(Effect.zipRight(seconds(5), book("early")))))
+      yield* TestSession.advance("1 second")
+      const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestSession.advance("5 seconds")
+      yield* Fiber.join(interrupting)
+      expect(ran).toEqual(["early"])
+      const cancelled = on({ isCancelled: Effect.succeed(true) })
+      const late = yield* Effect.exit(cancelled(RunContext.commit(book("late"))))
+      expect(Exit.isInterrupted(late)).toBe(true)
+      expect(ran).toEqual(["early"])
+      expect(yield* cancelled(RunContext.orCancelled(Effect.never))).toEqual(Option.none())
+      const { cancelled: asked = Effect.die("it has none") } = RunContext.test({ isCancelled: Effect.succeed(true) })
+      yield* asked
+    })
+  )
+
+  it.effect("[U8] what the test gives is used, and undefined is as good as nothing", () =>
+    Effect.gen(function* () {
+      const updates: Array<unknown> = []
+      const call = { callId: "c1", name: "search", arguments: { city: "Oslo" } }
+      const members = {
+        call,
+        update: (message: unknown) => Effect.sync(() => void updates.push(message)),
+        progress: undefined as unknown as RunContext.Service["progress"]
+      }
+      const handler = Effect.gen(function* () {
+        yield* RunContext.update("Searching.")
+        yield* RunContext.progress(50)
+        return (yield* RunContext.call).callId
+      })
+      expect(yield* on(members)(handler)).toBe("c1")
+      expect(yield* Effect.provide(handler, RunContext.layerTest(members))).toBe("c1")
+      expect(updates).toEqual(["Searching.", "Searching."])
+    })
+  )
+
+  it.effect("[U8] a task's complete has nothing to end", () =>
+    on()(Agent.task("a", { instructions: "", result: Schema.Struct({}) }).complete({}))
+  )
+})

@@ -497,6 +497,34 @@ describe("layers of a scope", () => {
   )
 })
 
+describe("provide", () => {
+  it.scoped("[L2] attaches the same layer whichever comes first, and changes nothing that was there", () =>
+    Effect.gen(function* () {
+      const Front = Agent.make("front", { instructions: "", tools: [who] })
+      const set = AsyncToolset.make("set", who)
+      const Live = Layer.provide(whoLive, named("layer"))
+      const all = Layer.merge(Live, named("layer"))
+      const withSet = (set: AsyncToolset.AsyncToolset<never>) => Agent.make("front", { instructions: "", tools: [set] })
+      for (const built of [
+        Agent.provide(Front, all),
+        Agent.provide(all)(Front),
+        Front.pipe(Agent.provide(all)),
+        withSet(AsyncToolset.provide(set, all)),
+        withSet(AsyncToolset.provide(all)(set)),
+        withSet(set.pipe(AsyncToolset.provide(all)))
+      ]) {
+        const test = yield* talk({ agent: built }).pipe(script([call("who"), "Well."]))
+        yield* test.say("Who?")
+        expect((yield* test.outputs).map(([, output]) => output)).toEqual(["layer"])
+      }
+      const bare = yield* Effect.exit(
+        Effect.scoped(AgentSession.make({ agent: Front as unknown as Agent.Agent<never> }).pipe(script([])))
+      )
+      expect(String(bare)).toContain("has no handler")
+    })
+  )
+})
+
 describe("mistakes in a scope", () => {
   const dies = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.map(Effect.exit(Effect.scoped(effect)), (exit) => {

@@ -135,6 +135,40 @@ describe("requirements", () => {
     Bare.pipe(Agent.provide(failing))
   })
 
+  types("[L2] provide takes what it is attached to first, last or through a pipe, with the same types", () => {
+    const Full = Agent.make("full", { instructions: "", tools: [Books], onEnter: Mail })
+    type Left = Agent.Agent<Handlers<typeof Books> | Db>
+    expectTypeOf(Agent.provide(mailFromDb)(Full)).toEqualTypeOf<Left>()
+    expectTypeOf(Full.pipe(Agent.provide(mailFromDb))).toEqualTypeOf<Left>()
+    expectTypeOf(Agent.provide(Full, mailFromDb)).toEqualTypeOf<Left>()
+    expectTypeOf(Agent.provide(Agent.provide(Full, mailFromDb), db)).toEqualTypeOf<
+      Agent.Agent<Handlers<typeof Books>>
+    >()
+    expectTypeOf([Full].map(Agent.provide(mailFromDb))).toEqualTypeOf<Array<Left>>()
+
+    const result = Schema.Struct({ email: Schema.String })
+    const Email = Agent.task("email", { instructions: "", result, tools: [Books], onEnter: Mail })
+    type LeftTask = Agent.AgentTask<{ readonly email: string }, Handlers<typeof Books> | Db>
+    expectTypeOf(Agent.provide(mailFromDb)(Email)).toEqualTypeOf<LeftTask>()
+    expectTypeOf(Email.pipe(Agent.provide(mailFromDb))).toEqualTypeOf<LeftTask>()
+    expectTypeOf(Agent.provide(Email, mailFromDb)).toEqualTypeOf<LeftTask>()
+
+    const set = AsyncToolset.make("set", Books)
+    const live = Books.toLayer(Effect.map(Mail, () => ({ book: () => Effect.succeed({ seat: 1 }) })))
+    type LeftSet = AsyncToolset.AsyncToolset<Db | Mail>
+    expectTypeOf(AsyncToolset.provide(live)(set)).toEqualTypeOf<LeftSet>()
+    expectTypeOf(set.pipe(AsyncToolset.provide(live))).toEqualTypeOf<LeftSet>()
+    expectTypeOf(AsyncToolset.provide(set, live)).toEqualTypeOf<LeftSet>()
+    // @ts-expect-error a layer that may fail
+    Agent.provide(Full, failing)
+    // @ts-expect-error a layer that may fail
+    AsyncToolset.provide(set, failing)
+    // @ts-expect-error a toolset is no agent
+    Agent.provide(set, db)
+    // @ts-expect-error an agent is no toolset
+    AsyncToolset.provide(Full, db)
+  })
+
   types("[S7] a task has a result, a value of its type, and the requirements of an agent", () => {
     const Email = Agent.task("email", {
       instructions: "",
@@ -543,6 +577,14 @@ describe("the surface", () => {
     expectTypeOf(AsyncToolset.provide(db)(one)).toEqualTypeOf<AsyncToolset.AsyncToolset<Handlers<typeof Books>>>()
   })
 
+  types("RunContext.test takes any members of a context, and none but those", () => {
+    expectTypeOf(RunContext.test).parameter(0).toEqualTypeOf<Partial<RunContext.Service> | undefined>()
+    expectTypeOf(RunContext.test()).toEqualTypeOf<RunContext.Service>()
+    expectTypeOf(RunContext.layerTest({})).toEqualTypeOf<Layer.Layer<RunContext.RunContext>>()
+    // @ts-expect-error no such member
+    RunContext.test({ updates: () => Effect.void })
+  })
+
   types("AgentSession: its service, its options", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     const service = {} as {
@@ -609,6 +651,9 @@ describe("the surface", () => {
       Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed, AgentSession.AgentSession>
     >()
     expectTypeOf<AgentSession.SessionClosed>().toExtend<Tagged<"SessionClosed", {}>>()
+    expectTypeOf<AgentSession.OptionsError>().toExtend<
+      Tagged<"OptionsError", { readonly owner: string; readonly option: string; readonly problem: string }>
+    >()
   })
 
   types("SpeechHandle and AgentOutput", () => {

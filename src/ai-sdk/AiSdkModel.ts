@@ -29,6 +29,7 @@ import * as Errors from "../internal/ai-sdk/errors.js"
 import * as Request from "../internal/ai-sdk/request.js"
 import { toParts, toStreamParts } from "../internal/ai-sdk/response.js"
 import { streamOf } from "../internal/model/seam.js"
+import { check, ofRequests } from "../internal/values/options.js"
 import * as SessionModel from "../SessionModel.js"
 
 /**
@@ -133,18 +134,14 @@ const prepare = (model: SdkModel, options: Options | undefined): Effect.Effect<P
             `version ${JSON.stringify(model?.specificationVersion)}. Update the provider's package.`
     )
   }
-  const { maxRetries, maxRetryAfter, retry, streaming: _, ...rest } = options ?? {}
-  for (const [name, value] of Object.entries({ maxRetries, maxRetryAfter, retry })) {
-    if (typeof value === "number" && !(value >= 0)) {
-      return Effect.dieMessage(`AiSdkModel: ${name} is to be 0 or more, not ${value}.`)
-    }
-  }
+  const { maxRetries: _, maxRetryAfter: __, retry: ___, streaming: ____, ...rest } = options ?? {}
   const settings = Object.keys(rest).length === 0 ? Request.noSettings : rest
-  return Effect.succeed({
+  const name = `${model.provider} ${model.modelId}`
+  return Effect.as(check(`AiSdkModel "${name}"`, options, ofRequests), {
     model,
     settings,
     toPrompt: Request.toPrompt[model.specificationVersion],
-    warn: logOnce(`${model.provider} ${model.modelId}`)
+    warn: logOnce(name)
   })
 }
 

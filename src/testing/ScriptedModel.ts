@@ -46,7 +46,9 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import type { OptionsError } from "../AgentSession.js"
 import { mergeMetadata } from "../internal/values/metadata.js"
+import { errorIn, ofScript } from "../internal/values/options.js"
 
 // -------------------------------------------------------------------------------------
 // models
@@ -108,6 +110,7 @@ export type Content =
     }
   | { readonly _tag: "Finish"; readonly reason: Response.FinishReason; readonly usage: Partial<Response.Usage> }
   | { readonly _tag: "Part"; readonly part: Response.StreamPartEncoded }
+  | { readonly _tag: "Wait"; readonly duration: Duration.DurationInput }
   | { readonly _tag: "Run"; readonly effect: Effect.Effect<unknown, AiError.AiError> }
   | { readonly _tag: "Fail"; readonly error: AiError.AiError | string }
   | { readonly _tag: "Never" }
@@ -292,12 +295,13 @@ export const finish = (reason: Response.FinishReason, usage: Partial<Response.Us
 export const part = (part: Response.StreamPartEncoded): Content => ({ _tag: "Part", part })
 
 /**
- * A pause, on Effect's `Clock`.
+ * A pause, on Effect's `Clock`. If the duration is negative or cannot be read, the model dies with an
+ * `AgentSession.OptionsError` when it is built, or when it is asked if the step is computed. The same holds for `pace`.
  *
  * @since 0.1.0
  * @category content
  */
-export const wait = (duration: Duration.DurationInput): Content => ({ _tag: "Run", effect: Effect.sleep(duration) })
+export const wait = (duration: Duration.DurationInput): Content => ({ _tag: "Wait", duration })
 
 /**
  * Runs an effect at this point of the answer, for instance `Deferred.await(gate)`: the answer goes on when it has
@@ -342,6 +346,7 @@ export const make: (
   function* (script) {
     const requests: Array<Request> = []
     const queue: Array<Step | Respond> = typeof script === "function" ? [] : [...script]
+    yield* sound(queue)
     const fallback = typeof script === "function" ? script : undefined
     const counters = { Text: 0, Reasoning: 0, ToolCall: 0 }
     const jsonSchemas = new WeakMap<object, JSONSchema.JsonSchema7>()
@@ -379,7 +384,8 @@ export const make: (
         }
         if (typeof next !== "function") return Effect.succeed(next)
         const step = next(request, request.index)
-        return Effect.isEffect(step) ? (step as Effect.Effect<Step, AiError.AiError>) : Effect.succeed(step)
+        const computed = Effect.isEffect(step) ? (step as Effect.Effect<Step, AiError.AiError>) : Effect.succeed(step)
+        return Effect.tap(computed, (step) => sound([step]))
       })
 
     const answer = (method: Request["method"], options: LanguageModel.ProviderOptions) =>
@@ -408,7 +414,11 @@ export const make: (
       requests: Effect.sync(() => [...requests]),
       prompts: Effect.sync(() => requests.map((request) => request.prompt)),
       remaining: Effect.sync(() => queue.length),
-      push: (...steps) => Effect.sync(() => void queue.push(...steps))
+      push: (...steps) =>
+        Effect.zipRight(
+          sound(steps),
+          Effect.sync(() => void queue.push(...steps))
+        )
     }
 
     return { service, languageModel }
@@ -438,6 +448,34 @@ interface ToolConfig {
 const unknownError = (method: Request["method"], description: string) =>
   new AiError.UnknownError({ module: "ScriptedModel", method, description })
 
+const contentsOf = (step: Step): ReadonlyArray<Content> =>
+  (Predicate.isString(step) || Predicate.hasProperty(step, "_tag") ? [step] : step).map((element) =>
+    typeof element === "string" ? text(element) : element
+  )
+
+const oddTime = (content: Content): OptionsError | undefined => {
+  switch (content._tag) {
+    case "Text":
+    case "Reasoning":
+      return errorIn(`ScriptedModel.${content._tag.toLowerCase()}`, content.options, ofScript)
+    case "Wait":
+      return errorIn("ScriptedModel.wait", content, ofScript)
+    default:
+      return undefined
+  }
+}
+
+/** Dies with the first time in the steps that is none; steps that are computed are looked at then. */
+const sound = (steps: ReadonlyArray<Step | Respond>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    for (const step of steps) {
+      if (typeof step === "function") continue
+      const odd = contentsOf(step).map(oddTime).find(Predicate.isNotUndefined)
+      if (odd !== undefined) return Effect.die(odd)
+    }
+    return Effect.void
+  })
+
 type Action = Effect.Effect<Option.Option<Response.StreamPartEncoded>, AiError.AiError>
 
 /** What a step does, one action after another; ids are given out here. */
@@ -453,8 +491,7 @@ const render = (
   let calls = false
   let finished = false
 
-  for (const element of Predicate.isString(step) || Predicate.hasProperty(step, "_tag") ? [step] : step) {
-    const content = typeof element === "string" ? text(element) : element
+  for (const content of contentsOf(step)) {
     switch (content._tag) {
       case "Text":
       case "Reasoning": {
@@ -508,6 +545,10 @@ const render = (
           lastCall = content.part.id
           if (content.part.providerExecuted !== true) calls = true
         }
+        break
+      }
+      case "Wait": {
+        run(Effect.sleep(content.duration))
         break
       }
       case "Run": {

@@ -43,6 +43,7 @@ import * as Predicate from "effect/Predicate"
 import * as Scheduler from "effect/Scheduler"
 import type * as TestClock from "effect/TestClock"
 import { PCGRandom } from "effect/Utils"
+import { errorIn, ofClock } from "../internal/values/options.js"
 
 // -------------------------------------------------------------------------------------
 // models
@@ -81,10 +82,10 @@ export interface Service extends TestClock.TestClock {
  * @category models
  */
 export interface Options {
-  /** The time to begin with, in milliseconds. Default: 0. */
+  /** The time to begin with, in milliseconds; any finite number. Default: 0. */
   readonly now?: number | undefined
   /**
-   * Runs ready fibers in an order that comes from this number, and lets them yield where it wants; sleeps of one time
+   * Runs ready fibers in an order that comes from this whole number, and lets them yield where it wants; sleeps of one time
    * end together. Default: in the order in which they became ready, as Effect does.
    */
   readonly seed?: number | undefined
@@ -400,7 +401,7 @@ class Shuffled extends Rounds {
 // -------------------------------------------------------------------------------------
 
 /**
- * Makes a virtual clock. `layer` puts one in place; where it is done by hand (`Effect.withClock`), its scheduler wants
+ * Makes a virtual clock; dies with an `OptionsError` if an option is no such number. `layer` puts one in place; where it is done by hand (`Effect.withClock`), its scheduler wants
  * to be put in place as well (`Effect.withScheduler`).
  *
  * @since 0.1.0
@@ -409,15 +410,18 @@ class Shuffled extends Rounds {
 export const make = (options?: Options): Effect.Effect<Service> => Effect.sync(() => unsafeMake(options))
 
 /**
- * As `make`, at once.
+ * As `make`, at once; throws the error.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const unsafeMake = (options?: Options): Service =>
-  options?.seed === undefined
+export const unsafeMake = (options?: Options): Service => {
+  const error = errorIn("VirtualClock", options, ofClock)
+  if (error !== undefined) throw error
+  return options?.seed === undefined
     ? new ClockImpl(options?.now ?? 0, new InOrder(), false)
     : new ClockImpl(options.now ?? 0, new Shuffled(options.seed), true)
+}
 
 /**
  * Puts a virtual clock and its scheduler in place. Under `it.effect` of `@effect/vitest` it replaces the `TestClock`.

@@ -28,7 +28,7 @@ const sdk = (streaming: boolean) => Layer.merge(none, AiSdkModel.layer(mock() as
 const conversation = (turns: number) =>
   Effect.scoped(
     Effect.gen(function* () {
-      const session = yield* AgentSession.make({ agent: worker, maxRunning: Number.POSITIVE_INFINITY })
+      const session = yield* AgentSession.make({ agent: worker, maxRunning: Number.MAX_SAFE_INTEGER })
       for (let i = 0; i < turns; i++) yield* Effect.flatMap(session.send(work.userText), (speech) => speech.wait)
     })
   )
@@ -56,7 +56,7 @@ const fly =
     const context = await Effect.runPromise(Layer.buildWithScope(layer, scope))
     const { session, speech } = await Effect.runPromise(
       Effect.gen(function* () {
-        const session = yield* AgentSession.make({ agent: flyer, maxRunning: Number.POSITIVE_INFINITY })
+        const session = yield* AgentSession.make({ agent: flyer, maxRunning: Number.MAX_SAFE_INTEGER })
         const speech = yield* session.send(work.userText)
         if (background) yield* speech.wait
         return { session, speech }

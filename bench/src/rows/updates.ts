@@ -53,7 +53,7 @@ const open = async (running: number, ended: number) => {
   const scope = Effect.runSync(Scope.make())
   const context = await Effect.runPromise(Layer.buildWithScope(layer, scope))
   const session = await Effect.runPromise(
-    AgentSession.make({ agent, maxRunning: Number.POSITIVE_INFINITY }).pipe(
+    AgentSession.make({ agent, maxRunning: Number.MAX_SAFE_INTEGER }).pipe(
       Effect.provide(Context.add(context, Scope.Scope, scope))
     )
   )

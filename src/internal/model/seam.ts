@@ -9,14 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
-import type { Run, Service } from "../../SessionModel.js"
-
+import type { Form, Run, Service } from "../../SessionModel.js"
 import { inSession } from "./errors.js"
-
-export { describeError } from "./errors.js"
-
-/** What a model is made of: either of its two forms. */
-export type Form = Service | { readonly stream?: undefined; readonly run: Run }
 
 export const make = (options: Form): Service =>
   options.stream === undefined ? { stream: toStream(options.run), run: options.run } : options

@@ -16,10 +16,9 @@ import * as FiberRefs from "effect/FiberRefs"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { Definition as AgentDefinition } from "../../Agent.js"
 import type { Service as Output } from "../../AgentOutput.js"
 import type { Options } from "../../AsyncTool.js"
-import type { Entry, Definition as ToolsetDefinition } from "../../AsyncToolset.js"
+import type { Entry } from "../../AsyncToolset.js"
 import type { ChatContext, ChatItem } from "../../ChatContext.js"
 import type { Service as Model } from "../../SessionModel.js"
 import {
@@ -36,8 +35,10 @@ import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
+import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import { codecOf, workInSession } from "./codec.js"
+import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
 import { bind, DuplicatePolicy } from "./policy.js"
 import { addedParameters, type BoundTool, optionsOf, ownArguments, ownParameters } from "./tool.js"
 import { strictWireOf, wireOf } from "./wire.js"
@@ -152,6 +153,8 @@ const collectToolset = (
   reserved: ReadonlyArray<string>
 ): Effect.Effect<Tools> =>
   Effect.gen(function* () {
+    const description = `toolset "${toolset.id}"`
+    yield* check(description, toolset, ofCalls)
     let context = outer.context
     const { fiberRefs } = outer
     if (toolset.onDuplicateCall !== undefined) {
@@ -168,7 +171,7 @@ const collectToolset = (
       toolset.entries,
       {
         ...outer,
-        description: `toolset "${toolset.id}"`,
+        description,
         ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
         executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
       },
@@ -186,6 +189,8 @@ const contradiction = (options: Options): string | undefined => {
 const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
   Effect.gen(function* () {
     const options = optionsOf(tool)
+    const odd = errorInTool(tool.name, options)
+    if (odd !== undefined) return yield* Effect.die(odd)
     const problem = contradiction(options)
     if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: tool.name, problem }))
     const provider = Tool.isProviderDefined(tool)
@@ -377,6 +382,8 @@ export const buildAgent = (options: {
       const { definition, session } = options
       const scope = yield* Scope.fork(session.scope, ExecutionStrategy.sequential)
       const build = Effect.gen(function* () {
+        const description = `${definition._tag === "Agent" ? "agent" : "task"} "${definition.name}"`
+        yield* check(description, definition.options, ofCalls)
         const place = yield* provideLayers(definition.layers, options.outer, scope)
         const { context } = place
         const prompts = Templates.inForce(context)
@@ -417,7 +424,7 @@ export const buildAgent = (options: {
         const agentTools = yield* collect(
           definition.options.tools ?? [],
           {
-            description: `${definition._tag === "Agent" ? "agent" : "task"} "${definition.name}"`,
+            description,
             ...place,
             executor: makeExecutor(definition.name, activity, definition.options.maxConcurrency),
             activity,

@@ -7,49 +7,16 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
-import type { Service as AgentSession } from "../../AgentSession.js"
 import type { Executed } from "../../AsyncTool.js"
-import type { Service } from "../../RunContext.js"
-import type { SpeechHandle } from "../../SpeechHandle.js"
-import { RunContext, SessionClosed, ToolError } from "../../Tags.js"
+import { RunContext } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
 import { millisOf } from "../scope/build.js"
 import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
 import { addedParameters, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
 import { isRecord, plainArguments, toJson } from "../values/json.js"
-
-const closed = Effect.suspend(() => Effect.fail(new SessionClosed()))
-
-/** A session that is over before it began. */
-const noSession: AgentSession = {
-  send: () => closed,
-  run: () => closed,
-  generateReply: () => closed,
-  say: () => closed,
-  interrupt: () => Effect.void,
-  handoff: () => closed,
-  currentAgent: Effect.succeed({ name: "none" }),
-  history: Effect.succeed({ items: [] }),
-  events: Stream.empty,
-  waitForIdle: closed,
-  claimUserTurn: Effect.void,
-  runningTools: Effect.succeed([]),
-  cancelTool: (callId) => Effect.fail(new ToolError({ message: `There is no call with the id "${callId}".` }))
-}
-
-const noSpeech: SpeechHandle = {
-  id: "none",
-  interrupted: Effect.succeed(false),
-  done: Effect.succeed(true),
-  allowInterruptions: Effect.succeed(true),
-  setAllowInterruptions: () => Effect.void,
-  interrupt: () => Effect.void,
-  wait: Effect.void,
-  items: Effect.succeed([]),
-  error: Effect.succeed(Option.none())
-}
+import { errorInTool } from "../values/options.js"
+import * as Outside from "./outside.js"
 
 export const execute = (
   toolkit: Toolkit.Any,
@@ -66,26 +33,16 @@ export const execute = (
     }
     const handler = context.unsafeMap.get(tool.id) as Tool.Handler<string>
     const codec = codecOf(tool)
-    const service: Service & { readonly finishTask: () => Effect.Effect<void> } = {
+    const options = optionsOf(tool)
+    const odd = errorInTool(tool.name, options)
+    if (odd !== undefined) return Effect.die(odd)
+    const service = Outside.make({
       call: { callId: call.callId ?? "call", name: call.name, arguments: call.arguments },
-      session: noSession,
-      speech: noSpeech,
       update: (message) =>
         Effect.sync(() => {
           updates.push(toJson(message))
-        }),
-      progress: () => Effect.void,
-      isCancelled: Effect.succeed(false),
-      cancelled: Effect.never,
-      commit: Effect.uninterruptible,
-      handoff: () => Effect.fail(new ToolError({ message: "There is no conversation to hand over." })),
-      foreground: (effect) => effect,
-      withFiller: (effect) => effect,
-      runTask: () => closed,
-      waitForPlayout: Effect.void,
-      disallowInterruptions: Effect.void,
-      finishTask: () => Effect.void
-    }
+        })
+    })
     if (!isRecord(call.arguments)) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are not a JSON object")))
     }
@@ -93,7 +50,6 @@ export const execute = (
     if (args === undefined) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are nested too deeply, or no JSON")))
     }
-    const options = optionsOf(tool)
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
     const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(

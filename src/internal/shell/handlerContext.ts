@@ -18,6 +18,7 @@ import type { Filler, TaskResult } from "../machine/state.js"
 import * as Updates from "../machine/updates.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { toJson } from "../values/json.js"
+import { errorIn, ofFiller } from "../values/options.js"
 import { build, buildTask, discard } from "./agents.js"
 import { Caller } from "./caller.js"
 import { messageOf, shown } from "./door.js"
@@ -143,6 +144,8 @@ export class HandlerContext extends Caller implements TaskFinisher {
   get withFiller() {
     return <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions): Effect.Effect<A, E, R> =>
       Effect.suspend(() => {
+        const odd = errorIn("RunContext.withFiller", options, ofFiller)
+        if (odd !== undefined) return Effect.die(odd)
         const { say } = options
         const filler: Filler = {
           call: this.owner,

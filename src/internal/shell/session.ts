@@ -23,6 +23,7 @@ import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
 import * as Telemetry from "../telemetry/recorder.js"
+import { check, ofSession } from "../values/options.js"
 import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
 import { askPolicy, compare, decode, sayFiller, startRun } from "./calls.js"
 import { companions } from "./cancelling.js"
@@ -160,6 +161,7 @@ const carryOut = (host: Host, command: Command): void => {
 
 export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
   Effect.gen(function* () {
+    yield* check("the session", options, ofSession)
     const outer = yield* Effect.context<any>()
     const runtime = inOneQueue(
       Runtime.updateFiberRefs(
@@ -173,14 +175,14 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       clock,
       {
         maxToolSteps: options.maxToolSteps ?? 3,
-        maxPendingUpdates: Math.max(1, options.maxPendingUpdates ?? 32),
+        maxPendingUpdates: options.maxPendingUpdates ?? 32,
         maxRunning: options.maxRunning ?? 64,
         releaseAfter: millisOf(options.releaseAfter),
         drainTimeout: Duration.toMillis(options.drainTimeout ?? "30 seconds"),
         cancellationTimeout: Duration.toMillis(options.cancellationTimeout ?? "5 seconds"),
         onInterruptedReply: options.onInterruptedReply ?? "drop"
       },
-      Math.max(1, options.eventBuffer ?? 1024)
+      options.eventBuffer ?? 1024
     )
     const session = makeService(host)
     host.session = session

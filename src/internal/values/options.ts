@@ -1,0 +1,158 @@
+/**
+ * Options that are numbers: counts, times and rates. They are looked at when what has them is built, so that a number
+ * that makes no sense cannot turn a bound off unseen (rule L3).
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { OptionsError, ToolOptionsError } from "../../Tags.js"
+
+/** What is wrong with a value, in words that follow the name of its option. */
+export type Check = (value: unknown) => string | undefined
+
+/** The options of one thing that are to be looked at. One that is absent or undefined has its default. */
+export type Checks = Readonly<Record<string, Check>>
+
+const shown = (value: unknown): string => {
+  switch (typeof value) {
+    case "number":
+    case "boolean":
+      return String(value)
+    case "bigint":
+      return `${value}n`
+    case "string":
+      return JSON.stringify(value.slice(0, 80))
+    case "object":
+      return value === null ? "null" : "an object"
+    default:
+      return `a ${typeof value}`
+  }
+}
+
+/** `most: "memory"`: the count bounds what is kept, so it has to be one; else Infinity means that there is no bound. */
+const count =
+  (least: number, most: "memory" | "none"): Check =>
+  (value) => {
+    if (Number.isSafeInteger(value) && (value as number) >= least) return undefined
+    if (most === "none") {
+      return value === Number.POSITIVE_INFINITY
+        ? undefined
+        : `has to be a whole number of at least ${least}, or Infinity for no bound, not ${shown(value)}`
+    }
+    return (
+      `has to be a whole number of at least ${least}, not ${shown(value)}` +
+      (value === Number.POSITIVE_INFINITY ? ": it bounds what is kept in memory" : "")
+    )
+  }
+
+/** Effect takes what is less than nothing, and NaN, for nothing. */
+const isNegative = (value: unknown): boolean => {
+  if (typeof value === "number") return !(value >= 0)
+  if (typeof value === "bigint") return value < 0n
+  if (typeof value === "string") return value.startsWith("-")
+  if (!Array.isArray(value)) return false
+  const [seconds, nanos] = value as ReadonlyArray<number>
+  return !((seconds as number) * 1_000_000_000 + (nanos as number) >= 0)
+}
+
+const millisOf = (value: unknown): number | undefined => {
+  try {
+    return isNegative(value) ? undefined : Duration.toMillis(value as Duration.DurationInput)
+  } catch {
+    // no duration, or a value that cannot be looked at
+    return undefined
+  }
+}
+
+/** Infinity: none, or never. */
+const time: Check = (value) =>
+  millisOf(value) === undefined
+    ? `has to be a time of at least 0, as milliseconds or as text such as "5 seconds", not ${shown(value)}`
+    : undefined
+
+const someTime: Check = (value) => {
+  const millis = millisOf(value)
+  return millis === undefined || millis === 0
+    ? `has to be a time of more than 0, as milliseconds or as text such as "5 seconds", not ${shown(value)}`
+    : undefined
+}
+
+const rate: Check = (value) =>
+  typeof value === "number" && value > 0 && Number.isFinite(1000 / value)
+    ? undefined
+    : `has to be a number of more than 0, not ${shown(value)}`
+
+const finite: Check = (value) => (Number.isFinite(value) ? undefined : `has to be a number, not ${shown(value)}`)
+
+const whole: Check = (value) =>
+  Number.isSafeInteger(value) ? undefined : `has to be a whole number, not ${shown(value)}`
+
+// ------------------------------------------------------------------------------------------------------ who has which
+
+export const ofSession: Checks = {
+  // 0: no step with calls
+  maxToolSteps: count(0, "none"),
+  maxPendingUpdates: count(1, "memory"),
+  maxRunning: count(1, "memory"),
+  eventBuffer: count(1, "memory"),
+  // 0: before the handler starts
+  releaseAfter: time,
+  // 0: closing waits for nothing that it may interrupt
+  drainTimeout: time,
+  cancellationTimeout: time
+}
+
+/** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
+export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
+
+const ofTool: Checks = { releaseAfter: time, timeout: someTime }
+
+export const ofFiller: Checks = {
+  delay: time,
+  // 0: fillers without an end, in no time
+  interval: someTime,
+  maxSteps: count(0, "none")
+}
+
+export const ofPace: Checks = { charactersPerSecond: rate }
+
+const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : count(0, "none")(value))
+
+export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats, maxRetryAfter: time }
+
+export const ofScript: Checks = { pace: time, duration: time }
+
+export const ofClock: Checks = { now: finite, seed: whole }
+
+// ---------------------------------------------------------------------------------------------------------- the check
+
+const firstProblem = (
+  options: object | undefined,
+  checks: Checks
+): { readonly option: string; readonly problem: string } | undefined => {
+  for (const [option, check] of Object.entries(checks)) {
+    const value = (options as Readonly<Record<string, unknown>> | undefined)?.[option]
+    const problem = value === undefined ? undefined : check(value)
+    if (problem !== undefined) return { option, problem }
+  }
+  return undefined
+}
+
+export const errorIn = (owner: string, options: object | undefined, checks: Checks): OptionsError | undefined => {
+  const found = firstProblem(options, checks)
+  return found === undefined ? undefined : new OptionsError({ owner, ...found })
+}
+
+/** Dies with the first option that makes no sense. */
+export const check = (owner: string, options: object | undefined, checks: Checks): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const error = errorIn(owner, options, checks)
+    return error === undefined ? Effect.void : Effect.die(error)
+  })
+
+export const errorInTool = (tool: string, options: object): ToolOptionsError | undefined => {
+  const found = firstProblem(options, ofTool)
+  return found === undefined
+    ? undefined
+    : new ToolOptionsError({ tool, problem: `the option ${found.option} ${found.problem}.` })
+}
