@@ -28,7 +28,7 @@ export { ModelView }
 export interface ToolCall {
   readonly callId: string
   readonly name: string
-  /** Decoded JSON, as the model sent it; `{}` where the model sent no object. */
+  /** Decoded JSON, as the model sent it; `{}` if the model sent no object. */
   readonly arguments: unknown
 }
 
@@ -57,7 +57,7 @@ export type ChatItem =
       readonly id: string
       readonly role: "user" | "assistant" | "system"
       readonly text: string
-      /** The speech was cut; `text` is what had been played. */
+      /** The speech was cut, and `text` has only the words that had been played. */
       readonly interrupted: boolean
       readonly metadata?: Record<string, unknown>
       readonly createdAt: number
