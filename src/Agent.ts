@@ -58,7 +58,7 @@ export interface AgentTask<in out A, out R> extends Pipeable {
   readonly _R: (_: never) => R
   /** Ends the task with a value; for handlers of the task's own tools. */
   readonly complete: (value: A) => Effect.Effect<void, never, RunContext>
-  /** Ends the task without one: `runTask` fails with a `ToolError` that has the reason. */
+  /** Ends the task without a value: `runTask` fails with a `ToolError` whose message is the reason. */
   readonly decline: (reason: string) => Effect.Effect<void, never, RunContext>
 }
 
@@ -74,9 +74,9 @@ export interface Options<T extends ReadonlyArray<Entry>, R1, R2> {
   readonly tools?: T | undefined
   /** Does the agent see the conversation so far? Default: `inherit`, it does. */
   readonly context?: "inherit" | "empty" | undefined
-  /** Runs when the agent takes over. It ends with the agent. */
+  /** Runs when the agent takes over, and is interrupted if the agent leaves before. Default: nothing. */
   readonly onEnter?: Effect.Effect<unknown, SessionClosed, R1> | undefined
-  /** Runs before the next agent takes over. */
+  /** Runs before the next agent takes over. Default: nothing. */
   readonly onExit?: Effect.Effect<unknown, SessionClosed, R2> | undefined
   /** Bounds the calls at work in the agent's own tools, at least 1; more of them wait in a queue. Default: no bound. */
   readonly maxConcurrency?: number | undefined
@@ -152,8 +152,8 @@ export type Provided<S extends Agent<any> | AgentTask<any, any>, ROut, RIn> =
 
 /**
  * Attaches a layer to an agent or a task: handlers, services, prompts, a duplicate policy, a `LanguageModel`, an
- * output. It wins over those of the session. What the layer acquires is released when the agent, and the last of its
- * calls, has ended.
+ * output. It wins over the layers of the session. Its resources are released when the agent and the last of its calls
+ * have ended.
  *
  * @since 0.1.0
  * @category layers

@@ -20,8 +20,8 @@ export { AgentOutput }
  */
 export interface Service {
   /**
-   * Plays a speech as its text streams in and ends when it has been played. It calls `played` with each piece once
-   * that piece has been played; interrupted, it stops at once. What was reported is what the history keeps.
+   * Plays a speech as its text streams in and ends when it has been played. It calls `played` with each piece once that
+   * piece has been played. If it is interrupted, it stops at once. The history keeps the pieces that were reported.
    */
   readonly play: (text: Stream.Stream<string>, played: (piece: string) => Effect.Effect<void>) => Effect.Effect<void>
 }

@@ -58,18 +58,21 @@ export interface RunningTool extends ToolCall {
  * @category models
  */
 export interface ReplyOptions {
-  /** What this reply is to do; framed as not said by the user, and never stored. */
+  /**
+   * An instruction for this reply. Its frame says that it does not come from the user; it is never stored. Default:
+   * none.
+   */
   readonly instructions?: string | undefined
-  /** Holds for the first model step of the reply; `none` for all. Default: `auto`. */
+  /** Holds for the first model step of the reply; `none` holds for all steps. Default: `auto`. */
   readonly toolChoice?: "auto" | "none" | "required" | { readonly tool: string } | undefined
-  /** Default: true. */
+  /** May the speech be interrupted without `force`? Default: true. */
   readonly allowInterruptions?: boolean | undefined
   /** Speeches of a higher priority are played first. Default: 0. */
   readonly priority?: number | undefined
 }
 
 /**
- * What `run` returns.
+ * The result of `run`.
  *
  * @since 0.1.0
  * @category models
@@ -88,11 +91,14 @@ export interface RunResult {
  * @category models
  */
 export interface Service {
-  /** A user's turn: interrupts the current speech where allowed, records the message, starts the reply. */
+  /**
+   * A user's turn: interrupts the current speech if that speech allows it, records the message, and starts the reply.
+   */
   readonly send: (text: string, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
   /**
-   * As `send`, until the turn, the background calls it started and their replies have ended. A hand-off that it asked
-   * for is a part of it, and so is what the new agent's `onEnter` asks for before it first waits.
+   * As `send`, but waits until the turn, the background calls that the turn started, and their replies have ended. A
+   * hand-off that the turn asked for is a part of the turn, and so is what the new agent's `onEnter` asks for before it
+   * first waits.
    */
   readonly run: (text: string, options?: ReplyOptions) => Effect.Effect<RunResult, SessionClosed>
   /** The agent speaks without a user's turn. */
@@ -102,20 +108,24 @@ export interface Service {
     text: string | Stream.Stream<string>,
     options?: Omit<ReplyOptions, "toolChoice" | "instructions">
   ) => Effect.Effect<SpeechHandle, SessionClosed>
-  /** Cuts the current speech, and turns that wait for their calls. */
+  /**
+   * Cuts the current speech, and turns that wait for their calls. Fails if a speech disallows it, unless `force` is
+   * true.
+   */
   readonly interrupt: (options?: {
     readonly force?: boolean | undefined
   }) => Effect.Effect<void, InterruptionDisallowed>
   /**
-   * Hands the conversation to another agent, once what is being said has been said. Dies, and leaves the agent in
-   * place, where the new one cannot be built. What the session has wins over what the caller's context has.
+   * Hands the conversation to another agent, once the current speech has ended. If the new agent cannot be built, the
+   * effect dies and the old agent stays. Services of the session win over those of the caller's context.
    */
   readonly handoff: <R>(agent: Agent<R>) => Effect.Effect<void, SessionClosed, R>
   readonly currentAgent: Effect.Effect<{ readonly name: string }>
   readonly history: Effect.Effect<ChatContext>
   /**
-   * What happens in the session. A subscriber that falls behind loses the oldest events and is told how many; what
-   * happened before the first subscriber came is kept for it.
+   * What happens in the session. If a subscriber falls behind, it loses the oldest events, and an `EventsMissed` says
+   * how many. Events from before the first subscription are kept for the first subscriber, as far as its buffer
+   * reaches.
    */
   readonly events: Stream.Stream<SessionEvent>
   /** Ends when nobody speaks or thinks, nothing is queued, and nobody holds the floor. */
@@ -123,7 +133,10 @@ export interface Service {
   /** The user speaks while the scope is open: no deferred reply starts. */
   readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
   readonly runningTools: Effect.Effect<ReadonlyArray<RunningTool>>
-  /** Cancels a running call, and waits until it has stopped. */
+  /**
+   * Cancels a running call, and waits until it has stopped, for `cancellationTimeout` at most. Fails with a `ToolError`
+   * if the call does not run, may not be cancelled, or is still stopping.
+   */
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError>
 }
 
@@ -154,23 +167,30 @@ export interface Options<R, T extends ReadonlyArray<Entry>> {
   readonly maxPendingUpdates?: number | undefined
   /** Calls at work at once; bounds memory. Default: 64. */
   readonly maxRunning?: number | undefined
-  /** After this long an inline call leaves the turn; 0: before its handler starts. Default: never. */
+  /**
+   * An inline call leaves the turn after this time, with 0 before its handler starts. A tool's own `releaseAfter` wins.
+   * Default: never.
+   */
   readonly releaseAfter?: Duration.DurationInput | undefined
   /** How long closing waits for calls that may not be cancelled; 0: it interrupts them at once. Default: 30 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
-  /** How long who cancels a call waits for it to stop. Default: 5 seconds. */
+  /** How long the canceller of a call waits for the call to stop. Default: 5 seconds. */
   readonly cancellationTimeout?: Duration.DurationInput | undefined
-  /** What becomes of what a reply was to voice when it is interrupted. Default: `drop`; it stays in the history. */
+  /**
+   * Are the items of an interrupted deferred reply voiced again? Default: `drop`, they are not; they stay in the
+   * history.
+   */
   readonly onInterruptedReply?: "drop" | "redeliver" | undefined
-  /** Events kept for each subscriber that is slow; bounds memory. Default: 1024. */
+  /** How many events are kept for each subscriber that is slow; it bounds memory. Default: 1024. */
   readonly eventBuffer?: number | undefined
-  /** A conversation to go on with. */
+  /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
 }
 
 /**
- * Starts a session; it ends with its Scope. Handlers and prompts are those of the context it is made in. It dies
- * with an `OptionsError`, `ToolOptionsError`, `ToolNameConflict` or `TemplateError` if what it is made of makes no sense.
+ * Starts a session, which ends with its Scope. Handlers, prompts and policies come from the context that surrounds
+ * `make`. Building dies with `OptionsError`, `ToolOptionsError`, `ToolNameConflict` or `TemplateError` if its parts do not
+ * fit together.
  *
  * @since 0.1.0
  * @category constructors

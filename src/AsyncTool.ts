@@ -40,15 +40,17 @@ export type { Mode } from "./DuplicatePolicy.js"
 export { Annotations, StopResponse, ToolError, ToolOptionsError }
 
 /**
- * The options of a tool, all of them optional.
+ * The options of a tool, all of them optional. Durations are `Duration.DurationInput`: a number is milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
-  /** What happens to a call that repeats a running one. Default: that of the toolset, agent or session, else `allow`. */
+  /**
+   * What happens to a call that repeats a running one. Default: the policy of toolset, agent or session, else `allow`.
+   */
   readonly onDuplicate?: Mode | undefined
-  /** What counts as a duplicate. Default: `name`, for `join` `name_and_args`. */
+  /** What counts as a duplicate. Default: `name`; for `join`, `name_and_args`. */
   readonly duplicateScope?: DuplicateScope | undefined
   /** The model, `replace` and a hand-off may cancel the call. Default: false. */
   readonly allowCancellation?: boolean | undefined
@@ -58,13 +60,18 @@ export interface Options {
   readonly delivery?: Delivery | undefined
   /** May the reply to the final result of a background call call tools? Default: `speak`, it may not. */
   readonly onResult?: "speak" | "act" | undefined
-  /** An inline call leaves the turn after this long; 0: before its handler starts. Default: that of the session. */
+  /**
+   * An inline call leaves the turn after this time; with 0, before its handler starts. Default: that of the session.
+   */
   readonly releaseAfter?: Duration.DurationInput | undefined
-  /** `model`: the model may ask for the background itself, with the parameter `run_in_background`. */
+  /**
+   * With `model`, the model may ask for the background itself, with the parameter `run_in_background`. Default: it may
+   * not.
+   */
   readonly background?: "model" | undefined
-  /** What a hand-off does to the running call. Default: `cancel` where cancellation is allowed, else `await`. */
+  /** What a hand-off does to the running call. Default: `cancel` if cancellation is allowed, else `await`. */
   readonly onHandoff?: "cancel" | "await" | "promote" | undefined
-  /** Past it the handler is interrupted, and the call ends as an error; more than 0. Default: none. */
+  /** After this time, which is more than 0, the handler is interrupted and the call ends as an error. Default: none. */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
@@ -113,7 +120,7 @@ export const make = <
 }
 
 /**
- * What a call that ran outside any session came to.
+ * The outcome of a call that ran outside any session: the encoded success or failure, and the messages of its updates.
  *
  * @since 0.1.0
  * @category models
@@ -125,8 +132,9 @@ export interface Executed {
 }
 
 /**
- * Runs one call outside any session: its updates are collected, `foreground` and `withFiller` run their effect as it
- * is, `runTask` fails with `SessionClosed` and `handoff` with `ToolError`.
+ * Runs one call outside any session and never fails: a failure of the handler is an output with `isError`. Updates are
+ * collected, `foreground` and `withFiller` run their effect as it is, `runTask` fails with `SessionClosed` and
+ * `handoff` with `ToolError`.
  *
  * @since 0.1.0
  * @category execution

@@ -90,8 +90,8 @@ export const make = <const T extends Entry | ReadonlyArray<Entry>>(
   })
 
 /**
- * Attaches a layer to the toolset: handlers, services, prompts, a duplicate policy. It wins over those of the agent and
- * the session.
+ * Attaches a layer to the toolset: handlers, services, prompts, a duplicate policy. It wins over the layers of the
+ * agent and the session. If several layers are attached, the first one is the innermost.
  *
  * @since 0.1.0
  * @category layers

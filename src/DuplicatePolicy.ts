@@ -1,6 +1,6 @@
 /**
- * What happens to a call that repeats a running one. A tool says it itself (`onDuplicate`), or the most specific scope
- * that has a policy decides: toolset, agent, session; else calls are allowed.
+ * What happens to a call that repeats a running one. The tool's `onDuplicate` decides. If the tool has none, the most
+ * specific scope that has a policy decides: toolset, agent, session. If no scope has one, calls are allowed.
  *
  * ```ts
  * import { DuplicatePolicy } from "effect-meantime"
@@ -44,7 +44,7 @@ export type Mode = "allow" | "reject" | "replace" | "confirm" | "join"
 export type DuplicateScope = "name" | "name_and_args"
 
 /**
- * What is decided of a call. `Refuse` answers it with the message; the call ends as done.
+ * The decision about a call. `Refuse` makes the message the output of the call, and the call ends as done.
  *
  * @since 0.1.0
  * @category models
@@ -72,7 +72,7 @@ export const run: Verdict = { _tag: "Run" }
 export const replace: Verdict = { _tag: "Replace" }
 
 /**
- * The call shares the newest running one.
+ * The call shares the run of the newest running call.
  *
  * @since 0.1.0
  * @category verdicts
@@ -80,7 +80,7 @@ export const replace: Verdict = { _tag: "Replace" }
 export const join: Verdict = { _tag: "Join" }
 
 /**
- * The call does not run; the model is answered with this message.
+ * The call does not run, and this message is its output.
  *
  * @since 0.1.0
  * @category verdicts
@@ -88,21 +88,21 @@ export const join: Verdict = { _tag: "Join" }
 export const refuse = (message: string): Verdict => ({ _tag: "Refuse", message })
 
 /**
- * A policy of one's own, as `make` provides it.
+ * A policy of your own, as `make` provides it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Policy {
   /**
-   * Asked before each call runs, with the running duplicates (none, too). It may take its time: only calls with the
-   * same key wait. It is asked again if the running calls changed meanwhile.
+   * Decides about each call before the call runs; `running` has the running duplicates, and may be empty. It may take
+   * its time: only calls with the same key wait. It decides again if the running calls changed in the meantime.
    */
   readonly decide: (call: ToolCall, running: ReadonlyArray<ToolCall>) => Effect.Effect<Verdict>
 }
 
 /**
- * A mode for all tools of a scope that set none themselves.
+ * A mode for all tools of a scope that set no mode themselves. Default of `scope`: `name`; for `join`, `name_and_args`.
  *
  * @since 0.1.0
  * @category layers
@@ -115,7 +115,8 @@ export const layer = (mode: Mode, options?: { readonly scope?: DuplicateScope | 
   }) as Layer.Layer<never>
 
 /**
- * A policy of one's own for all tools of a scope that set no mode themselves.
+ * A policy of your own for all tools of a scope that set no mode themselves. If it dies, the call ends as an error and
+ * does not run.
  *
  * @since 0.1.0
  * @category layers

@@ -1,5 +1,5 @@
 /**
- * What a handler can do in the conversation that it works for.
+ * The actions of a handler in the conversation that it works for.
  *
  * ```ts
  * import { RunContext } from "effect-meantime"
@@ -31,8 +31,8 @@ import { RunContext, type SessionClosed, type ToolError } from "./Tags.js"
 import type { Template, UpdateArgs } from "./ToolPrompts.js"
 
 /**
- * How an update or a result reaches the user: in a reply at the next idle moment, in a reply that cuts the current
- * speech (where it allows interruptions), or not at all: it is in the history only.
+ * How an update or a result reaches the user: `when-idle`, in a reply at the next idle moment; `interrupt`, in a reply
+ * that cuts the current speech if that speech allows it; `silent`, not at all: only the history has it.
  *
  * @since 0.1.0
  * @category models
@@ -40,13 +40,13 @@ import type { Template, UpdateArgs } from "./ToolPrompts.js"
 export type Delivery = "when-idle" | "interrupt" | "silent"
 
 /**
- * How an update is told.
+ * How an update is worded and delivered.
  *
  * @since 0.1.0
  * @category models
  */
 export interface UpdateOptions {
-  /** The template of this update. Default: the scope's `update` template. */
+  /** The template of this update, if the message is a string. Default: the scope's `update` template. */
   readonly template?: Template<UpdateArgs> | undefined
   /** Default: `when-idle`. */
   readonly delivery?: Delivery | undefined
@@ -60,13 +60,13 @@ export interface UpdateOptions {
  * @category models
  */
 export interface FillerOptions {
-  /** The text, or a function of the step (0, 1, …); undefined skips this one. */
+  /** The text, or a function of the step (0, 1, …). If it returns undefined, this step says nothing. */
   readonly say: string | ((step: number) => string | undefined)
-  /** How long the session has to be idle before the first one. Default: at once. */
+  /** How long the session has to be idle before the first step. Default: no wait. */
   readonly delay?: Duration.DurationInput | undefined
-  /** How long it has to be idle before each further one, more than 0. Absent: it is said once. */
+  /** How long the session has to be idle before each further step, more than 0. Default: the filler is said once. */
   readonly interval?: Duration.DurationInput | undefined
-  /** How often it is said at most; 0: never. Default: no limit. */
+  /** How many steps there are at most; with 0 there is none. Default: no limit. */
   readonly maxSteps?: number | undefined
 }
 
@@ -84,11 +84,11 @@ export interface Service {
   readonly speech: SpeechHandle
   /** Pushes a message into the conversation; the first one moves the call to the background. Never fails or waits. */
   readonly update: (message: unknown, options?: UpdateOptions) => Effect.Effect<void>
-  /** Tells the listeners of events, and nobody else. */
+  /** Sends a value to the listeners of events, and to nobody else. */
   readonly progress: (value: unknown) => Effect.Effect<void>
-  /** Has cancellation been asked for? For regions that must not be cut. */
+  /** Has somebody asked to cancel the call? For regions that must not be interrupted. */
   readonly isCancelled: Effect.Effect<boolean>
-  /** Ends once cancellation has been asked for. A context of one's own need not have it. */
+  /** Ends once somebody has asked to cancel the call. A context of your own need not have it. */
   readonly cancelled?: Effect.Effect<void> | undefined
   /** The point of no return: from its start on the call cannot be cancelled. */
   readonly commit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -98,7 +98,7 @@ export interface Service {
   readonly foreground: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SessionClosed, R>
   /** Says something when the session has been idle for a while, as long as the effect runs. */
   readonly withFiller: <A, E, R>(effect: Effect.Effect<A, E, R>, options: FillerOptions) => Effect.Effect<A, E, R>
-  /** Runs a sub-conversation that ends with a value. It holds the floor. A context of one's own need not have it. */
+  /** Runs a sub-conversation that ends with a value. It holds the floor. A context of your own need not have it. */
   readonly runTask?: (<A>(task: AgentTask<A, never>) => Effect.Effect<A, SessionClosed | ToolError>) | undefined
   /** Waits until what the agent said before the call has been played. */
   readonly waitForPlayout: Effect.Effect<void>
@@ -118,8 +118,9 @@ export {
 
 /**
  * Pushes a message into the conversation. The first update of a call becomes its output: the agent speaks at once, and
- * the handler runs on in the background. Later ones are delivered when the conversation is idle. A string goes through
- * the `update` template, any other value is encoded as JSON.
+ * the handler runs on in the background. Later updates are delivered when the conversation is idle, unless `delivery`
+ * says otherwise. A string goes through the `update` template, and any other value is encoded as JSON. Never fails, and
+ * never waits for speech.
  *
  * @since 0.1.0
  * @category conversation
@@ -128,7 +129,8 @@ export const update = (message: unknown, options?: UpdateOptions): Effect.Effect
   Effect.flatMap(RunContext, (context) => context.update(message, options))
 
 /**
- * Tells the listeners of events only: the model does not see it, and the call does not leave the turn.
+ * Sends a value to the listeners of events only: the model does not see it, and the call does not leave the turn. Never
+ * fails.
  *
  * @since 0.1.0
  * @category conversation
@@ -145,7 +147,7 @@ export const progress = (value: unknown): Effect.Effect<void, never, RunContext>
 export const call: Effect.Effect<ToolCall, never, RunContext> = Effect.map(RunContext, (context) => context.call)
 
 /**
- * Has cancellation been asked for? A handler can look inside a region that must not be cut.
+ * Has somebody asked to cancel the call? A handler can look inside a region that must not be interrupted.
  *
  * @since 0.1.0
  * @category cancellation
@@ -156,8 +158,8 @@ export const isCancelled: Effect.Effect<boolean, never, RunContext> = Effect.fla
 )
 
 /**
- * The effect's value, or none once cancellation has been asked for; the effect is interrupted then, also inside an
- * uninterruptible region.
+ * The effect's value, or none as soon as somebody asks to cancel the call. The effect is then interrupted, also inside
+ * an uninterruptible region.
  *
  * @since 0.1.0
  * @category cancellation
@@ -177,9 +179,8 @@ export const orCancelled = <A, E, R>(
   )
 
 /**
- * The point of no return: from its start on the call can no longer be cancelled by anyone, the effect runs
- * uninterruptibly, and what the handler ends with is recorded. A cancellation that came first wins: the effect does
- * not run.
+ * The point of no return: from its start on nobody can cancel the call, the effect runs uninterruptibly, and the end of
+ * the handler is recorded. If a cancellation came first, the effect does not run, and the handler is interrupted.
  *
  * @since 0.1.0
  * @category cancellation
@@ -188,8 +189,8 @@ export const commit = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A
   Effect.flatMap(RunContext, (context) => context.commit(effect))
 
 /**
- * Hands the conversation to another agent: inline with the rest of the turn, after an update at the next idle moment.
- * Fails with `ToolError` when another hand-off came first, or when the agent's layers fail to build.
+ * Hands the conversation to another agent: for an inline call with the rest of the turn, after an update at the next
+ * idle moment. Fails with `ToolError` if another hand-off came first, or if the agent's layers fail to build.
  *
  * @since 0.1.0
  * @category agents
@@ -198,7 +199,8 @@ export const handoff = (agent: Agent<never>): Effect.Effect<void, ToolError, Run
   Effect.flatMap(RunContext, (context) => context.handoff(agent))
 
 /**
- * Lets this call's own waiting reply out, waits for idle, and holds the floor while the effect runs.
+ * Lets the call's own waiting reply go first, waits until the session is idle, and holds the floor while the effect
+ * runs: no other reply starts. Fails with `SessionClosed` if the session closes first.
  *
  * @since 0.1.0
  * @category conversation
@@ -209,8 +211,8 @@ export const foreground = <A, E, R>(
   Effect.flatMap(RunContext, (context) => context.foreground(effect))
 
 /**
- * While the effect runs: once the session has been idle for `delay` without a break, the filler is said; again each
- * `interval`.
+ * Says a filler while the effect runs: first when the session has been idle for `delay` without a break, then again
+ * after each `interval` of idleness.
  *
  * @since 0.1.0
  * @category conversation
@@ -225,8 +227,9 @@ export const withFiller: {
 )
 
 /**
- * Runs a sub-conversation that ends with a value, while the current agent and its turn are paused. Run it inside
- * `foreground`; outside it takes the floor itself. A context of your own that has no `runTask` makes this a defect.
+ * Runs a sub-conversation that ends with a value, while the current agent and its turn are paused. Outside of
+ * `foreground` it takes the floor itself. Fails with `ToolError` if the task declines, and with `SessionClosed` if the
+ * session closes. A context of your own that has no `runTask` makes this a defect.
  *
  * @since 0.1.0
  * @category agents

@@ -20,7 +20,7 @@ import { DropsToolsAtNone, SessionModel, StrictSchemas } from "./Tags.js"
 export { DropsToolsAtNone, SessionModel, StrictSchemas }
 
 /**
- * One model step that is asked for.
+ * The request for one model step.
  *
  * @since 0.1.0
  * @category models
@@ -45,7 +45,7 @@ export type Run = (
 ) => Effect.Effect<void, AiError.AiError>
 
 /**
- * What answers model steps.
+ * A model, as a session uses it.
  *
  * @since 0.1.0
  * @category models
@@ -53,7 +53,7 @@ export type Run = (
 export interface Service {
   /** One model step. Interrupting the stream stops the model. */
   readonly stream: (request: Request) => Stream.Stream<Response.StreamPartEncoded, AiError.AiError>
-  /** The same without the cost of a `Stream`. A session takes this form where there is one. */
+  /** The same without the cost of a `Stream`. A session uses this form if there is one. */
   readonly run?: Run | undefined
 }
 
@@ -82,9 +82,9 @@ export const make: (options: Form) => Service = internal.make
 export const layer = (options: Form): Layer.Layer<SessionModel> => Layer.succeed(SessionModel, make(options))
 
 /**
- * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. A call of an unknown tool,
- * on which `@effect/ai` fails the whole step, is passed on as a call, with what came before it in the same chunk. A
- * stream that begins as a provider's does and ends without its end fails: the connection was cut.
+ * The seam on top of a `LanguageModel` of `@effect/ai`, with tool call resolution turned off. `@effect/ai` fails the
+ * whole step on a call of an unknown tool; here such a call is passed on, with the parts before it in the same chunk.
+ * If a stream begins as a provider's does and has no `finish` part, it fails: the connection was cut.
  *
  * @since 0.1.0
  * @category constructors

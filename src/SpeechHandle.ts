@@ -22,16 +22,19 @@ export interface SpeechHandle {
   readonly interrupted: Effect.Effect<boolean>
   readonly done: Effect.Effect<boolean>
   readonly allowInterruptions: Effect.Effect<boolean>
-  /** May the user cut it? Fails when it has been cut already, and `value` is false. */
+  /** May the user cut the speech? Fails if the speech has been cut already and `value` is false. */
   readonly setAllowInterruptions: (value: boolean) => Effect.Effect<void, AlreadyInterrupted>
-  /** Cuts the speech. On one that has ended it does nothing. */
+  /** Cuts the speech, and does nothing if it has ended. Fails if the speech disallows it, unless `force` is true. */
   readonly interrupt: (options?: {
     readonly force?: boolean | undefined
   }) => Effect.Effect<void, InterruptionDisallowed>
-  /** Ends when the whole turn has been played: tool steps and their replies too. */
+  /**
+   * Ends when the whole turn has been played, with tool steps and their replies. Fails if the speech waits for the
+   * caller.
+   */
   readonly wait: Effect.Effect<void, CircularWait>
   /** What this speech added to the history. */
   readonly items: Effect.Effect<ReadonlyArray<ChatItem>>
-  /** The failure of the model that ended the speech. */
+  /** The failure of the model that ended the speech; none if no model failed. */
   readonly error: Effect.Effect<Option.Option<AiError.AiError>>
 }

@@ -45,7 +45,7 @@ export class ToolNameConflict extends Data.TaggedError("ToolNameConflict")<{
 }
 
 /**
- * An expected failure of a tool. The model is shown the message.
+ * An expected failure of a tool. The model sees the message as the call's output, marked as an error.
  *
  * @since 0.1.0
  * @category errors
@@ -53,7 +53,7 @@ export class ToolNameConflict extends Data.TaggedError("ToolNameConflict")<{
 export class ToolError extends Schema.TaggedError<ToolError>("ToolError")("ToolError", { message: Schema.String }) {}
 
 /**
- * Ends a call with no reply. A signal, never logged as an error.
+ * Ends a call without a reply. It is a signal in the error channel, and is never logged as an error.
  *
  * @since 0.1.0
  * @category errors
@@ -95,7 +95,7 @@ export class OptionsError extends Data.TaggedError("OptionsError")<{
 }
 
 /**
- * The speech disallows interruptions; `interrupt({ force: true })` cuts it all the same.
+ * The speech disallows interruptions. `interrupt({ force: true })` cuts it all the same.
  *
  * @since 0.1.0
  * @category errors
@@ -109,9 +109,10 @@ export class InterruptionDisallowed extends Data.TaggedError("InterruptionDisall
 }
 
 /**
- * The handler of an inline call waits for the speech of its own turn, which waits for the handler. Send an update
- * first, or wait with `RunContext.waitForPlayout`. So it is where another call of the turn joined the handler or is
- * queued behind it: whichever of the handler's fibers waits is told so, as nobody knows which of them its end needs.
+ * The handler of an inline call waits for the speech of its own turn, and that speech waits for the handler. Send an
+ * update first, or wait with `RunContext.waitForPlayout`. The error also comes if another call of the turn joined the
+ * handler or is queued behind it. Every fiber of the handler that waits gets the error, since the session cannot know
+ * which of these fibers the handler needs in order to end.
  *
  * @since 0.1.0
  * @category errors
@@ -185,7 +186,8 @@ export class Annotations extends Context.Reference<Annotations>()("effect-meanti
 const instant: Output = { play: (text, played) => Stream.runForEach(text, played) }
 
 /**
- * Where speech goes. Default: text, played as fast as it comes; a session then spends no fiber on playing.
+ * Where speech goes. Default: text that counts as played as soon as it comes; a session then spends no fiber on
+ * playing.
  *
  * @since 0.1.0
  * @category references
@@ -197,9 +199,10 @@ export class AgentOutput extends Context.Reference<AgentOutput>()("effect-meanti
 const viewAll = (context: ChatContext): ChatContext => context
 
 /**
- * What of a long conversation the model sees: a function from context to context, given to the session or an
- * agent as a layer. Default: all of it. Whatever it leaves out, every call that is sent is still answered exactly once.
- * What it is given is the session's own and grows with the conversation: copy what you keep, change nothing in place.
+ * Decides which part of a long conversation the model sees: a function from context to context, as a layer of the
+ * session or of an agent. Default: the whole conversation. Even if it leaves items out, every call in a request is
+ * answered exactly once. Its argument belongs to the session and grows with the conversation: copy what you keep, and
+ * change nothing in place.
  *
  * ```ts
  * import { ChatContext } from "effect-meantime"

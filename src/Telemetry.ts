@@ -1,7 +1,6 @@
 /**
- * What a session tells of itself to tracing and metrics. Spans and metrics need nothing from here: a session makes
- * spans for the tracer that it finds (Effect's own, which nobody can read, aside), and its metrics are `Metric`s of
- * Effect. This module has the switches.
+ * The switches for tracing and metrics of a session. Spans and metrics need none of them: a session makes spans if it
+ * finds a tracer other than Effect's own, and its metrics are `Metric`s of Effect.
  *
  * ```ts
  * import { Agent, Telemetry } from "effect-meantime"
@@ -42,14 +41,14 @@ export interface Options {
   readonly trace?: "session" | "turn" | undefined
   /** `gen_ai.conversation.id`. Default: a random id for each session. */
   readonly conversationId?: string | undefined
-  /** `gen_ai.provider.name`. Default: by the model's `ProviderName`, where there is one. */
+  /** `gen_ai.provider.name`. Default: the model's `ProviderName` if there is one, else `unknown`. */
   readonly provider?: string | undefined
-  /** `gen_ai.request.model`, which a `LanguageModel` does not tell. */
+  /** `gen_ai.request.model`, which a `LanguageModel` does not report. Default: absent. */
   readonly model?: string | undefined
 }
 
 /**
- * Sets the options that it names in the scope that it is provided to; for the others the next broader scope decides.
+ * Sets the given options for one scope. The next broader scope decides the others.
  *
  * @since 0.1.0
  * @category layers

@@ -98,15 +98,15 @@ export interface Prompts {
   readonly inProgress: Template<CallArgs>
   /** The output of a call that left the turn without an update of its own. */
   readonly released: Template<CallArgs>
-  /** What is written of a call that ended with nothing to say, or was cut. */
+  /** Written for a call that ended with nothing to say, or was cancelled, replaced or drained. */
   readonly ended: Template<EndedArgs>
   /** The answer to a duplicate call that is rejected. */
   readonly duplicateReject: Template<DuplicateArgs>
   /** The answer to a duplicate call that waits for a confirmation. */
   readonly duplicateConfirm: Template<DuplicateArgs>
-  /** The instruction of a deferred reply when the newest item is the last of the conversation. */
+  /** The instruction of a deferred reply if its newest item is the last item of the conversation. */
   readonly replyAtTail: Template<ReplyArgs>
-  /** The instruction of a deferred reply when something was said since. */
+  /** The instruction of a deferred reply if something was said after its newest item. */
   readonly replyMaybeCovered: Template<ReplyArgs>
 }
 
@@ -182,8 +182,8 @@ export class TemplateError extends Data.TaggedError("TemplateError")<{
 export const defaults: Prompts = internal.defaults
 
 /**
- * Overrides the templates it names in the scope it is provided to. Dies with a `TemplateError` on an unknown
- * placeholder, where the compiler could not see it.
+ * Overrides the given templates for one scope; the next broader scope decides the others. Building the layer dies with
+ * a `TemplateError` if a template that the compiler could not check has an unknown placeholder.
  *
  * @since 0.1.0
  * @category layers

@@ -2,7 +2,7 @@
  * The pages of the guide are programs: all `ts` blocks of a page are one module, and a `text` block is what the effect
  * that was exported last before it returns, in virtual time.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -59,4 +59,43 @@ describe("the guide", () => {
       }
     })
   }
+})
+
+describe("the pages around the guide", () => {
+  const root = new URL("../", import.meta.url)
+  const markdown = (folder: string) =>
+    readdirSync(new URL(folder, root))
+      .filter((file) => file.endsWith(".md"))
+      .map((file) => `${folder}${file}`)
+  const pages = ["", ".changeset/", "bench/", "docs/", "docs/decisions/", "examples/"].flatMap(markdown)
+  const text = (page: string) => readFileSync(new URL(page, root), "utf8")
+
+  it.each(pages)("%s links to files and headings that exist", (page) => {
+    for (const [, target = "", heading] of text(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
+      const file = target === "" ? new URL(page, root) : new URL(target, new URL(page, root))
+      expect(existsSync(file), target).toBe(true)
+      if (heading === undefined) continue
+      const headings = Array.from(readFileSync(file, "utf8").matchAll(/^#+ (.*)$/gm), ([, title = ""]) =>
+        title
+          .toLowerCase()
+          .replace(/[^\w -]/g, "")
+          .replaceAll(" ", "-")
+      )
+      expect(headings).toContain(heading)
+    }
+  })
+
+  it.each(pages)("%s names commands that package.json has", (page) => {
+    const { scripts }: { scripts: Record<string, string> } = JSON.parse(text("package.json"))
+    for (const [, name = ""] of text(page).matchAll(/npm run (?:-\S+ )*([\w:]+)/g))
+      expect(scripts).toHaveProperty([name])
+  })
+
+  it("each decision is in the index", () => {
+    const index = text("docs/decisions/README.md")
+    for (const page of markdown("docs/decisions/")) {
+      const file = page.replace("docs/decisions/", "")
+      if (file !== "README.md") expect(index).toContain(`](${file})`)
+    }
+  })
 })

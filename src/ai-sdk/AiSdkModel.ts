@@ -47,7 +47,7 @@ export interface SdkModel {
 }
 
 /**
- * What is sent with each request, by the AI SDK's names.
+ * Settings that are sent with each request, by the AI SDK's names. Default of each: absent, so the provider decides.
  *
  * @since 0.1.0
  * @category models
@@ -68,13 +68,13 @@ export interface Settings {
 }
 
 /**
- * How the model is asked.
+ * The settings of a model, and how it is asked.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options extends Settings {
-  /** `false`: whole answers, which cost less, and which is all that some models have. Default: true. */
+  /** With `false`, the model gives whole answers, which cost less; some models have no others. Default: true. */
   readonly streaming?: boolean | undefined
   /**
    * How often, or by which schedule, a request is sent again that failed before it gave anything, if that may help
@@ -89,7 +89,7 @@ export interface Options extends Settings {
 }
 
 /**
- * Settings of one scope, over those of the model: `Agent.provide(AiSdkModel.settings({ temperature: 0 }))`.
+ * Settings of one scope, which win over those of the model: `Agent.provide(AiSdkModel.settings({ temperature: 0 }))`.
  *
  * @since 0.1.0
  * @category references
@@ -99,7 +99,7 @@ export class CurrentSettings extends Context.Reference<CurrentSettings>()("effec
 }) {}
 
 /**
- * Settings for all that is inside, over those of the scopes around it.
+ * Provides settings to a scope. They win over those of the scopes around it.
  *
  * @since 0.1.0
  * @category layers
@@ -178,8 +178,8 @@ const sessionSettings = (model: SdkModel, settings: Settings): Settings => {
 }
 
 /**
- * A model of a session: no `Stream` in its way, each message and each tool converted once. A model that is not of
- * version 3 or 4 is a defect.
+ * A model for a session, without a `Stream` in between; each message and each tool is converted once. Dies if the model
+ * is not of interface version 3 or 4.
  *
  * @since 0.1.0
  * @category constructors
@@ -260,7 +260,8 @@ const annotateResponse = (
 }
 
 /**
- * A `LanguageModel` of `@effect/ai` on top of a model of the AI SDK, for programs without a session.
+ * A `LanguageModel` of `@effect/ai` on top of a model of the AI SDK, for programs without a session. Dies if the model
+ * is not of interface version 3 or 4.
  *
  * @since 0.1.0
  * @category constructors
@@ -332,7 +333,7 @@ export const layerLanguageModel = (
   )
 
 /**
- * A model for sessions and, as its `LanguageModel`, for all else in their handlers.
+ * A model for sessions, and the same model as a `LanguageModel` for everything else, such as their handlers.
  *
  * @since 0.1.0
  * @category layers
@@ -346,7 +347,7 @@ export const layer = (
 // --------------------------------------------------------------------------------------------------------------- errors
 
 /**
- * May the same request succeed later? `retry` goes by it.
+ * May the same request succeed later? `retry` uses it, and so can a `Schedule` of your own.
  *
  * @since 0.1.0
  * @category errors

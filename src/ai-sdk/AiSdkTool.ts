@@ -1,6 +1,5 @@
 /**
- * What the AI SDK has of tools beyond `@effect/ai`: settings of one function tool, and the tools that a provider
- * defines.
+ * Tools of the AI SDK beyond those of `@effect/ai`: settings of one function tool, and tools that a provider defines.
  *
  * @since 0.1.0
  */
@@ -15,7 +14,7 @@ import * as Schema from "effect/Schema"
  * @category models
  */
 export interface ToolOptions {
-  /** Does the provider have to keep to the schema? Absent: the provider decides. */
+  /** Does the provider have to keep to the schema? Default: the provider decides. */
   readonly strict?: boolean | undefined
   /** Sent with the definition of the tool, such as Anthropic's `cacheControl` */
   readonly providerOptions?: Readonly<Record<string, Readonly<Record<string, unknown>>>> | undefined

@@ -1,7 +1,7 @@
 /**
- * A `LanguageModel` that follows a script, for tests: no network, no key, the same answers each run. It is built with
- * `LanguageModel.make`, so its parts take the same way as those of a real provider (schemas, streams, errors), and it
- * records every request.
+ * A `LanguageModel` that follows a script, for tests: no network, no key, the same answers in each run.
+ * `LanguageModel.make` builds it, so its parts take the same way as those of a real provider (schemas, streams,
+ * errors). It records every request.
  *
  * ```ts
  * import { LanguageModel } from "@effect/ai"
@@ -26,8 +26,8 @@
  * )
  * ```
  *
- * A step can also be computed from the request, see {@link Respond}. When the script is exhausted, a request fails
- * with an `AiError` that says so; it never hangs.
+ * A function can also compute a step from the request, see {@link Respond}. If the script has no step left, a request
+ * fails with an `AiError` that says so; it never hangs.
  *
  * @since 0.1.0
  */
@@ -55,7 +55,7 @@ import { errorIn, ofScript } from "../internal/values/options.js"
 // -------------------------------------------------------------------------------------
 
 /**
- * What the model was asked.
+ * A request that the model got.
  *
  * @since 0.1.0
  * @category models
@@ -132,8 +132,8 @@ export type Step = string | Content | ReadonlyArray<string | Content>
 export type Respond = (request: Request, index: number) => Step | Effect.Effect<Step, AiError.AiError>
 
 /**
- * What a model answers: steps for its requests, one after another, any of which may be computed; or one function that
- * answers them all.
+ * The answers of a model: steps for its requests, one after another, each of them a value or a function; or one
+ * function for all requests.
  *
  * @since 0.1.0
  * @category models
@@ -274,8 +274,8 @@ export const toolResult = (name: string, result: unknown, options: ToolResultOpt
 })
 
 /**
- * Ends the answer with this reason and usage. Without it a step ends with `tool-calls` where it has calls for us to
- * run, with `stop` otherwise, and no usage.
+ * Ends the answer with this reason and usage. Without it, a step that has calls for us to run ends with `tool-calls`,
+ * and any other step with `stop`; both have no usage.
  *
  * @since 0.1.0
  * @category content
@@ -287,7 +287,7 @@ export const finish = (reason: Response.FinishReason, usage: Partial<Response.Us
 })
 
 /**
- * A part as it is, for whatever has no constructor here.
+ * A part as it is, if it has no constructor here.
  *
  * @since 0.1.0
  * @category content
@@ -295,8 +295,8 @@ export const finish = (reason: Response.FinishReason, usage: Partial<Response.Us
 export const part = (part: Response.StreamPartEncoded): Content => ({ _tag: "Part", part })
 
 /**
- * A pause, on Effect's `Clock`. If the duration is negative or cannot be read, the model dies with an
- * `AgentSession.OptionsError` when it is built, or when it is asked if the step is computed. The same holds for `pace`.
+ * A pause on Effect's `Clock`; a number is milliseconds. If the duration is negative or cannot be read, the model dies
+ * with an `AgentSession.OptionsError` when it is built, or when it is asked if the step is computed. So it does for `pace`.
  *
  * @since 0.1.0
  * @category content
@@ -304,8 +304,8 @@ export const part = (part: Response.StreamPartEncoded): Content => ({ _tag: "Par
 export const wait = (duration: Duration.DurationInput): Content => ({ _tag: "Wait", duration })
 
 /**
- * Runs an effect at this point of the answer, for instance `Deferred.await(gate)`: the answer goes on when it has
- * ended, and fails when it fails.
+ * Runs an effect at this point of the answer, for instance `Deferred.await(gate)`. The answer goes on when the effect
+ * has ended, and fails if the effect fails.
  *
  * @since 0.1.0
  * @category content
@@ -335,7 +335,7 @@ const words = (text: string): ReadonlyArray<string> => text.match(/\S+\s*|\s+/g)
 // -------------------------------------------------------------------------------------
 
 /**
- * Builds a scripted model and the service to watch it. Use it instead of `layer` where a test has several models.
+ * Builds a scripted model and the service to watch it. Use it instead of `layer` if a test has several models.
  *
  * @since 0.1.0
  * @category constructors
@@ -629,8 +629,8 @@ const whole = (
 // -------------------------------------------------------------------------------------
 
 /**
- * The text of the last message in the user's role, or an empty string. What a reply adds to a request is such a
- * message too.
+ * The text of the last message in the user's role, or an empty string. The instruction of a reply is such a message,
+ * too.
  *
  * @since 0.1.0
  * @category reading requests
@@ -659,7 +659,7 @@ export const assistantTexts = (request: Request): ReadonlyArray<string> =>
   })
 
 /**
- * The instructions: the system messages, one a paragraph.
+ * The instructions: all system messages, each as a paragraph.
  *
  * @since 0.1.0
  * @category reading requests

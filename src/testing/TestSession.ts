@@ -1,7 +1,7 @@
 /**
- * Drives a session in virtual time: build it, move the clock, look at what was said and what happened, and close it
- * without a wait. To be used under `TestClock`, as in `it.scoped` of `@effect/vitest`, or under a `VirtualClock`, which
- * is faster where many sleeps come due.
+ * Drives a session in virtual time: builds it, moves the clock, reads the conversation and the events, and closes it
+ * without a wait. Use it under `TestClock`, as in `it.scoped` of `@effect/vitest`, or under a `VirtualClock`, which is
+ * faster if many sleeps come due.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -54,8 +54,8 @@ import { isVirtualClock } from "./VirtualClock.js"
 export interface TestSession {
   readonly session: AgentSession.Service
   /**
-   * Closes the session's scope and moves the clock until that has ended, so that calls which closing waits for
-   * get their time. Closing twice is closing once.
+   * Closes the session's scope and moves the clock until the session is closed, so calls that closing waits for get
+   * their time. A second `close` does nothing.
    */
   readonly close: Effect.Effect<void>
 }
@@ -117,7 +117,7 @@ export const settle: Effect.Effect<void> = Effect.clockWith((clock) =>
 )
 
 /**
- * Moves the clock and lets everything settle that came due.
+ * Moves the clock, and lets all fibers that came due run until they wait again. A number is milliseconds.
  *
  * @since 0.1.0
  * @category time
@@ -144,9 +144,10 @@ const stepTo = Effect.fnUntraced(function* (clock: TestClock.TestClock, duration
 })
 
 /**
- * A model that is reached over a network, in a test in virtual time: the `TestClock` stands still while it answers.
- * So a conversation with a real provider takes the time that its tools take, and is the same each time. The model
- * itself must not wait for the clock: a client that asks again after a while would wait for ever.
+ * Puts a model that is reached over a network into a test in virtual time: the `TestClock` stands still while the model
+ * answers. So a conversation with a real provider takes only the time that its tools take, and that time is the same in
+ * each run. The model itself must not wait for the clock: a client that repeats a request after a while would wait for
+ * ever.
  *
  * ```ts
  * import { OpenAiClient, OpenAiLanguageModel } from "@effect/ai-openai"
@@ -198,9 +199,9 @@ const counted = (model: LanguageModel.Service, outside: { count: number }): Lang
 }
 
 /**
- * Runs an effect to its end, for instance `session.waitForIdle`, while the clock goes from one sleep that is due to the
- * next. Where nothing sleeps and the effect still does not end, it dies with a message instead of hanging. On a clock
- * that cannot be moved the effect runs as it is.
+ * Runs an effect to its end, for instance `session.waitForIdle`, while the clock goes from one sleep to the next. If
+ * nothing sleeps and the effect still does not end, `drive` dies with a message instead of hanging. If the clock cannot
+ * be moved, the effect runs as it is.
  *
  * @since 0.1.0
  * @category time
@@ -262,8 +263,9 @@ const moveUntilDone = Effect.fnUntraced(function* <A, E>(clock: TestClock.TestCl
 // -------------------------------------------------------------------------------------
 
 /**
- * Builds a session in a scope of its own, so that the test can close it. It is closed with the surrounding scope at
- * the latest; either way the clock moves while it closes, and the test does not hang on calls that still run.
+ * Builds a session in a scope of its own, so that the test can close it. The surrounding scope closes the session at
+ * the latest. In both cases the clock moves while the session closes, so the test does not hang on calls that still
+ * run.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,12 +1,12 @@
 /**
- * A virtual `Clock` for long simulations: time stands still until it is moved, and moves as far as it is told. A sleep
- * that comes due costs a few microseconds, not the milliseconds that it costs on `TestClock`. It is a `TestClock` to all
- * that ask for one: `TestClock.adjust`, `TestClock.sleeps` and `TestSession` work on it.
+ * A virtual `Clock` for long simulations: time stands still until a program moves it. A sleep that comes due costs a
+ * few microseconds, and not the milliseconds that it costs on `TestClock`. The clock is also a `TestClock`:
+ * `TestClock.adjust`, `TestClock.sleeps` and `TestSession` work on it.
  *
- * One thing differs. Of sleeps that come due in the same instant the one that began first ends first, as timers of
- * JavaScript with one delay do; `TestClock` of Effect 3 ends the one that began last first. A handler that has slept for
- * 2 seconds comes before the second of two sleeps of 1 second that began with it. A program whose outcome depends on
- * that has a race: run it with some seeds, or keep the times apart.
+ * One thing differs. If several sleeps come due in the same instant, the sleep that began first ends first, as with
+ * timers of JavaScript that have the same delay. On `TestClock` of Effect 3, the sleep that began last ends first. For
+ * example, a sleep of 2 seconds ends before the second of two sleeps of 1 second that began with it. If the outcome of
+ * a program depends on that, the program has a race: run it with some seeds, or choose times that differ.
  *
  * ```ts
  * import { Effect, Schedule } from "effect"
@@ -20,14 +20,15 @@
  * }).pipe(Effect.provide(VirtualClock.layer()))
  * ```
  *
- * The layer also puts a `Scheduler` in place, which tells the clock when every fiber waits. Given a `seed`, that
- * scheduler runs the fibers that are ready in another order for each seed, and lets them yield at other places, and
- * sleeps of one time end together: the same program under many interleavings, each of which can be had again.
+ * The layer also puts a `Scheduler` in place, which tells the clock when every fiber waits. With a `seed`, that
+ * scheduler runs ready fibers in an order that depends on the seed, lets them yield at other places, and ends sleeps of
+ * the same time together. So one program runs under many interleavings, and each of them can be repeated.
  *
- * It can be had again by the same program, with the same versions of its packages: every step that a fiber takes counts.
- * A step more, or one that only the first run in a process takes (something is made once and kept), makes another
- * interleaving. What comes from outside is not under the clock: a socket, a file, a timer of JavaScript, an `import()`, a
- * fiber on another scheduler (`Effect.runPromise` inside of a promise), `Math.random`. The clock does not wait for these.
+ * Only the same program repeats an interleaving, with the same versions of its packages: every step of a fiber counts.
+ * One more step makes another interleaving, and so does a step that only the first run in a process takes (something is
+ * made once and kept). The clock does not govern what comes from outside, and does not wait for it: a socket, a file, a
+ * timer of JavaScript, an `import()`, a fiber on another scheduler (`Effect.runPromise` inside of a promise),
+ * `Math.random`.
  *
  * @since 0.1.0
  */
@@ -76,7 +77,7 @@ export interface Service extends TestClock.TestClock {
 }
 
 /**
- * Where the time begins, and in which order fibers run.
+ * The beginning of the time, and the order of fibers.
  *
  * @since 0.1.0
  * @category models
@@ -85,8 +86,8 @@ export interface Options {
   /** The time to begin with, in milliseconds; any finite number. Default: 0. */
   readonly now?: number | undefined
   /**
-   * Runs ready fibers in an order that comes from this whole number, and lets them yield where it wants; sleeps of one time
-   * end together. Default: in the order in which they became ready, as Effect does.
+   * Runs ready fibers in an order that depends on this whole number, and lets them yield at places that depend on it;
+   * sleeps of the same time end together. Default: no seed; fibers run in the order in which they became ready.
    */
   readonly seed?: number | undefined
 }
@@ -96,7 +97,8 @@ export interface Options {
 // -------------------------------------------------------------------------------------
 
 /**
- * The virtual clock, for who wants to hold it in hands; the functions of this module find it by themselves.
+ * The virtual clock as a service, for programs that use it directly. The functions of this module find it by
+ * themselves.
  *
  * @since 0.1.0
  * @category tags
@@ -401,8 +403,8 @@ class Shuffled extends Rounds {
 // -------------------------------------------------------------------------------------
 
 /**
- * Makes a virtual clock; dies with an `OptionsError` if an option is no such number. `layer` puts one in place; where it is done by hand (`Effect.withClock`), its scheduler wants
- * to be put in place as well (`Effect.withScheduler`).
+ * Makes a virtual clock; it dies with an `OptionsError` if an option makes no sense. `layer` puts one in place. If you do
+ * so by hand (`Effect.withClock`), put its scheduler in place as well (`Effect.withScheduler`).
  *
  * @since 0.1.0
  * @category constructors
@@ -410,7 +412,7 @@ class Shuffled extends Rounds {
 export const make = (options?: Options): Effect.Effect<Service> => Effect.sync(() => unsafeMake(options))
 
 /**
- * As `make`, at once; throws the error.
+ * As `make`, but outside of Effect: it throws the error.
  *
  * @since 0.1.0
  * @category constructors
@@ -425,8 +427,8 @@ export const unsafeMake = (options?: Options): Service => {
 
 /**
  * Puts a virtual clock and its scheduler in place. Under `it.effect` of `@effect/vitest` it replaces the `TestClock`.
- * Provide it by itself and last, around the other layers: those that it is merged with are built beside it, and not on
- * its clock.
+ * Provide it by itself and last, around the other layers. If it is merged with other layers, they are built beside it,
+ * and not on its clock.
  *
  * @since 0.1.0
  * @category layers
@@ -469,7 +471,7 @@ const virtualClockWith = <A>(f: (clock: Service) => Effect.Effect<A>): Effect.Ef
   )
 
 /**
- * Moves the time by a duration, and lets everything run that comes due.
+ * Moves the time by a duration, and lets everything run that comes due. A number is milliseconds.
  *
  * @since 0.1.0
  * @category time
@@ -486,7 +488,7 @@ export const advance = (duration: Duration.DurationInput): Effect.Effect<void> =
 export const advanceTo = (millis: number): Effect.Effect<void> => virtualClockWith((clock) => clock.advanceTo(millis))
 
 /**
- * Moves the time to the next sleep and ends it; false where nothing sleeps.
+ * Moves the time to the next sleep and ends that sleep; the result is false if nothing sleeps.
  *
  * @since 0.1.0
  * @category time
