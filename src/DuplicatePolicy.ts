@@ -22,6 +22,7 @@ import * as Layer from "effect/Layer"
 import * as Tracer from "effect/Tracer"
 import type { ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/scope/policy.js"
+import { suspended } from "./internal/values/guarded.js"
 
 /**
  * - `allow`: the calls run side by side.
@@ -131,7 +132,13 @@ export const make = <R>(
       const context = Context.omit(Tracer.ParentSpan)(built as Context.Context<any>) as Context.Context<R>
       return {
         _tag: "Custom",
-        policy: { decide: (call, running) => Effect.provide(decide(call, running), context) }
+        policy: {
+          decide: (call, running) =>
+            Effect.provide(
+              suspended(() => decide(call, running)),
+              context
+            )
+        }
       }
     })
   ) as Layer.Layer<never, never, R>

@@ -15,7 +15,7 @@
  */
 
 import { Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Cause, Effect, Layer, Schema, Stream } from "effect"
 import {
   Agent,
@@ -41,9 +41,7 @@ import {
   textParts,
   turn
 } from "./support/lawful.js"
-import { odd } from "./support/odd.js"
-
-const unexpected = "tool failed because of an unexpected error."
+import { odd, someOdd } from "./support/odd.js"
 
 /** A call of the tool, and answers. */
 const callsTool: Model = firstThen([...textParts("Well. "), callPart("c1", "tool")])
@@ -57,7 +55,7 @@ interface Place {
     /** a line of the log that tells of it */
     readonly log?: RegExp
   }
-  readonly meanwhile?: (session: AgentSession.Service) => Effect.Effect<unknown>
+  readonly meanwhile?: (session: AgentSession.Service, value: unknown) => Effect.Effect<unknown>
 }
 
 const handler = (run: (value: unknown) => any, options: AsyncTool.Options = {}): ((value: unknown) => Setup) => {
@@ -290,10 +288,74 @@ const places: Record<string, Place> = {
   "a text that is said dies with it": {
     rules: "[F1]",
     setup: () => ({ model: firstThen() }),
-    meanwhile: undefined as never
+    meanwhile: (session, value) =>
+      Effect.zipRight(session.say(Stream.failCause(Cause.die(value))), TestSession.settle).pipe(Effect.orDie),
+    expect: () => ({ log: /text to say failed/ })
+  },
+  "a text that is said has it among its pieces": {
+    rules: "[F1]",
+    setup: () => ({ model: firstThen() }),
+    meanwhile: (session, value) =>
+      Effect.zipRight(session.say(Stream.make("So. ", value as string)), TestSession.settle).pipe(Effect.orDie)
+  },
+  "a view of the conversation gives it": {
+    rules: "[M7] [F7]",
+    setup: (value) => withView(() => value as never)
+  },
+  "a view of the conversation throws it": {
+    rules: "[M7] [F7]",
+    setup: (value) =>
+      withView(() => {
+        throw value
+      }),
+    expect: () => ({ log: /model failed unexpectedly/ })
   }
 }
-delete places["a text that is said dies with it"]
+
+/** What a model may give in place of what is expected of it; the question is answered by the next one. */
+const ofModels: Record<string, (value: unknown) => Answer> = {
+  "a part": (value) => [value],
+  "a type of a part": (value) => [{ type: value }],
+  "the words of a text": (value) => [{ type: "text-delta", id: "t", delta: value }],
+  "the id of a text": (value) => [{ type: "text-start", id: value }],
+  "the metadata of a text": (value) => [
+    { type: "text-start", id: "t", metadata: value },
+    { type: "text-delta", id: "t", delta: "Well.", metadata: { p: value } },
+    { type: "text-end", id: "t", metadata: value }
+  ],
+  "the arguments of a call": (value) => [{ type: "tool-call", id: "c1", name: "tool", params: value }],
+  "an argument of a call": (value) => [{ type: "tool-call", id: "c1", name: "tool", params: { n: value } }],
+  "the metadata of a call": (value) => [
+    { type: "tool-call", id: "c1", name: "tool", params: {}, metadata: { p: value } }
+  ],
+  "the name of a call": (value) => [{ type: "tool-call", id: "c1", name: value, params: {} }],
+  "the arguments of a call of the provider": (value) => [
+    { type: "tool-call", id: "c1", name: "search", params: value, providerExecuted: true, providerName: value }
+  ],
+  "the result of a call of the provider": (value) => [
+    { type: "tool-call", id: "c1", name: "search", params: {}, providerExecuted: true },
+    { type: "tool-result", id: "c1", name: "search", result: value, isFailure: value, providerExecuted: true }
+  ],
+  "the usage of an answer": (value) => [{ type: "finish", reason: value, usage: value }],
+  "what is said of an answer": (value) => [{ type: "response-metadata", id: value, modelId: value, timestamp: value }],
+  "an error part": (value) => [{ type: "error", error: value }],
+  "a failure": (value) => [...textParts("Well. "), Effect.fail(value)],
+  "a defect": (value) => [...textParts("Well. "), die(value)]
+}
+
+for (const [what, answer] of Object.entries(ofModels)) {
+  for (const seam of ["direct", "push"] as const) {
+    places[`a model gives it as ${what}, ${seam}`] = {
+      rules: "[F7] [T3] [T9]",
+      setup: (value) => ({
+        seam,
+        tools: { tool: () => Effect.succeed("done") },
+        // an answer that cannot be read is asked for once more
+        model: firstThen(answer(value))
+      })
+    }
+  }
+}
 
 const failed0 = { ends: ["c1 error"], log: /tool failed unexpectedly|tool \(c1\) failed/ }
 
@@ -308,9 +370,9 @@ const throwing = (value: unknown): Schema.Schema<any, any> =>
   })
 
 const withSchema = (
-  parameter: Schema.Schema<any, any>,
-  success: Schema.Schema<any, any>,
-  failure: Schema.Schema<any, any>,
+  parameter: Schema.Schema.All,
+  success: Schema.Schema.Any,
+  failure: Schema.Schema.All,
   run: Effect.Effect<unknown, any> = Effect.succeed("done")
 ): Setup => {
   const kit = Toolkit.make(AsyncTool.make("tool", { parameters: { a: parameter }, success, failure }))
@@ -326,6 +388,15 @@ const withPolicy = (decide: Parameters<typeof DuplicatePolicy.make<never>>[0]): 
   agent: agent("odd", { tool: () => Effect.succeed("done") }).pipe(Agent.provide(DuplicatePolicy.make(decide))),
   model: callsTool
 })
+
+/** The view of the first request only. */
+const withView = (view: () => ChatContext.ChatContext): Setup => {
+  let asked = 0
+  const layer = Layer.succeed(ChatContext.ModelView, (context: ChatContext.ChatContext) =>
+    asked++ === 0 ? view() : context
+  )
+  return { agent: agent("odd").pipe(Agent.provide(layer as Layer.Layer<never>)), model: firstThen() }
+}
 
 const withTemplates = (template: () => string): Setup => ({
   agent: agent("odd", {
@@ -363,9 +434,34 @@ const outputOnce = (first: (played: (piece: string) => Effect.Effect<void>) => E
   }
 }
 
+/** Places at which each value is tried; at the others one of each kind is enough. */
+const all = new Set([
+  "a handler returns it",
+  "a handler fails with it",
+  "a handler dies with it",
+  "a handler reports it",
+  "a duplicate policy decides it",
+  "a model gives it as a failure, push"
+])
+
+/**
+ * Effect looks at what a promise rejects with outside of any fiber, so that such a promise never ends: not for us, nor for
+ * anybody.
+ */
+const isShut = (value: unknown): boolean => {
+  if ((typeof value !== "object" || value === null) && typeof value !== "function") return false
+  try {
+    void (Symbol() in value)
+    return false
+  } catch {
+    return true
+  }
+}
+
 for (const [place, { expect: expected, meanwhile, rules, setup }] of Object.entries(places)) {
   describe(`${place}:`, () => {
-    for (const [name, make] of Object.entries(odd)) {
+    for (const [name, make] of Object.entries(all.has(place) ? odd : someOdd)) {
+      if (place === "a handler rejects with it" && isShut(make())) continue
       scoped(`${rules} ${name}`, () =>
         Effect.suspend(() => {
           const value = make()
@@ -373,7 +469,7 @@ for (const [place, { expect: expected, meanwhile, rules, setup }] of Object.entr
           return lawful(setup(value), (talk) =>
             Effect.gen(function* () {
               yield* turn(talk.session, "Go")
-              if (meanwhile !== undefined) yield* meanwhile(talk.session)
+              if (meanwhile !== undefined) yield* meanwhile(talk.session, value)
               yield* TestSession.advance("1 minute")
               yield* goesOn(talk)
               // undefined, a function and so on may be what a handler has to say: then they are no failure

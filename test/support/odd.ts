@@ -98,3 +98,19 @@ export const odd: Record<string, () => unknown> = {
   "a shut proxy of an AiError": () => shut(unknownError(undefined, "x")),
   "what only says that it is an AiError": () => ({ [AiError.TypeId]: AiError.TypeId, _tag: "HttpResponseError" })
 }
+
+/** One of each kind. */
+export const someOdd: Record<string, () => unknown> = Object.fromEntries(
+  [
+    "an error whose fields all throw",
+    "an error with a bigint as message",
+    "a shut proxy",
+    "a shut proxy of an error",
+    "a proxy that has everything",
+    "a proxy that answers with itself",
+    "what cannot be made a text",
+    "a circular object",
+    "nothing",
+    "many values"
+  ].map((name) => [name, odd[name] as () => unknown])
+)

@@ -1,6 +1,7 @@
 /**
  * The `RunContext` of a session: what a handler says becomes an input of the machine.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -16,6 +17,7 @@ import * as Jobs from "../machine/jobs.js"
 import * as Speech from "../machine/speech.js"
 import type { Filler, TaskResult } from "../machine/state.js"
 import * as Updates from "../machine/updates.js"
+import { printable } from "../model/errors.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { toJson } from "../values/json.js"
 import { errorIn, ofFiller } from "../values/options.js"
@@ -94,11 +96,13 @@ export class HandlerContext extends Caller implements TaskFinisher {
           }
           return restore(build(host, agent)).pipe(
             Effect.tapErrorCause(() => Effect.sync(() => host.transact((s) => Agents.unclaimHandoff(s, owner, when)))),
-            Effect.catchAllDefect((defect) =>
-              Effect.zipRight(
-                outsideSpans(Effect.logError(`The agent "${agent.name}" could not be built.`, defect)),
-                Effect.fail(new ToolError({ message: `The agent "${agent.name}" is not available.` }))
-              )
+            Effect.catchAllCause((cause) =>
+              Cause.isInterruptedOnly(cause)
+                ? Effect.failCause(cause)
+                : Effect.zipRight(
+                    outsideSpans(Effect.logError(`The agent "${agent.name}" could not be built.`, printable(cause))),
+                    Effect.fail(new ToolError({ message: `The agent "${agent.name}" is not available.` }))
+                  )
             ),
             Effect.flatMap((to) =>
               host.transact((s) =>
