@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import type { Run, Service } from "../../SessionModel.js"
+import { clip } from "../values/text.js"
 
 /** What a model is made of: either of its two forms. */
 export type Form = Service | { readonly stream?: undefined; readonly run: Run }
@@ -110,17 +111,18 @@ export const describeError = (error: AiError.AiError): string => {
 }
 
 const withoutSecrets = (text: string): string =>
-  text
-    .slice(0, 2_000)
-    .replace(/\b(\w+:\/\/)[^\s/@]+@/g, "$1")
-    .replace(/([?&][\w.~-]+=)[^\s&#"']+/g, "$1…")
-    .replace(/\b(bearer|basic)\s+[^\s"',;]+/gi, "$1 …")
-    .replace(
-      /\b((?:[\w-]*api[-_ ]?key|[\w-]*token|secret|password|authorization)["']?\s*[:=]\s*["']?)(?!(?:bearer|basic) )[^\s"',;]+/gi,
-      "$1…"
-    )
-    .replace(/\b(?:sk|pk|rk|xox[a-z]|gh[a-z]|AIza|AKIA)[-_A-Za-z0-9]{16,}/g, "…")
-    .slice(0, 400)
+  clip(
+    clip(text, 2_000)
+      .replace(/\b(\w+:\/\/)[^\s/@]+@/g, "$1")
+      .replace(/([?&][\w.~-]+=)[^\s&#"']+/g, "$1…")
+      .replace(/\b(bearer|basic)\s+[^\s"',;]+/gi, "$1 …")
+      .replace(
+        /\b((?:[\w-]*api[-_ ]?key|[\w-]*token|secret|password|authorization)["']?\s*[:=]\s*["']?)(?!(?:bearer|basic) )[^\s"',;]+/gi,
+        "$1…"
+      )
+      .replace(/\b(?:sk|pk|rk|xox[a-z]|gh[a-z]|AIza|AKIA)[-_A-Za-z0-9]{16,}/g, "…"),
+    400
+  )
 
 const isCall = (part: Response.StreamPartEncoded): part is Response.ToolCallPartEncoded =>
   part.type === "tool-call" && typeof part.id === "string" && typeof part.name === "string"

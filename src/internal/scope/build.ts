@@ -422,8 +422,9 @@ export const buildAgent = (options: {
         for (const tool of own) tools.set(tool.name, tool)
         const cancellable = Array.from(tools.values()).some((tool) => tool.options.allowCancellation === true)
         if (cancellable) for (const tool of session.companions) tools.set(tool.name, tool)
-        const provider = providerIn(context)
-        const wire = yield* wireTools(tools, provider)
+        const known = providerIn(context)
+        const wire = yield* wireTools(tools, known)
+        const provider = { ...known, tellsCalls: known.callsNeedTools && Object.keys(wire).length === 0 }
         Object.assign(built, {
           definition,
           ...place,

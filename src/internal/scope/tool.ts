@@ -17,6 +17,7 @@ import type { Prompts } from "../../ToolPrompts.js"
 import type { Executor, Outcome } from "../machine/state.js"
 import { isRecord, toJson, withoutProto } from "../values/json.js"
 import { strict, withoutNulls } from "../values/schemas.js"
+import { clip } from "../values/text.js"
 
 export const confirmParameter = "confirm_duplicate"
 export const backgroundParameter = "run_in_background"
@@ -121,15 +122,13 @@ export const codecOf = (tool: Tool.Any): Codec => {
   return codec
 }
 
-const clip = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length)}…` : text)
-
 /** Names each bad field. */
 export const describeIssue = (issue: ParseResult.ParseIssue): string => {
   try {
     const lines = ParseResult.ArrayFormatter.formatIssueSync(issue).map(
-      ({ message, path }) => `${path.length === 0 ? "" : `${path.map(String).join(".")}: `}${clip(message, 240)}`
+      ({ message, path }) => `${path.length === 0 ? "" : `${path.map(String).join(".")}: `}${clip(message, 240, "…")}`
     )
-    return clip(Array.from(new Set(lines)).join("; "), 2000)
+    return clip(Array.from(new Set(lines)).join("; "), 2000, "…")
   } catch {
     // a message of the schema's own that throws or takes time, or a value too deep to be shown
     return "they do not fit its schema"
