@@ -178,7 +178,8 @@ export class Fitting {
   of(text: string, all: () => Iterable<string>): string {
     const known = this.fitted.get(text)
     if (known !== undefined) return known
-    const fits = this.alphabet.pattern.test(text) && isWellFormed(text)
+    // packages look names up in plain objects
+    const fits = this.alphabet.pattern.test(text) && isWellFormed(text) && !(text in Object.prototype)
     if (fits && !this.made.has(text)) return text
     this.taken ??= new Set(all())
     let made: string

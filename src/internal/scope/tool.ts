@@ -15,9 +15,10 @@ import type { DuplicateScope, Policy } from "../../DuplicatePolicy.js"
 import { Annotations, RunContext, StopResponse, ToolError } from "../../Tags.js"
 import type { Prompts } from "../../ToolPrompts.js"
 import type { Executor, Outcome } from "../machine/state.js"
+import { wireValue } from "../model/wire.js"
 import { isRecord, toJson, withoutProto } from "../values/json.js"
 import { strict, withoutNulls } from "../values/schemas.js"
-import { clip } from "../values/text.js"
+import { clip, isBlank, wellFormed } from "../values/text.js"
 
 export const confirmParameter = "confirm_duplicate"
 export const backgroundParameter = "run_in_background"
@@ -318,8 +319,11 @@ const makeWire = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
   }
   const description = Tool.getDescription(tool as any)
   return withJsonSchema(
-    Tool.make(tool.name, description === undefined ? {} : { description }),
-    jsonSchemaOf(tool, added)
+    Tool.make(
+      tool.name,
+      description === undefined || isBlank(description) ? {} : { description: wellFormed(description) }
+    ),
+    wireValue(jsonSchemaOf(tool, added)) as Record<string, any>
   )
     .setSuccess(Schema.Unknown)
     .setFailure(Schema.Unknown)
