@@ -73,7 +73,8 @@ export const check: Checker = (body) => {
   }
   problems.holds(contents[0]?.role === "user", "contents", "a conversation begins with the user")
   problems.holds(contents.at(-1)?.role === "user", "contents", "a conversation ends with the user or a response")
-  const tools = (body.tools ?? []).flatMap((tool: any) => tool.functionDeclarations ?? [])
+  // one that stands alone is taken for a list of one
+  const tools = [body.tools ?? []].flat().flatMap((tool: any) => tool.functionDeclarations ?? [])
   toolNames(
     problems,
     tools.map((tool: any) => tool.name),
