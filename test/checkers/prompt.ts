@@ -35,7 +35,16 @@ export const check = (prompt: Pick<Prompt.Prompt, "content">): ReadonlyArray<str
       }
     }
   })
-  return [...problems(prompt as Prompt.Prompt), ...found.found]
+  // what a provider sent of its own may be anything
+  const own = prompt.content.flatMap((message) =>
+    message.role === "assistant"
+      ? message.content.flatMap((part) => (part.type === "tool-call" && part.providerExecuted ? [part.id] : []))
+      : []
+  )
+  const others = problems(prompt as Prompt.Prompt).filter(
+    (problem) => !own.some((id) => problem === `call ${id} has no object`)
+  )
+  return [...others, ...found.found]
 }
 
 const frame = "[Note from the application, not from the user: nobody said this in the conversation.]\n"

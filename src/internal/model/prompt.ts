@@ -9,7 +9,7 @@ import type { ChatItem } from "../../ChatContext.js"
 import { ModelView } from "../../Tags.js"
 import { withoutItemId } from "../values/metadata.js"
 import { type Pairs, pair } from "../values/pairing.js"
-import { isBlank, wellFormed } from "../values/text.js"
+import { isBlank, isWellFormed, wellFormed } from "../values/text.js"
 import { frame, quoted } from "./frames.js"
 import { itemIdOf, type Kind, optionsOf, ours, oursOf } from "./options.js"
 import type { Provider } from "./providers.js"
@@ -132,6 +132,9 @@ const providerNameOf = (item: Call): string => {
   const name = oursOf(item.metadata)?.providerName
   return typeof name === "string" ? name : item.name
 }
+
+/** Nothing of the provider's making is blank, or half a character. */
+const isWritten = (text: string): boolean => !isBlank(text) && isWellFormed(text)
 
 /** A call for a provider that takes none here: all of it is data. */
 const inWords = (item: Call, result: Result): string =>
@@ -460,7 +463,7 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
             provider === undefined
               ? providerName
               : provider.executed({ id, name, providerName, args, result: result.value })
-          if (sent === undefined || builder.has(id)) {
+          if (sent === undefined || builder.has(id) || !isWritten(id) || !isWritten(sent)) {
             builder.tell(item, result)
             break
           }

@@ -179,8 +179,11 @@ export class Fitting {
     const known = this.fitted.get(text)
     if (known !== undefined) return known
     // packages look names up in plain objects
-    const fits = this.alphabet.pattern.test(text) && isWellFormed(text) && !(text in Object.prototype)
-    if (fits && !this.made.has(text)) return text
+    const fits = this.alphabet.pattern.test(text) && isWellFormed(text) && !isBlank(text) && !(text in Object.prototype)
+    if (fits && !this.made.has(text)) {
+      this.taken?.add(text)
+      return text
+    }
     this.taken ??= new Set(all())
     let made: string
     let attempt = 0
