@@ -160,8 +160,13 @@ export const exactly = (length: number): Alphabet => ({
   fit: (text, attempt) => digest(numbered(text, attempt)).padStart(length, "0").slice(-length)
 })
 
+/** nearly all names and ids */
+const plain = /^[\w-]+$/
+
+const isSound = (text: string): boolean => plain.test(text) || (isWellFormed(text) && !isBlank(text))
+
 /** For providers of which nothing is known: others write and read them as text all the same. */
-const anything = wordy(/[^\s\p{C}]/u, 64)
+const anything = wordy(/[\s\S]/, 64)
 
 /** Names or ids of one conversation: the same for the same each time, different for different ones. */
 export class Fitting {
@@ -179,7 +184,7 @@ export class Fitting {
     const known = this.fitted.get(text)
     if (known !== undefined) return known
     // packages look names up in plain objects
-    const fits = this.alphabet.pattern.test(text) && isWellFormed(text) && !isBlank(text) && !(text in Object.prototype)
+    const fits = this.alphabet.pattern.test(text) && isSound(text) && !(text in Object.prototype)
     if (fits && !this.made.has(text)) {
       this.taken?.add(text)
       return text
