@@ -31,7 +31,7 @@ const rules: ReadonlyArray<Rule> = [
   { room: leaf, may: [], packages: ["effect/Context", "effect/Data", "effect/Schema", "effect/Stream"] },
   {
     room: "internal/machine/",
-    may: ["internal/machine/", "internal/values/metadata.ts"],
+    may: ["internal/machine/", "internal/values/metadata.ts", "internal/values/pairing.ts", "internal/values/text.ts"],
     packages: ["effect/Either", "effect/Option"],
     types: true
   },

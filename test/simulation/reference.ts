@@ -4,7 +4,9 @@
  * the model is asked and answers. It keeps a history of its own and says what may come next; whatever does not fit is a
  * violation that names the rule.
  */
+
 import type { AgentSession, AsyncTool, ChatContext, RunContext, SessionEvent } from "effect-meantime"
+import { check as checkPrompt } from "../checkers/prompt.js"
 import type { Config, Place, ToolSpec } from "./program.js"
 
 export class Violation extends Error {
@@ -387,6 +389,8 @@ export class Reference {
   /** What the model should have been shown, from what the session says its history is. */
   expectPrompt(step: Step, messages: ReadonlyArray<any>, history: ReadonlyArray<Item> | undefined): void {
     const { agent } = step
+    const problems = checkPrompt({ content: messages })
+    this.must(problems.length === 0, "M3b", () => `a request that no provider takes: ${problems.join("; ")}`)
     this.must(
       messages.every((message, i) => (message.role === "system") === (i === 0)),
       "M5",

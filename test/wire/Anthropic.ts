@@ -152,7 +152,7 @@ const turnProblem = (turns: ReadonlyArray<Turn>): string | undefined => {
 }
 
 /** The dialect with its memory: the thinking that it signed, and which calls came behind it. */
-const makeDialect = (): Server.Dialect => {
+export const makeDialect = (): Server.Dialect => {
   const signed = new Map<string, string>()
   const redacted = new Set<string>()
   /** by tool use id: the thinking blocks of its response that came before it */

@@ -137,7 +137,7 @@ const pairingProblem = (input: ReadonlyArray<any>): string | undefined => {
 }
 
 /** The dialect with its memory: what it sent, by item id. */
-const makeDialect = (): Server.Dialect => {
+export const makeDialect = (): Server.Dialect => {
   const sent = new Map<string, Sent>()
   let responses = 0
   let cached = ""

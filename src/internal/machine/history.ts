@@ -1,6 +1,7 @@
 /**
  * The history: items are added at its end and leave it only when an update is dropped (rule U6).
  */
+import { pair } from "../values/pairing.js"
 import { emit, follow, type Job, type Speech, type State } from "./state.js"
 import type { ChatItem } from "./words.js"
 
@@ -41,28 +42,47 @@ export const removePair = (s: State, callId: string): void => {
   s.historyRemovals++
 }
 
+/** Numbers of items beyond this one are none of ours, and leave no room to count on. */
+const lastNumber = 2 ** 52
+
+const numberOf = (id: unknown): number => {
+  const n = typeof id === "string" ? /^item_(\d+)$/.exec(id)?.[1] : undefined
+  return n === undefined || Number(n) > lastNumber ? 0 : Number(n)
+}
+
 /**
  * Takes over a conversation that was given to the session. Two calls of one id cannot be told apart by a provider: the
- * second is renamed, with the output that comes behind it.
+ * second is renamed, with the outputs that belong to it. An item whose id another one has gets a new one.
  */
 export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
-  const renamed = new Map<string, string>()
-  for (const item of items) {
+  const { callOf } = pair(items)
+  const first = new Map<string, number>()
+  items.forEach((item, i) => {
+    s.itemId = Math.max(s.itemId, numberOf(item.id))
+    if (item._tag !== "FunctionCall" || first.has(item.callId)) return
+    first.set(item.callId, i)
+    reserveCallId(s, item.callId, isProviders(item) ? "provider" : "call")
+  })
+  const callIds = items.map((item, i) =>
+    item._tag === "FunctionCall" && first.get(item.callId) !== i
+      ? reserveCallId(s, item.callId, isProviders(item) ? "provider" : "call")
+      : undefined
+  )
+  const ids = new Set<string>()
+  items.forEach((item, i) => {
     let taken = item
     if (item._tag === "FunctionCall") {
-      const callId = reserveCallId(s, item.callId, isProviders(item) ? "provider" : "call")
-      if (callId !== item.callId) {
-        renamed.set(item.callId, callId)
-        taken = { ...item, callId }
-      }
+      const callId = callIds[i]
+      if (callId !== undefined) taken = { ...item, callId }
     } else if (item._tag === "FunctionCallOutput") {
-      taken = { ...item, callId: renamed.get(item.callId) ?? item.callId }
-      s.callIds.set(taken.callId, "call")
+      const callId = callIds[callOf.get(i) ?? -1]
+      if (callId !== undefined) taken = { ...item, callId }
+      s.callIds.set(callId ?? item.callId, "call")
     }
+    if (typeof item.id !== "string" || ids.has(item.id)) taken = { ...taken, id: `item_${++s.itemId}` }
+    ids.add(taken.id)
     s.history.push(taken)
-    const n = /^item_(\d+)$/.exec(item.id)
-    if (n !== null) s.itemId = Math.max(s.itemId, Number(n[1]))
-  }
+  })
 }
 
 const isProviders = (item: ChatItem): boolean =>

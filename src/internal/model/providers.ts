@@ -5,7 +5,21 @@
 import { ProviderName } from "@effect/ai/Model"
 import * as Context from "effect/Context"
 import * as Option from "effect/Option"
+import { isRecord } from "../values/json.js"
 import { hasReference } from "../values/schemas.js"
+import type { Reading } from "./options.js"
+import { type Alphabet, exactly, wordy } from "./wire.js"
+
+/** A call that a provider ran itself, as the history has it. */
+export interface Executed {
+  readonly id: string
+  /** as the package names the tool */
+  readonly name: string
+  /** as the provider itself does */
+  readonly providerName: string
+  readonly args: unknown
+  readonly result: unknown
+}
 
 export interface Provider {
   /** the package leaves the tools out at tool choice `none` */
@@ -18,15 +32,32 @@ export interface Provider {
   readonly objectResults: boolean
   /** a call of a signing model must carry a signature, also one that the model did not make */
   readonly signedCalls: boolean
-  /** a turn of a thinking model that begins with a call must begin with thinking, also where the call is one of ours */
+  /** a turn of a thinking model that begins with a call must begin with thinking, also if the call is one of ours */
   readonly thinkingFirst: boolean
   /** what a tool may be called; absent: not known */
   readonly toolName: RegExp | undefined
+  /** which names of tools it takes in a history; absent: any */
+  readonly names: Alphabet | undefined
   /** which ids of calls it takes; absent: any */
-  readonly callId: RegExp | undefined
+  readonly callId: Alphabet | undefined
   /** the package cannot send schemas that refer to definitions */
   readonly noReferences: boolean
+  /** no message of the user comes right behind a result */
+  readonly assistantAfterResults: boolean
+  /** calls may stand in a history only if the request has tools */
+  readonly callsNeedTools: boolean
+  /** calls are told in words: the agent has no tools, and they would be needed */
+  readonly tellsCalls: boolean
+  /** what of the metadata it reads; absent: not known */
+  readonly reads: Reading | undefined
+  /** under which name a call that a provider ran itself goes back; nothing: it is told in words */
+  readonly executed: (call: Executed) => string | undefined
 }
+
+const asItCame = ({ providerName }: Executed): string => providerName
+
+/** The package would send the call without its result, or fail on it. */
+const told = (): undefined => undefined
 
 const unknown: Provider = {
   dropsToolsAtNone: false,
@@ -36,56 +67,115 @@ const unknown: Provider = {
   signedCalls: false,
   thinkingFirst: false,
   toolName: undefined,
+  names: undefined,
   callId: undefined,
-  noReferences: false
+  noReferences: false,
+  assistantAfterResults: false,
+  callsNeedTools: false,
+  tellsCalls: false,
+  reads: undefined,
+  executed: asItCame
 }
 
 const name = /^[a-zA-Z0-9_-]{1,64}$/
+const names = wordy(name, 64)
+
+const named = { toolName: name, names }
+
+/** Its API knows its own calls by their ids, and wants what they found in the form in which it had sent it. */
+const isClaudes = ({ args, id, result }: Executed): boolean =>
+  /^(?:srv|mcp)toolu_\w+$/.test(id) && isRecord(args) && typeof result === "object" && result !== null
 
 const claude: Provider = {
   ...unknown,
+  ...named,
   userBegins: true,
   thinkingFirst: true,
-  toolName: name,
-  callId: /^[a-zA-Z0-9_-]+$/
+  callId: wordy(/^[a-zA-Z0-9_-]+$/, 64),
+  callsNeedTools: true,
+  reads: { provider: "anthropic" },
+  executed: (call) => (isClaudes(call) ? call.providerName : undefined)
 }
 
-const openai: Provider = { ...unknown, toolName: name, callId: /^[\s\S]{1,64}$/ }
+/** The package of `@effect/ai` reads its own names and no others. */
+const claudeTools: Readonly<Record<string, string>> = {
+  code_execution: "AnthropicCodeExecution",
+  web_search: "AnthropicWebSearch"
+}
+
+const claudeTool = (call: Executed): string | undefined => {
+  if (!isClaudes(call)) return undefined
+  if (Object.values(claudeTools).includes(call.name)) return call.name
+  return Object.hasOwn(claudeTools, call.providerName) ? claudeTools[call.providerName] : undefined
+}
+
+const openai: Provider = {
+  ...unknown,
+  ...named,
+  callId: wordy(/^[\s\S]{1,64}$/, 64),
+  reads: { provider: "openai" },
+  // the package leaves them out, or refers to them by their ids
+  executed: (call) => (/^[a-z]{2,5}_[\w-]{1,58}$/.test(call.id) ? call.providerName : undefined)
+}
 
 const known: Readonly<Record<string, Provider>> = {
   openai: { ...openai, strict: true },
-  // its package leaves them out; that of the AI SDK does not
-  anthropic: { ...claude, dropsToolsAtNone: true },
+  // its package leaves the tools out; that of the AI SDK does not
+  anthropic: { ...claude, dropsToolsAtNone: true, reads: { provider: "anthropic", typed: true }, executed: claudeTool },
   google: {
     ...unknown,
     userBegins: true,
     objectResults: true,
     signedCalls: true,
     toolName: /^[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}$/,
-    noReferences: true
+    names: wordy(/^[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}$/, 64),
+    callId: names,
+    noReferences: true,
+    reads: { provider: "google" },
+    executed: told
   },
   "amazon-bedrock": {
     ...unknown,
+    ...named,
     dropsToolsAtNone: true,
     userBegins: true,
     thinkingFirst: true,
-    toolName: name,
-    callId: name
+    callId: names,
+    callsNeedTools: true,
+    reads: { provider: "bedrock", typed: true },
+    executed: told
   },
-  openrouter: { ...unknown, userBegins: true, strict: true, toolName: name },
+  // behind it stand others, each with its own wants
+  openrouter: {
+    ...unknown,
+    ...named,
+    userBegins: true,
+    strict: true,
+    callId: names,
+    callsNeedTools: true,
+    executed: told
+  },
   // as packages of the AI SDK name themselves
   "openai.responses": openai,
+  "openai.chat": { ...unknown, ...named, callId: wordy(/^[\s\S]{1,40}$/, 40), executed: told },
   "anthropic.messages": claude,
   "vertex.anthropic.messages": claude,
   "bedrock.anthropic.messages": claude,
   "google.generative-ai": { ...unknown, userBegins: true },
   "google.generative-ai.interactions": { ...unknown, dropsToolsAtNone: true },
-  "google.vertex.chat": { ...unknown, userBegins: true }
+  "google.vertex.chat": { ...unknown, userBegins: true },
+  "mistral.chat": {
+    ...unknown,
+    ...named,
+    callId: exactly(9),
+    assistantAfterResults: true,
+    executed: told
+  }
 }
 
 export const providerOf = (context: Context.Context<any>): Provider => {
   const named = Context.getOption(context, ProviderName)
-  return Option.isSome(named) ? (known[named.value] ?? unknown) : unknown
+  return Option.isSome(named) && Object.hasOwn(known, named.value) ? (known[named.value] as Provider) : unknown
 }
 
 /** Why the provider would refuse every request with this tool. */

@@ -299,7 +299,8 @@ export interface Built extends Environment {
   readonly definition: AgentDefinition
   readonly scope: Scope.CloseableScope
   readonly model: Model
-  readonly provider: Provider
+  /** what its requests have to be, with these tools */
+  provider: Provider
   readonly output: Output
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
@@ -389,14 +390,14 @@ export const buildAgent = (options: {
         const prompts = Templates.inForce(context)
         const output = Context.get(context, AgentOutput)
         const tools = new Map<string, BoundTool>()
-        const provider = providerIn(context)
+        const known = providerIn(context)
         const wire: Record<string, Tool.Any> = {}
         const built: Built = {
           definition,
           ...place,
           scope,
           model: yield* modelOf(context, options.outer.context),
-          provider,
+          provider: known,
           output,
           view: Context.get(context, ModelView),
           toolkit: { tools: wire, handle: () => Effect.dieMessage("tool calls are resolved by the session") },
@@ -438,7 +439,8 @@ export const buildAgent = (options: {
         for (const tool of own) tools.set(tool.name, tool)
         const cancellable = Array.from(tools.values()).some((tool) => tool.options.allowCancellation === true)
         if (cancellable) for (const tool of session.companions) tools.set(tool.name, tool)
-        Object.assign(wire, yield* wireTools(tools, provider))
+        Object.assign(wire, yield* wireTools(tools, known))
+        built.provider = { ...known, tellsCalls: known.callsNeedTools && Object.keys(wire).length === 0 }
         activity.hasCompanions = cancellable
         return activity
       })

@@ -15,6 +15,7 @@ import { errorTypeOf } from "../model/errors.js"
 import { die, given } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { withoutNulls } from "../values/schemas.js"
+import { clip } from "../values/text.js"
 import { jsonSchemaOf } from "./wire.js"
 
 type Coder = (u: unknown) => Effect.Effect<unknown, ParseResult.ParseIssue, any>
@@ -84,15 +85,13 @@ export const codecOf = (tool: Tool.Any): Codec => {
   return codec
 }
 
-const clip = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length)}…` : text)
-
 /** Names each bad field. */
 export const describeIssue = (issue: ParseResult.ParseIssue): string => {
   try {
     const lines = ParseResult.ArrayFormatter.formatIssueSync(issue).map(
-      ({ message, path }) => `${path.length === 0 ? "" : `${path.map(String).join(".")}: `}${clip(message, 240)}`
+      ({ message, path }) => `${path.length === 0 ? "" : `${path.map(String).join(".")}: `}${clip(message, 240, "…")}`
     )
-    return clip(Array.from(new Set(lines)).join("; "), 2000)
+    return clip(Array.from(new Set(lines)).join("; "), 2000, "…")
   } catch {
     // a message of the schema's own that throws or takes time, or a value too deep to be shown
     return "they do not fit its schema"

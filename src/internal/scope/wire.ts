@@ -4,8 +4,10 @@
 import * as Tool from "@effect/ai/Tool"
 import * as Schema from "effect/Schema"
 import { backgroundParameter, confirmParameter } from "../machine/texts.js"
+import { wireValue } from "../model/wire.js"
 import { isRecord } from "../values/json.js"
 import { strict } from "../values/schemas.js"
+import { isBlank, wellFormed } from "../values/text.js"
 import type { BoundTool } from "./tool.js"
 
 const nullableBoolean = (description: string) => ({
@@ -72,8 +74,11 @@ const makeWire = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
   }
   const description = Tool.getDescription(tool as any)
   return withJsonSchema(
-    Tool.make(tool.name, description === undefined ? {} : { description }),
-    jsonSchemaOf(tool, added)
+    Tool.make(
+      tool.name,
+      description === undefined || isBlank(description) ? {} : { description: wellFormed(description) }
+    ),
+    wireValue(jsonSchemaOf(tool, added)) as Record<string, any>
   )
     .setSuccess(Schema.Unknown)
     .setFailure(Schema.Unknown)

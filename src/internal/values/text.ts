@@ -1,0 +1,31 @@
+/**
+ * Text as other systems take it: whole characters, and something to read.
+ */
+interface WellFormedString {
+  isWellFormed?(): boolean
+  toWellFormed?(): string
+}
+
+const half = /\p{Surrogate}/u
+const halves = /\p{Surrogate}/gu
+
+/** Has the text no half of a surrogate pair? */
+export const isWellFormed = (text: string): boolean => (text as WellFormedString).isWellFormed?.() ?? !half.test(text)
+
+/** The text itself; a half of a surrogate pair becomes U+FFFD. */
+export const wellFormed = (text: string): string =>
+  isWellFormed(text) ? text : ((text as WellFormedString).toWellFormed?.() ?? text.replace(halves, "\ufffd"))
+
+/** The beginning of a text, at most so many UTF-16 units, no character cut in two. What was cut is marked. */
+export const clip = (text: string, length: number, mark = ""): string => {
+  if (text.length <= length) return text
+  const last = text.charCodeAt(length - 1)
+  const next = text.charCodeAt(length)
+  const inside = last >= 0xd800 && last <= 0xdbff && next >= 0xdc00 && next <= 0xdfff
+  return `${text.slice(0, inside ? length - 1 : length)}${mark}`
+}
+
+const visible = /[^\s\p{Cc}\p{Cf}\p{Z}]/u
+
+/** Has the text nothing that a reader sees? */
+export const isBlank = (text: string): boolean => !visible.test(text)
