@@ -2,8 +2,8 @@ import { expect, it } from "@effect/vitest"
 import { Effect, Layer, TestClock } from "effect"
 import type { AgentSession } from "effect-meantime"
 import { TestSession } from "effect-meantime/testing"
-import * as OfflineModel from "../examples/demo/OfflineModel.js"
-import { Flights, flightsLayer, type SeatChange, TravelAgent } from "../examples/demo/Travel.js"
+import * as OfflineModel from "../../examples/demo/OfflineModel.js"
+import { Flights, flightsLayer, type SeatChange, TravelAgent } from "../../examples/demo/Travel.js"
 
 /** The whole agent of the demo in virtual time: what is said, and what becomes of the seats. */
 const talk = <A, E, R>(

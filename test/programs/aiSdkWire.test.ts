@@ -9,12 +9,12 @@ import { Deferred, Effect, Option, Stream } from "effect"
 import { type AgentSession, RunContext } from "effect-meantime"
 import { AiSdkModel } from "effect-meantime/ai-sdk"
 import { TestSession } from "effect-meantime/testing"
-import { silent } from "./support/requests.js"
-import { handlers, Travel, Weather } from "./support/travel.js"
-import * as Anthropic from "./wire/Anthropic.js"
-import * as OpenAi from "./wire/OpenAi.js"
-import * as Script from "./wire/Script.js"
-import type { Server } from "./wire/Server.js"
+import { silent } from "../support/requests.js"
+import { handlers, Travel, Weather } from "../support/travel.js"
+import * as Anthropic from "../wire/Anthropic.js"
+import * as OpenAi from "../wire/OpenAi.js"
+import * as Script from "../wire/Script.js"
+import type { Server } from "../wire/Server.js"
 
 interface Gates {
   readonly found: Deferred.Deferred<void>
