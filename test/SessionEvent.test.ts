@@ -1,9 +1,10 @@
 import { Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Chunk, Deferred, Effect, Fiber, type Layer, Schema, Stream } from "effect"
 import { Agent, AgentOutput, AsyncTool, RunContext, SessionEvent } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { inVirtualTime, silent } from "./support/requests.js"
+import { it } from "./support/virtual.js"
 
 const { fail, toolCall, wait } = ScriptedModel
 
