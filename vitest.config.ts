@@ -14,16 +14,53 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"],
     setupFiles: ["test/support/seed.ts"],
-    // they need another set of versions: npm run test:encoders
-    exclude: ["test/encoders/**"],
     // one module graph for each worker: loading Effect anew for each file took a fifth of the run
     isolate: false,
     // virtual time: a test is slow only where the machine is; one that hangs is still ended
     testTimeout: 60_000,
     hookTimeout: 60_000,
     minWorkers: 2,
-    maxWorkers: 2
+    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          // what the library does, in virtual time: `npm test`
+          name: "rules",
+          include: ["test/**/*.test.ts"],
+          // `encoders` needs another set of versions: `npm run test:encoders`
+          exclude: ["test/{programs,soak,browser,encoders}/**"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // examples, pages of the guide, providers' packages: processes, sockets and real time, `npm run test:programs`
+          name: "programs",
+          include: ["test/programs/**/*.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // long conversations: `npm run test:soak`; longer ones with `npm run soak`
+          name: "soak",
+          include: ["test/soak/**/*.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // `npm run test:browser`
+          name: "browser",
+          include: ["test/browser/**/*.browser.ts"],
+          // a test does a dozen things, and a busy machine may take its time for each
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+          expect: { poll: { timeout: 60_000 } }
+        }
+      }
+    ]
   }
 })

@@ -1,8 +1,9 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Effect, Either, Exit, Fiber, Layer, Option, Stream } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, logs, notes, script, talk, task, toolset } from "./support/scopes.js"
+import { it } from "./support/virtual.js"
 
 const { runTask } = RunContext
 const Back = agent("back")

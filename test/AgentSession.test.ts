@@ -1,10 +1,11 @@
 import { Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Chunk, Clock, Deferred, Effect, Exit, Fiber, FiberRef, Layer, Option, Schema, Scope, TestClock } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { inVirtualTime, silent } from "./support/requests.js"
 import { started, talk, toolkit } from "./support/talk.js"
+import { it } from "./support/virtual.js"
 
 const { fail, toolCall, wait } = ScriptedModel
 

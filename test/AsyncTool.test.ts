@@ -1,9 +1,10 @@
 import { AiError, LanguageModel, Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Clock, Context, Duration, Effect, Layer, ParseResult, Schedule, Schema } from "effect"
 import { Agent, AsyncTool, AsyncToolset, ChatContext, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { chunkModel, expectAnsweredOnce, parts, talk, text } from "./support/tools.js"
+import { it } from "./support/virtual.js"
 
 const { fail, text: say, toolCall, toolResult, wait } = ScriptedModel
 

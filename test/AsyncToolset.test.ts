@@ -1,9 +1,10 @@
 import { Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Layer, ParseResult, Schema, Stream, Supervisor } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, AsyncToolset, DuplicatePolicy, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, kit, logs, notes, script, talk, task, toolset } from "./support/scopes.js"
+import { it } from "./support/virtual.js"
 
 const started = RunContext.update("On it.")
 const background = <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.zipRight(started, work)

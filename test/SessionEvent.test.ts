@@ -1,10 +1,11 @@
 import { Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Arbitrary, Chunk, Deferred, Effect, FastCheck, Fiber, type Layer, Schema, Stream } from "effect"
 import { Agent, AgentOutput, AsyncTool, RunContext, SessionEvent } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { wire } from "./support/json.js"
 import { inVirtualTime, silent } from "./support/requests.js"
+import { it } from "./support/virtual.js"
 
 const { fail, toolCall, wait } = ScriptedModel
 

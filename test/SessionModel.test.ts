@@ -1,5 +1,5 @@
 import { AiError, LanguageModel, Model, Prompt, Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, FastCheck as fc, Layer, Option, Schema, Stream, TestClock } from "effect"
 import {
   Agent,
@@ -26,6 +26,7 @@ import {
   textParts,
   unanswered
 } from "./support/requests.js"
+import { it } from "./support/virtual.js"
 
 const { fail, reasoning, text, toolCall, wait } = ScriptedModel
 

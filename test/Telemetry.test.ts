@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { AiError, type LanguageModel, Model, type Response, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { SpanStatusCode } from "@opentelemetry/api"
 import type { ReadableSpan } from "@opentelemetry/sdk-trace-base"
 import * as SemConv from "@opentelemetry/semantic-conventions/incubating"
@@ -20,6 +20,7 @@ import {
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { duration, everything, kind, linksOf, type Point, parentOf, recorder, status, tree } from "./support/otel.js"
+import { it } from "./support/virtual.js"
 
 const { toolCall } = ScriptedModel
 const silent = Logger.remove(Logger.defaultLogger)

@@ -79,7 +79,7 @@ const places: Record<string, Place> = {
   "a handler returns it": { rules: "[T9] [U4]", setup: handler((value) => Effect.succeed(value)) },
   "a handler fails with it": {
     rules: "[T6] [T9]",
-    setup: handler((value) => Effect.fail(value)),
+    setup: handler((value) => Effect.failCause(Cause.fail(value))),
     expect: () => failed
   },
   "a handler dies with it": { rules: "[T8] [T9]", setup: handler((value) => die(value)), expect: () => failed },
@@ -339,7 +339,7 @@ const ofModels: Record<string, (value: unknown) => Answer> = {
   "the usage of an answer": (value) => [{ type: "finish", reason: value, usage: value }],
   "what is said of an answer": (value) => [{ type: "response-metadata", id: value, modelId: value, timestamp: value }],
   "an error part": (value) => [{ type: "error", error: value }],
-  "a failure": (value) => [...textParts("Well. "), Effect.fail(value)],
+  "a failure": (value) => [...textParts("Well. "), Effect.failCause(Cause.fail(value))],
   "a defect": (value) => [...textParts("Well. "), die(value)]
 }
 
@@ -375,10 +375,11 @@ const withSchema = (
   failure: Schema.Schema.All,
   run: Effect.Effect<unknown, any> = Effect.succeed("done")
 ): Setup => {
-  const kit = Toolkit.make(AsyncTool.make("tool", { parameters: { a: parameter }, success, failure }))
+  const parameters = { a: parameter as Schema.Schema<unknown> }
+  const kit = Toolkit.make(AsyncTool.make("tool", { parameters, success, failure }))
   return {
     agent: Agent.make("odd", { instructions: "I am odd.", tools: [kit] }).pipe(
-      Agent.provide(kit.toLayer({ tool: () => run as any }))
+      Agent.provide(kit.toLayer({ tool: () => run }) as Layer.Layer<any>)
     ),
     model: firstThen([callPart("c1", "tool", { a: 1 })])
   }

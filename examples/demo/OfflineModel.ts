@@ -1,103 +1,89 @@
 /**
- * A language model that answers offline, from rules, so that the demo needs no key. It is a `LanguageModel` like any
+ * A language model that answers offline, by keywords, so that the demo needs no key. It is a `LanguageModel` like any
  * provider's: it sees the prompt, the tools and the tool choice of a request, and nothing else.
- *
- * @example
- * ```ts
- * import { LanguageModel } from "@effect/ai"
- * import { Effect } from "effect"
- * import * as OfflineModel from "./OfflineModel.js"
- *
- * const program = LanguageModel.generateText({ prompt: "What can you do?" }).pipe(Effect.provide(OfflineModel.layer()))
- * ```
  */
-import { AiError, LanguageModel, Model, type Response, Tool } from "@effect/ai"
-import { Duration, Effect, Layer, Stream } from "effect"
-import { type Answer, answer, type Request } from "./Dialogue.js"
+import { Predicate } from "effect"
+import * as Offline from "../shared/Offline.js"
+import { anyDay } from "./Travel.js"
 
-export interface Options {
-  /** how long it thinks before it answers; default not at all */
-  readonly thinking?: Duration.DurationInput | undefined
-  /** how long each word takes; default no time */
-  readonly perWord?: Duration.DurationInput | undefined
+const greeting =
+  "Hello, I am your travel agent. I book flights and look up the weather, and meanwhile you can ask what is running " +
+  "or cancel it. Where would you like to go?"
+
+const help =
+  'I did not understand that. Say for instance "book a flight from Oslo to Tokyo", "how is the weather in Tokyo?", ' +
+  '"what are you doing?", "cancel it", or "I want to complain".'
+
+/** A city, up to the word or the mark that ends its name; "I want to fly" names none. */
+const after = (word: string) =>
+  new RegExp(`\\b${word} (?!fly\\b|book\\b)([\\p{L}' -]+?)(?= (?:from|to|on|in|at|too|please)\\b|[^\\p{L}' -]|$)`, "iu")
+
+const book = ({ calls, text }: Offline.Heard): Offline.Answer => {
+  const last = calls.findLast(({ name }) => name === "book_flight")?.arguments
+  const origin = Offline.place(text, after("from")) ?? last?.origin
+  const destination = Offline.place(text, after("to")) ?? last?.destination
+  if (origin === undefined || destination === undefined) return "From where to where would you like to fly?"
+  const date = /\b\d{4}-\d\d-\d\d\b/.exec(text)?.[0] ?? anyDay
+  return { calls: [["book_flight", { origin, destination, date, confirm_duplicate: null }]] }
 }
 
-const parameters = (tool: Tool.Any): ReadonlySet<string> => {
-  const schema = Tool.getJsonSchema(tool as any) as { readonly properties?: Record<string, unknown> }
-  return new Set(Object.keys(schema.properties ?? {}))
+const weather = ({ text }: Offline.Heard): Offline.Answer => {
+  const city = Offline.place(text, after("in"))
+  return city === undefined ? 'For which city? Say "weather in Tokyo".' : { calls: [["weather", { city }]] }
 }
 
-const requestOf = (options: LanguageModel.ProviderOptions): Request => {
-  const { prompt, toolChoice } = options
-  const allowed = typeof toolChoice === "object" && "tool" in toolChoice ? [toolChoice.tool] : undefined
-  const tools = options.tools.filter((tool) => allowed === undefined || allowed.includes(tool.name))
-  const mode =
-    typeof toolChoice === "string" ? toolChoice : "tool" in toolChoice ? "required" : (toolChoice.mode ?? "auto")
-  return { prompt, tools: new Map(tools.map((tool) => [tool.name, parameters(tool)])), toolChoice: mode }
+/** What is done at a keyword; the first that fits counts. */
+const table: ReadonlyArray<readonly [RegExp, (heard: Offline.Heard) => Offline.Answer]> = [
+  [/\b(weather|rain|umbrella)/, weather],
+  [/\b(what are you doing|running|status)\b/, () => ({ calls: [["get_running_tasks", {}]] })],
+  [/\b(complain|complaint|support)\b/, () => ({ calls: [["ask_support", {}]] })],
+  [/\b(book|flight|fly)\b/, book],
+  [/\b(thanks|thank you)\b/, () => "You are welcome."],
+  [/\bbye\b/, () => "Goodbye, and have a good trip!"]
+]
+
+const task = (value: unknown): string => {
+  if (!Predicate.hasProperty(value, "call_id")) return String(value)
+  const args = Predicate.hasProperty(value, "arguments") ? value.arguments : undefined
+  const route =
+    Predicate.hasProperty(args, "origin") && Predicate.hasProperty(args, "destination")
+      ? ` from ${args.origin} to ${args.destination}`
+      : ""
+  const update = Predicate.hasProperty(value, "last_update") ? Offline.words(value.last_update) : undefined
+  return `A booking${route} (${value.call_id})${update === undefined ? "" : `: ${update}`}`
 }
 
-const usage = { inputTokens: undefined, outputTokens: undefined, totalTokens: undefined }
-
-const toolCalls = ({ calls }: Answer): Array<Response.ToolCallPartEncoded> =>
-  calls.map(({ id, name, params }) => ({ type: "tool-call", id, name, params }))
-
-const finish = ({ calls }: Answer): Response.FinishPartEncoded => ({
-  type: "finish",
-  reason: calls.length > 0 ? "tool-calls" : "stop",
-  usage
-})
-
-const textOnly = (options: LanguageModel.ProviderOptions): Effect.Effect<void, AiError.AiError> =>
-  options.responseFormat.type === "text"
-    ? Effect.void
-    : new AiError.UnknownError({
-        module: "OfflineModel",
-        method: "generateObject",
-        description: "the offline model speaks and calls tools, it generates no objects"
-      })
-
-export const make = (options?: Options): Effect.Effect<LanguageModel.Service> => {
-  const thinking = Duration.decode(options?.thinking ?? 0)
-  const perWord = Duration.decode(options?.perWord ?? 0)
-  const pause = (duration: Duration.Duration) =>
-    Duration.greaterThan(duration, Duration.zero) ? Effect.sleep(duration) : Effect.void
-
-  return LanguageModel.make({
-    generateText: (request) =>
-      textOnly(request).pipe(
-        Effect.zipRight(pause(thinking)),
-        Effect.map(() => {
-          const reply = answer(requestOf(request))
-          const text: Array<Response.PartEncoded> = reply.text === "" ? [] : [{ type: "text", text: reply.text }]
-          return [...text, ...toolCalls(reply), finish(reply)]
-        })
-      ),
-    streamText: (request) =>
-      Stream.unwrap(
-        textOnly(request).pipe(
-          Effect.zipRight(pause(thinking)),
-          Effect.map(() => {
-            const reply = answer(requestOf(request))
-            const words = reply.text.match(/\s*\S+/g) ?? []
-            const id = "text_1"
-            const deltas = Stream.fromIterable(words).pipe(
-              Stream.rechunk(1),
-              Stream.tap(() => pause(perWord)),
-              Stream.map((delta): Response.StreamPartEncoded => ({ type: "text-delta", id, delta }))
-            )
-            const text: Stream.Stream<Response.StreamPartEncoded> =
-              words.length === 0
-                ? Stream.empty
-                : Stream.make<Array<Response.StreamPartEncoded>>({ type: "text-start", id }).pipe(
-                    Stream.concat(deltas),
-                    Stream.concat(Stream.make<Array<Response.StreamPartEncoded>>({ type: "text-end", id }))
-                  )
-            return Stream.concat(text, Stream.fromIterable([...toolCalls(reply), finish(reply)]))
-          })
-        )
-      )
-  })
+const rules: Offline.Rules = {
+  greet: (heard) =>
+    heard.offers("ask_support") ? greeting : "This is support. Your bookings go on meanwhile. What went wrong?",
+  hear: (heard) => {
+    const said = heard.text.toLowerCase()
+    if (!heard.offers("ask_support")) return "I am sorry to hear that. I have written it down."
+    const asked = heard.calls.findLast(({ name }) => name === "book_flight")?.arguments
+    if (heard.before.endsWith("as well?") && asked !== undefined) {
+      if (/^(yes|ok|sure|go ahead)\b/.test(said))
+        return { calls: [["book_flight", { ...asked, confirm_duplicate: true }]] }
+      if (/^no\b/.test(said)) return "All right, then I leave it at that."
+    }
+    return Offline.cancel(heard) ?? table.find(([words]) => words.test(said))?.[1](heard) ?? help
+  },
+  tell: (tool, value) => {
+    const data = Offline.data(value)
+    if (tool === "weather" && Predicate.hasProperty(data, "city") && Predicate.hasProperty(data, "celsius")) {
+      const sky = Predicate.hasProperty(data, "sky") ? ` with ${data.sky}` : ""
+      return `In ${data.city} it is ${data.celsius} °C${sky} (simulated).`
+    }
+    if (tool === "get_running_tasks" && Array.isArray(data)) {
+      return data.length === 0 ? "Nothing is running at the moment." : data.map(task).join(" ")
+    }
+    if (tool === "book_flight" && String(value).includes("confirm_duplicate")) {
+      return "A booking is already under way. Shall I book this one as well?"
+    }
+    const text = Offline.tellCancelled(tool, value, "I have cancelled it.")
+    return text?.startsWith("Searching") ? `${text} I will tell you when there is news; we can talk meanwhile.` : text
+  }
 }
 
-export const layer = (options?: Options): Model.Model<"offline", LanguageModel.LanguageModel, never> =>
-  Model.make("offline", Layer.effect(LanguageModel.LanguageModel, make(options)))
+export const make = (pace?: Offline.Pace) => Offline.make(rules, pace)
+
+export const layer = (pace?: Offline.Pace) => Offline.layer(rules, pace)

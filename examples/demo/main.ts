@@ -31,8 +31,8 @@ const usage = `Talk with a travel agent that books flights and looks up the weat
   npm run demo                               type your lines; Ctrl-D ends, Ctrl-C ends at once
   printf 'book a flight from Oslo to Tokyo\\nhow is the weather in Tokyo?\\n' | npm run demo
 
-Try: book a flight from Oslo to Tokyo next Friday · how is the weather there? · book another one ·
-     what are you doing? · cancel it · quit
+Try: book a flight from Oslo to Tokyo · how is the weather in Tokyo? · book another one to Paris ·
+     what are you doing? · cancel it · I want to complain · quit
 
 Piped lines are said one after another, each once the agent has finished speaking; at their end the
 demo waits for what still runs. Ctrl-C closes the session: what runs is cancelled, held seats are released.
@@ -40,7 +40,7 @@ demo waits for what still runs. Ctrl-C closes the session: what runs is cancelle
 Environment:
   OPENAI_API_KEY      talk through OpenAI (OPENAI_MODEL, default gpt-5-mini; OPENAI_BASE_URL)
   ANTHROPIC_API_KEY   talk through Anthropic (ANTHROPIC_MODEL, default claude-haiku-4-5; ANTHROPIC_BASE_URL)
-                      without a key: an embedded model that answers offline from rules
+                      without a key: an embedded model that answers offline, by keywords
   DEMO_SPEED          how fast simulated time passes, default 1
   NO_COLOR            no colours
 

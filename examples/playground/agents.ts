@@ -2,7 +2,7 @@
  * The agents that one can talk to in the playground: that of the demo, and some of the examples.
  */
 import type { LanguageModel } from "@effect/ai"
-import { Effect, Layer, type Scope } from "effect"
+import { Duration, Effect, Layer, type Scope } from "effect"
 import { AgentSession } from "effect-meantime"
 import * as askHalfWay from "../ask-half-way.js"
 import * as bankTransfer from "../bank-transfer.js"
@@ -10,7 +10,7 @@ import * as dayLongJob from "../day-long-job.js"
 import { choose, type Settings } from "../demo/Providers.js"
 import { flightsLayer, TravelAgent } from "../demo/Travel.js"
 import * as handOff from "../hand-off.js"
-import * as Offline from "./offline.js"
+import * as Offline from "../shared/Offline.js"
 import type { AgentInfo } from "./Protocol.js"
 
 export interface Agent extends AgentInfo {
@@ -34,11 +34,6 @@ const drainTimeout = "3 seconds"
 /** The layer lives as long as the session does. */
 const withLayer = <A, R, ROut, RIn>(session: Effect.Effect<A, never, R>, layer: Layer.Layer<ROut, never, RIn>) =>
   Effect.flatMap(Layer.build(layer), (context) => Effect.provide(session, context))
-
-const place = (text: string, after: RegExp): string | undefined => {
-  const name = after.exec(text)?.[1]?.trim()
-  return name === undefined || name === "" ? undefined : name.replace(/\b\p{Ll}/gu, (letter) => letter.toUpperCase())
-}
 
 const desk: Options = {
   agent: {
@@ -90,7 +85,7 @@ const bank: Options = {
     greet: () => "Hello, this is your bank. To whom shall I send money?",
     hear: (heard) => {
       const euros = Number(/(\d+(?:\.\d+)?)/.exec(heard.text)?.[1])
-      const to = place(heard.text, /\bto ([\p{L} -]+)/iu)
+      const to = Offline.place(heard.text, /\bto ([\p{L} -]+)/iu)
       if (/\b(send|transfer|pay)\b/i.test(heard.text) && Number.isFinite(euros) && to !== undefined) {
         return { calls: [["transfer", { euros, to }]] }
       }
@@ -119,8 +114,8 @@ const clerk: Options = {
         return { calls: [["complete", { email: email ?? heard.text }]] }
       }
       const calls: Array<readonly [string, object]> = []
-      const to = place(heard.text, /\bto (\p{L}+)/iu)
-      const watched = place(
+      const to = Offline.place(heard.text, /\bto (\p{L}+)/iu)
+      const watched = Offline.place(
         heard.text,
         /(?:\b(?:when|if) (\p{L}+) (?:gets|becomes|is)\b|watch (?:the price of )?(?:flights )?(?:to )?(\p{L}+))/iu
       )
@@ -204,7 +199,8 @@ export const agents = (settings: Settings): ReadonlyArray<Agent> => {
   }
 
   const examples = [desk, bank, clerk, archive].map(({ agent, rate = 1, rules, session }): Agent => {
-    const open = withLayer(session, offline ? Offline.layer(rules, rate) : provider.layer)
+    const pace = { thinking: Duration.times("300 millis", rate), perWord: Duration.times("35 millis", rate) }
+    const open = withLayer(session, offline ? Offline.layer(rules, pace) : provider.layer)
     return { ...agent, model: named, rate: rate * settings.speed, open }
   })
   return [travel, ...examples]

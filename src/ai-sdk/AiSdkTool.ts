@@ -4,8 +4,10 @@
  * @since 0.1.0
  */
 import * as Tool from "@effect/ai/Tool"
-import * as Context from "effect/Context"
 import * as Schema from "effect/Schema"
+import { Options } from "../internal/ai-sdk/toolOptions.js"
+
+export { Options }
 
 /**
  * Settings of one function tool.
@@ -21,17 +23,6 @@ export interface ToolOptions {
   /** Arguments that show the model how the tool is called. */
   readonly inputExamples?: ReadonlyArray<unknown> | undefined
 }
-
-/**
- * The options of one tool, as an annotation:
- * `tool.annotate(AiSdkTool.Options, { providerOptions: { anthropic: { cacheControl: { type: "ephemeral" } } } })`.
- *
- * @since 0.1.0
- * @category references
- */
-export class Options extends Context.Reference<Options>()("effect-meantime/ai-sdk/ToolOptions", {
-  defaultValue: (): ToolOptions => ({})
-}) {}
 
 /**
  * A tool as a provider's package of the AI SDK makes it: `openai.tools.webSearch({})`.

@@ -1,4 +1,4 @@
-/** The pages of the guide, which are programs (see `docs.test.ts`). */
+/** The pages of the guide, which are programs (see `test/programs/docs.test.ts`). */
 export const guide = [
   "first-tool",
   "background",

@@ -1,17 +1,33 @@
-import { it as on } from "@effect/vitest"
+import { it as on, type Vitest } from "@effect/vitest"
 import { Effect, type Scope, type TestServices } from "effect"
 import { VirtualClock } from "effect-meantime/testing"
 
-/** Runs on a virtual clock of its own, its finalizers too. */
-const virtually = <A, E>(test: () => Effect.Effect<A, E, Scope.Scope | TestServices.TestServices>) =>
-  Effect.suspend(test).pipe(Effect.scoped, Effect.provide(VirtualClock.layer()))
+type Test = Vitest.Test<Scope.Scope | TestServices.TestServices>
+
+/** On a virtual clock of its own, its finalizers too. */
+const virtually =
+  (run: Vitest.Test<TestServices.TestServices>): Test =>
+  (title, test, options) =>
+    run(
+      title,
+      (context) => Effect.suspend(() => test(context)).pipe(Effect.scoped, Effect.provide(VirtualClock.layer())),
+      options
+    )
 
 /**
- * `it.scoped` on a `VirtualClock`: the same time, at microseconds for each sleep that comes due instead of
- * milliseconds. For files with many or long conversations; the others run on the `TestClock`, as users' tests do.
+ * `it.scoped` on a `VirtualClock`: the same time, at microseconds for each sleep that comes due instead of milliseconds,
+ * and no timer for each look whether all has settled. Most files use it; the others run on the `TestClock`, as users'
+ * tests do.
  */
-export const scoped = <A, E>(
-  title: string,
-  test: () => Effect.Effect<A, E, Scope.Scope | TestServices.TestServices>,
-  options?: number
-): void => on.effect(title, () => virtually(test), options)
+export const scoped = Object.assign(virtually(on.effect), {
+  only: virtually(on.effect.only),
+  skip: virtually(on.effect.skip)
+})
+
+/** `it`, with this `scoped`. */
+export const it = new Proxy(on, {
+  get: (target, key, receiver) => (key === "scoped" ? scoped : Reflect.get(target, key, receiver))
+}) as typeof on & { readonly scoped: typeof scoped }
+
+/** What depends on the order in which the `TestClock` ends sleeps of one time. */
+export const onTestClock = on.scoped

@@ -18,8 +18,9 @@ import type * as Prompt from "@effect/ai/Prompt"
 import * as Tool from "@effect/ai/Tool"
 import type * as AST from "effect/SchemaAST"
 import type { Settings } from "../../ai-sdk/AiSdkModel.js"
-import { type ToolOptions, Options as ToolOptionsReference } from "../../ai-sdk/AiSdkTool.js"
+import type { ToolOptions } from "../../ai-sdk/AiSdkTool.js"
 import type { Call } from "./ask.js"
+import { Options as ToolOptionsReference } from "./toolOptions.js"
 
 // ------------------------------------------------------------------------------------------------------------ prompt
 

@@ -4,12 +4,12 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Either, FastCheck as fc, Layer, Ref, Schema, Stream, TestClock, TestContext } from "effect"
 import { SessionEvent } from "effect-meantime"
 import { TestSession } from "effect-meantime/testing"
-import * as OfflineModel from "../examples/demo/OfflineModel.js"
-import { flightsLayer, TravelAgent } from "../examples/demo/Travel.js"
-import * as Recording from "../examples/shared/Recording.js"
-import * as RecordingFile from "../examples/shared/RecordingFile.js"
-import * as Timeline from "../examples/shared/Timeline.js"
-import * as View from "../examples/shared/View.js"
+import * as OfflineModel from "../../examples/demo/OfflineModel.js"
+import { flightsLayer, TravelAgent } from "../../examples/demo/Travel.js"
+import * as Recording from "../../examples/shared/Recording.js"
+import * as RecordingFile from "../../examples/shared/RecordingFile.js"
+import * as Timeline from "../../examples/shared/Timeline.js"
+import * as View from "../../examples/shared/View.js"
 
 type Event = SessionEvent.SessionEvent
 

@@ -2,8 +2,8 @@ import { expect, it } from "@effect/vitest"
 import { Effect, Layer, TestClock } from "effect"
 import type { AgentSession } from "effect-meantime"
 import { TestSession } from "effect-meantime/testing"
-import * as OfflineModel from "../examples/demo/OfflineModel.js"
-import { Flights, flightsLayer, type SeatChange, TravelAgent } from "../examples/demo/Travel.js"
+import * as OfflineModel from "../../examples/demo/OfflineModel.js"
+import { Flights, flightsLayer, type SeatChange, TravelAgent } from "../../examples/demo/Travel.js"
 
 /** The whole agent of the demo in virtual time: what is said, and what becomes of the seats. */
 const talk = <A, E, R>(
@@ -17,7 +17,7 @@ const talk = <A, E, R>(
     readonly news: Effect.Effect<string>
     readonly wait: (time: string) => Effect.Effect<string>
   }) => Effect.Effect<A, E, R>,
-  model?: OfflineModel.Options
+  pace?: Parameters<typeof OfflineModel.layer>[0]
 ) => {
   const seats: Array<SeatChange["_tag"]> = []
   const watch = (change: SeatChange) => Effect.sync(() => void seats.push(change._tag))
@@ -42,14 +42,14 @@ const talk = <A, E, R>(
       })
     const wait = (time: string) => Effect.zipRight(TestSession.advance(time as "1 second"), news)
     return yield* body({ session, close, seats, say, news, wait })
-  }).pipe(Effect.provide(Layer.merge(OfflineModel.layer(model), flightsLayer({ watch }))))
+  }).pipe(Effect.provide(Layer.merge(OfflineModel.layer(pace), flightsLayer({ watch }))))
 }
 
 it.scoped("the demo greets, books, and reports each step", () =>
   talk(({ news, say, seats, session, wait }) =>
     Effect.gen(function* () {
       expect(yield* news).toMatch(/^Hello, I am your travel agent/)
-      expect(yield* say("I'd like to fly from Oslo to Tokyo on 15 April")).toMatch(
+      expect(yield* say("I'd like to fly from Oslo to Tokyo on 2027-04-15")).toMatch(
         /^Searching flights from Oslo to Tokyo on Thursday,? 15 April 2027\. I will tell you/
       )
       expect(yield* wait("4 seconds")).toMatch(/^Found .* from Oslo to Tokyo .* euros; seat \w+ is held/)
@@ -57,8 +57,8 @@ it.scoped("the demo greets, books, and reports each step", () =>
       expect(yield* wait("13 seconds")).toMatch(/^Booked: .* reference \w+\.$/)
       expect(seats).toEqual(["Held", "Booked"])
       expect(yield* session.runningTools).toEqual([])
-      expect(yield* say("is my flight booked?")).toMatch(/^Nothing is running at the moment\. Booked:/)
-      expect(yield* say("cancel it")).toMatch(/booked/)
+      expect(yield* say("what are you doing?")).toBe("Nothing is running at the moment.")
+      expect(yield* say("cancel it")).toMatch(/nothing is running/)
     })
   )
 )
@@ -67,7 +67,7 @@ it.scoped("the demo answers about the weather at once, while a booking runs", ()
   talk(({ say, session }) =>
     Effect.gen(function* () {
       yield* say("book a flight from Oslo to Tokyo")
-      expect(yield* say("how is the weather there?")).toMatch(/^In Tokyo it is -?\d+ °C with .* \(simulated\)\.$/)
+      expect(yield* say("how is the weather in Tokyo?")).toMatch(/^In Tokyo it is -?\d+ °C with .* \(simulated\)\.$/)
       expect((yield* session.runningTools).map(({ name }) => name)).toEqual(["book_flight"])
     })
   )
@@ -79,7 +79,7 @@ it.scoped("the demo asks before it books twice, lists what runs, and releases th
       yield* say("book a flight from Oslo to Tokyo")
       yield* wait("4 seconds")
       expect(yield* say("book another one to Paris")).toBe(
-        "A booking from Oslo to Tokyo is already under way. Shall I book a flight from Oslo to Paris as well?"
+        "A booking is already under way. Shall I book this one as well?"
       )
       expect(yield* session.runningTools).toHaveLength(1)
       expect(yield* say("yes, go ahead")).toMatch(/^Searching flights from Oslo to Paris/)
@@ -87,10 +87,9 @@ it.scoped("the demo asks before it books twice, lists what runs, and releases th
       yield* wait("4 seconds")
       expect(seats).toEqual(["Held", "Held"])
       expect(yield* say("what are you doing?")).toMatch(
-        /^2 things are running\. 1\. Booking a flight from Oslo to Tokyo \(call_1\): found .* 2\. Booking a flight from Oslo to Paris/
+        /^A booking from Oslo to Tokyo \(call_1\): Found .* A booking from Oslo to Paris \(call_3\): Found /
       )
-      expect(yield* say("cancel it")).toMatch(/Which one shall I cancel\?$/)
-      expect(yield* say("the one to Tokyo")).toBe("I have cancelled the booking from Oslo to Tokyo.")
+      expect(yield* say("cancel the one to Tokyo")).toBe("I have cancelled it.")
       expect(seats).toEqual(["Held", "Held", "Released"])
       expect(yield* wait("20 seconds")).toMatch(/^Booked: .* to Paris/)
       expect(seats).toEqual(["Held", "Held", "Released", "Booked"])
@@ -102,24 +101,34 @@ it.scoped("the demo leaves it at one booking when told so", () =>
   talk(({ say, session }) =>
     Effect.gen(function* () {
       yield* say("book a flight from Oslo to Tokyo")
-      expect(yield* say("book the same again")).toMatch(/as well\?$/)
+      expect(yield* say("book another one")).toMatch(/as well\?$/)
       expect(yield* say("no, leave it")).toMatch(/leave it/)
       expect(yield* session.runningTools).toHaveLength(1)
     })
   )
 )
 
-it.scoped("the demo does several things at once, and one after another where it has to", () =>
-  talk(({ say, session, wait }) =>
+it.scoped("the demo hands over to support, which tells what comes of the booking that was begun before", () =>
+  talk(({ say, seats, session, wait }) =>
     Effect.gen(function* () {
-      const both = yield* say("book a flight to Tokyo from Oslo and tell me the weather there")
-      expect(both).toMatch(/Searching flights from Oslo to Tokyo/)
-      expect(both).toMatch(/In Tokyo it is/)
-      yield* wait("5 seconds")
-      const instead = yield* say("cancel that and book one from Oslo to Paris instead")
-      expect(instead).toMatch(/I have cancelled the booking from Oslo to Tokyo\./)
-      expect(instead).toMatch(/Searching flights from Oslo to Paris/)
-      expect((yield* session.runningTools).map((tool) => tool.arguments)).toMatchObject([{ destination: "Paris" }])
+      yield* say("book a flight from Oslo to Tokyo")
+      expect(yield* say("I want to complain")).toMatch(/This is support\./)
+      expect((yield* session.currentAgent).name).toBe("support")
+      expect((yield* session.runningTools).map(({ name }) => name)).toEqual(["book_flight"])
+      expect(yield* say("You are slow.")).toMatch(/^I am sorry/)
+      expect(yield* wait("20 seconds")).toMatch(/Booked: /)
+      expect(seats).toEqual(["Held", "Booked"])
+    })
+  )
+)
+
+it.scoped("the demo says what it needs, and what it understands", () =>
+  talk(({ say }) =>
+    Effect.gen(function* () {
+      expect(yield* say("book a flight to Tokyo")).toMatch(/^From where to where/)
+      expect(yield* say("how is the weather?")).toMatch(/^For which city/)
+      expect(yield* say("tell me a joke")).toMatch(/^I did not understand that\. Say for instance/)
+      expect(yield* say("Thanks!")).toBe("You are welcome.")
     })
   )
 )
@@ -128,9 +137,11 @@ it.scoped("the demo tells why a booking did not work out", () =>
   talk(({ say }) =>
     Effect.gen(function* () {
       expect(yield* say("book a flight from Oslo to Tokyo on 2020-01-01")).toMatch(
-        /did not work out: 2020-01-01 is in the past/
+        /^2020-01-01 is in the past: today is 2027-03-10\./
       )
-      expect(yield* say("book a flight from Oslo to Tokyo on 2027-02-30")).toMatch(/no day that I know/)
+      expect(yield* say("book a flight from Oslo to Tokyo on 2027-02-30")).toMatch(
+        /^"2027-02-30" is no day; .* Today is 2027-03-10\./
+      )
     })
   )
 )
@@ -141,7 +152,7 @@ it.scoped("the demo says it when it is too late to cancel", () =>
       yield* say("book a flight from Oslo to Tokyo")
       yield* wait("4 seconds")
       yield* wait("12 seconds")
-      expect(yield* say("stop!")).toMatch(/^I could not cancel the booking from Oslo to Tokyo: /)
+      expect(yield* say("stop!")).toMatch(/^That is too late/)
       expect(yield* wait("2 seconds")).toMatch(/Booked/)
       expect(seats).toEqual(["Held", "Booked"])
     })

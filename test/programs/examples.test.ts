@@ -5,18 +5,18 @@ import { describe, expect, it } from "@effect/vitest"
 import { ConfigProvider, Console, Context, Effect, Layer, TestContext } from "effect"
 import * as Meantime from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import * as aiSdk from "../examples/ai-sdk.js"
-import * as askHalfWay from "../examples/ask-half-way.js"
-import * as bankTransfer from "../examples/bank-transfer.js"
-import * as dayLongJob from "../examples/day-long-job.js"
-import * as handOff from "../examples/hand-off.js"
-import * as inUse from "../examples/in-use.js"
-import * as overriding from "../examples/overriding.js"
-import * as scopes from "../examples/scopes.js"
-import { guide } from "./support/guide.js"
-import { bundled, root } from "./support/programs.js"
-import * as Behind from "./wire/Behind.js"
-import * as Providers from "./wire/Providers.js"
+import * as aiSdk from "../../examples/ai-sdk.js"
+import * as askHalfWay from "../../examples/ask-half-way.js"
+import * as bankTransfer from "../../examples/bank-transfer.js"
+import * as dayLongJob from "../../examples/day-long-job.js"
+import * as handOff from "../../examples/hand-off.js"
+import * as inUse from "../../examples/in-use.js"
+import * as overriding from "../../examples/overriding.js"
+import * as scopes from "../../examples/scopes.js"
+import { guide } from "../support/guide.js"
+import { bundled, root } from "../support/programs.js"
+import * as Behind from "../wire/Behind.js"
+import * as Providers from "../wire/Providers.js"
 
 const handOffProgram = bundled("hand-off.ts")
 
@@ -453,7 +453,7 @@ describe("docs", () => {
   it("link to files that exist", () => {
     for (const { file, text } of docs) {
       for (const [, target = ""] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
-        expect(existsSync(new URL(`../docs/${target}`, import.meta.url)), `${file}: ${target}`).toBe(true)
+        expect(existsSync(new URL(`../../docs/${target}`, import.meta.url)), `${file}: ${target}`).toBe(true)
       }
     }
   })

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process"
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
-import * as OfflineModel from "../examples/demo/OfflineModel.js"
-import { bundled, root } from "./support/programs.js"
-import * as Behind from "./wire/Behind.js"
-import * as Providers from "./wire/Providers.js"
+import * as OfflineModel from "../../examples/demo/OfflineModel.js"
+import { bundled, root } from "../support/programs.js"
+import * as Behind from "../wire/Behind.js"
+import * as Providers from "../wire/Providers.js"
 
 const program = bundled("demo/main.ts")
 const env = Object.fromEntries(

@@ -2,11 +2,10 @@
  * Models for the agents of the examples that answer offline, from a few rules: enough to talk to them without a key.
  * Each answer is read from the conversation alone, as with any model.
  */
-import type { LanguageModel } from "@effect/ai"
-import { Duration, type Layer } from "effect"
+import { LanguageModel } from "@effect/ai"
+import { type Duration, Effect, Layer, Predicate } from "effect"
 import type { ChatContext } from "effect-meantime"
 import { ScriptedModel } from "effect-meantime/testing"
-import { isNote } from "../demo/Dialogue.js"
 
 export interface Call extends ChatContext.ToolCall {
   readonly arguments: Readonly<Record<string, unknown>>
@@ -17,7 +16,9 @@ export interface Heard {
   readonly text: string
   /** what the agent said last */
   readonly before: string
-  /** the calls in the background that have not ended, the newest last */
+  /** the calls so far, the newest last */
+  readonly calls: ReadonlyArray<Call>
+  /** those in the background that have not ended */
   readonly running: ReadonlyArray<Call>
   readonly offers: (tool: string) => boolean
 }
@@ -32,6 +33,16 @@ export interface Rules {
   readonly tell?: (tool: string, result: unknown) => string | undefined
 }
 
+/** How long an answer takes; by default no time. */
+export interface Pace {
+  /** before it begins */
+  readonly thinking?: Duration.DurationInput | undefined
+  readonly perWord?: Duration.DurationInput | undefined
+}
+
+/** A note of the application: in the user's role, in a frame that says that the user did not say it. */
+const isNote = (text: string): boolean => /^\s*\[/.test(text) && /not (come )?from the user/i.test(text)
+
 const parent = (id: string): string => id.replace(/_(?:update_\d+|final)$/, "")
 
 interface Result {
@@ -40,8 +51,21 @@ interface Result {
   told: boolean
 }
 
+/** What a tool returned as data: itself, or in JSON as some providers have it. */
+export const data = (value: unknown): unknown => {
+  if (typeof value !== "string" || !/^\s*[[{]/.test(value)) return value
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
+}
+
 /** The first line of a text is what the tool said; what follows is a note for the model. */
-const words = (value: unknown): string | undefined => {
+export const words = (value: unknown): string | undefined => {
+  // what failed says why
+  const failed = data(value)
+  if (Predicate.hasProperty(failed, "error")) return words(failed.error)
   if (typeof value !== "string") return undefined
   const line = value.split("\n")[0] ?? ""
   return /still running|nothing to report|works in the background|was cancelled and has stopped/.test(line)
@@ -81,6 +105,12 @@ const read = (request: ScriptedModel.Request, tell: (name: string, value: unknow
         results.delete(id)
         results.set(id, { name: part.name, value: part.result, told: false })
         const background = typeof part.result === "string" ? /is still running/.test(part.result) : id !== part.id
+        // nobody waits any more for what a cancelled call told
+        const cancelled = part.name === "cancel_task" ? calls.get(id)?.arguments.call_id : undefined
+        if (typeof cancelled === "string" && /was cancelled/.test(JSON.stringify(part.result))) {
+          ended.add(cancelled)
+          results.delete(cancelled)
+        }
         if (part.id.endsWith("_final") || (id === part.id && !background)) ended.add(id)
       }
     }
@@ -88,6 +118,7 @@ const read = (request: ScriptedModel.Request, tell: (name: string, value: unknow
   const heard: Heard = {
     text: user ?? "",
     before,
+    calls: [...calls.values()],
     running: [...calls.values()].filter(({ callId }) => !ended.has(callId)),
     offers: (tool) => request.tools.some(({ name }) => name === tool)
   }
@@ -98,12 +129,10 @@ const read = (request: ScriptedModel.Request, tell: (name: string, value: unknow
   return { heard, news, spoken: user !== undefined, began: before !== "" || calls.size > 0 }
 }
 
-/** A model that follows the rules. `rate`: how much faster than real time the conversation goes. */
-export const layer = (rules: Rules, rate: number): Layer.Layer<LanguageModel.LanguageModel> => {
+const script = (rules: Rules, { perWord = 0, thinking = 0 }: Pace): ScriptedModel.Respond => {
   const tell = rules.tell ?? ((_, value) => words(value))
-  const said = (text: string) =>
-    ScriptedModel.text(text, { pace: Duration.times("35 millis", rate), chunks: text.match(/\S+\s*/g) ?? [] })
-  return ScriptedModel.layer((request) => {
+  const said = (text: string) => ScriptedModel.text(text, { pace: perWord, chunks: text.match(/\S+\s*/g) ?? [] })
+  return (request) => {
     const { began, heard, news, spoken } = read(request, tell)
     const answer: Answer = spoken
       ? rules.hear(heard)
@@ -115,12 +144,19 @@ export const layer = (rules: Rules, rate: number): Layer.Layer<LanguageModel.Lan
     const { calls = [], text } = typeof answer === "string" ? { text: answer } : answer
     const runs = request.toolChoice === "none" ? [] : calls
     return [
-      ScriptedModel.wait(Duration.times("300 millis", rate)),
+      ScriptedModel.wait(thinking),
       ...(text === undefined || text === "" ? [] : [said(text)]),
       ...runs.map(([name, params]) => ScriptedModel.toolCall(name, params))
     ]
-  })
+  }
 }
+
+/** A model that follows the rules. */
+export const make = (rules: Rules, pace: Pace = {}): Effect.Effect<LanguageModel.Service> =>
+  Effect.map(ScriptedModel.make(script(rules, pace)), ({ languageModel }) => languageModel)
+
+export const layer = (rules: Rules, pace: Pace = {}): Layer.Layer<LanguageModel.LanguageModel> =>
+  Layer.effect(LanguageModel.LanguageModel, make(rules, pace))
 
 /** What most agents do with "cancel it": the newest call, or the one whose arguments the user names. */
 export const cancel = (heard: Heard): Answer | undefined => {
@@ -143,4 +179,12 @@ export const tellCancelled = (tool: string, value: unknown, stopped: string): st
   return /too late|no longer|committed|point of no return/i.test(text)
     ? "That is too late, I am afraid: it cannot be stopped any more."
     : "I could not stop it."
+}
+
+/** A name that the user says after a word, with capitals. */
+export const place = (text: string, after: RegExp): string | undefined => {
+  const name = after.exec(text)?.[1]?.trim()
+  return name === undefined || name === ""
+    ? undefined
+    : name.replace(/(?<!\p{L})\p{Ll}/gu, (letter) => letter.toUpperCase())
 }

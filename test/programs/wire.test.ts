@@ -4,12 +4,12 @@
 import { LanguageModel, Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
-import * as Anthropic from "./wire/Anthropic.js"
-import { type Fixture, fixtures } from "./wire/fixtures.js"
-import * as OpenAi from "./wire/OpenAi.js"
-import * as Providers from "./wire/Providers.js"
-import * as Script from "./wire/Script.js"
-import { sse } from "./wire/Server.js"
+import * as Anthropic from "../wire/Anthropic.js"
+import { type Fixture, fixtures } from "../wire/fixtures.js"
+import * as OpenAi from "../wire/OpenAi.js"
+import * as Providers from "../wire/Providers.js"
+import * as Script from "../wire/Script.js"
+import { sse } from "../wire/Server.js"
 
 const post = (url: string, body: unknown, headers: Record<string, string>) =>
   Effect.promise(async () => {

@@ -20,11 +20,11 @@ import {
   TestClock
 } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, ChatContext, RunContext } from "effect-meantime"
-import * as Examples from "../examples/providers.js"
-import { retrying } from "../examples/shared/retrying.js"
-import { expectSound, failure, log, said, talk } from "./support/wire.js"
-import * as Providers from "./wire/Providers.js"
-import * as Script from "./wire/Script.js"
+import * as Examples from "../../examples/providers.js"
+import { retrying } from "../../examples/shared/retrying.js"
+import { expectSound, failure, log, said, talk } from "../support/wire.js"
+import * as Providers from "../wire/Providers.js"
+import * as Script from "../wire/Script.js"
 
 // --- an agent that looks things up, at once --------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { guide } from "./support/guide.js"
+import { guide } from "../support/guide.js"
 
-const docs = new URL("../docs/", import.meta.url)
-const out = new URL("./.docs/", import.meta.url)
+const docs = new URL("../../docs/", import.meta.url)
+const out = new URL("../.docs/", import.meta.url)
 
 interface Page {
   readonly name: string

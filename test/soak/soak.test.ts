@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { VirtualClock } from "effect-meantime/testing"
-import { listen, names, open, roundOf, type Witnesses } from "./soak/programs.js"
+import { listen, names, open, roundOf, type Witnesses } from "./programs.js"
 
 setFlagsFromString("--expose-gc")
 const gc = runInNewContext("gc") as () => void
