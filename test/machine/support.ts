@@ -165,15 +165,24 @@ export const job = (told: Array<string> = [], name = "job"): Job => ({
 // ------------------------------------------------------------------------------------------------------------ driver
 
 /** What one input left. */
-export interface Left<A> {
-  readonly result: A
+export class Left<A> {
+  constructor(
+    readonly result: A,
+    readonly raw: {
+      readonly events: ReadonlyArray<SessionEvent>
+      readonly commands: ReadonlyArray<Command>
+      readonly observations: ReadonlyArray<Observation>
+    }
+  ) {}
+
   /** as lines */
-  readonly events: ReadonlyArray<string>
-  readonly commands: ReadonlyArray<string>
-  readonly raw: {
-    readonly events: ReadonlyArray<SessionEvent>
-    readonly commands: ReadonlyArray<Command>
-    readonly observations: ReadonlyArray<Observation>
+  get events(): ReadonlyArray<string> {
+    return this.raw.events.map(showEvent)
+  }
+
+  /** as lines, without those who are told */
+  get commands(): ReadonlyArray<string> {
+    return this.raw.commands.filter((command) => command._tag !== "Wake").map(showCommand)
   }
 }
 
@@ -193,24 +202,13 @@ export const input = <A>(s: State, f: (s: State) => A, at: number = s.now + 1): 
   s.now = at
   const result = f(s)
   pump(s)
-  word(s)
+  if (s.phrases.length > 0) word(s)
   const { commands, events, observations } = s
-  s.events = []
-  s.commands = []
-  s.observations = []
-  const left: Left<A> = {
-    result,
-    // shown when they are asked for: most are not
-    get events() {
-      return events.map(showEvent)
-    },
-    get commands() {
-      return commands.filter((command) => command._tag !== "Wake").map(showCommand)
-    },
-    raw: { events, commands, observations }
-  }
+  if (events.length > 0) s.events = []
+  if (commands.length > 0) s.commands = []
+  if (observations.length > 0) s.observations = []
   for (const command of commands) if (command._tag === "Wake") command.resume()
-  return left
+  return new Left(result, { events, commands, observations })
 }
 
 // ------------------------------------------------------------------------------------------------------------ inputs

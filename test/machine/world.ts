@@ -40,8 +40,9 @@ import { agent, callPart, decodedOf, executor, failure, input, options, type Too
 
 const modes = ["allow", "reject", "replace", "confirm", "join"] as const
 const deliveries = ["when-idle", "interrupt", "silent"] as const satisfies ReadonlyArray<DeliveryMode>
-const toolNames = ["book", "find", "send", "complete", "nothing"]
-const callIds = ["a", "b", "c", "d", "a_1", "b_update_1"]
+const toolNames = ["book", "book", "book", "find", "send", "complete", "complete", "nothing"]
+/** of a model that forgets which it has given */
+const callIds = ["a", "b", "a_1", "b_update_1"]
 
 /** What the handler of a run is doing. */
 interface Handler {
@@ -95,11 +96,14 @@ export class World {
   private readonly discarded = new Set<Activity>()
   private readonly deliveries = new Set<Delivery>()
   private readonly started = new Map<string, Call>()
+  /** calls that have not ended, or are not in the history */
+  private readonly alive = new Set<Call>()
   private readonly ended = new Map<string, number>()
   private readonly delivered = new Map<Delivery, string>()
   private readonly steps = new Set<Step>()
   private drained = 0
   private names = 0
+  private calls = 0
   private draining = false
   private at = 0
 
@@ -185,6 +189,7 @@ export class World {
         this.delivered.set(observed.delivery, observed.how)
       } else if (observed._tag === "CallStarted") {
         this.started.set(observed.call.callId, observed.call)
+        this.alive.add(observed.call)
       } else if (observed._tag === "StepStarted") this.steps.add(observed.step)
     }
     this.commands.push(...raw.commands)
@@ -301,11 +306,11 @@ export class World {
   /** One thing that happens outside. */
   next(): void {
     const n = this.pick(32)
-    if (n < 8) return this.model()
-    if (n < 16) return this.handler()
-    if (n < 20) return this.answered()
-    if (n < 22) return this.time()
-    if (n < 24) return this.plays()
+    if (n < 9) return this.model()
+    if (n < 18) return this.handler()
+    if (n < 21) return this.answered()
+    if (n < 24) return this.time()
+    if (n < 26) return this.plays()
     if (n < 31) return this.program()
     if (this.chance(24)) this.close()
   }
@@ -335,7 +340,8 @@ export class World {
       const args: Record<string, unknown> = { seat: this.pick(2) }
       if (this.chance(4)) args.confirm_duplicate = true
       if (this.chance(6)) args.run_in_background = true
-      const part = callPart(step, callIds[this.pick(callIds.length)]!, name, args)
+      const id = this.chance(4) ? callIds[this.pick(callIds.length)]! : `call_${++this.calls}`
+      const part = callPart(step, id, name, args)
       const how = this.pick(8)
       return this.input((s) =>
         Incoming.part(s, step, {
@@ -421,7 +427,7 @@ export class World {
           handler.floor = this.input((s) => Idle.requestFloor(s, owner, asks.resume))
           return
         }
-        return this.leaveFloor(handler)
+        return this.chance(3) ? this.leaveFloor(handler) : this.task(handler)
       }
       case 14: {
         handler.waits = true
@@ -461,23 +467,8 @@ export class World {
         if (!this.input((s) => Agents.requestHandoff(s, handoff))) this.discarded.add(to)
         return
       }
-      case 18: {
-        // a task runs under the floor
-        if (handler.floor?.granted !== true || handler.task !== undefined) return
-        handler.waits = true
-        const asks = this.waiter("task", () => {
-          handler.waits = false
-          handler.task = undefined
-        })
-        const task = this.agent({ call: owner, done: undefined, resume: asks.resume })
-        handler.task = task
-        if (this.input((s) => Agents.startTask(s, task))) return
-        this.leaves(asks)
-        this.discarded.add(task)
-        handler.task = undefined
-        handler.waits = false
-        return
-      }
+      case 18:
+        return this.task(handler)
       default: {
         const own = owner.step.agent
         if (own.task !== undefined) {
@@ -492,6 +483,24 @@ export class World {
         return this.input(() => addWaiter<"waiters", SpeechWaiter>(speech, "waiters", { caller: owner, resume }))
       }
     }
+  }
+
+  /** A task runs under the floor. */
+  private task(handler: Handler): void {
+    const { floor, owner, task: before } = handler
+    if (floor?.granted !== true || before !== undefined) return
+    handler.waits = true
+    const asks = this.waiter("task", () => {
+      handler.waits = false
+      handler.task = undefined
+    })
+    const task = this.agent({ call: owner, done: undefined, resume: asks.resume })
+    handler.task = task
+    if (this.input((s) => Agents.startTask(s, task))) return
+    this.leaves(asks)
+    this.discarded.add(task)
+    handler.task = undefined
+    handler.waits = false
   }
 
   private leaveFloor(handler: Handler): void {
@@ -810,22 +819,14 @@ export class World {
     const { s } = this
     const wrong = (what: string): void => void this.wrong.push(what)
     let running = 0
-    const active = new Map<Executor, number>()
-    for (const run of s.runs) {
-      if (run.phase === "ended") wrong("a run that has ended is in the books")
-      if (run.tool.kind === "companion") continue
-      if (run.phase !== "admitting") running++
-      const { executor } = run.tool
-      if (run.phase === "working") active.set(executor, (active.get(executor) ?? 0) + 1)
-      if ((run.phase === "queued") !== executor.queue.includes(run)) wrong("[T12] a queue holds what is not queued")
+    for (const { phase, tool } of s.runs) {
+      if (phase === "ended") wrong("a run that has ended is in the books")
+      if (tool.kind === "companion") continue
+      if (phase !== "admitting") running++
+      this.executor(tool.executor)
     }
     if (running !== s.running) wrong(`[T12] ${running} are running, and not ${s.running}`)
     if (s.running > s.options.maxRunning) wrong("[T12] more than `maxRunning`")
-    for (const [executor, working] of active) {
-      if (executor.active !== working || working > executor.limit)
-        wrong(`[T12] ${working} work, not ${executor.active}`)
-      if (executor.queue.length > 0 && working < executor.limit) wrong("[T12] somebody is queued without need")
-    }
     for (const [key, { current, queue }] of s.gates) {
       const state = current?.state._tag
       if (state === undefined || state === "Queued" || state === "Over") wrong(`[P4] the gate ${key} is ${state}`)
@@ -841,11 +842,12 @@ export class World {
     }
     if (urgent !== s.urgent) wrong(`[U7] ${urgent} are urgent, not ${s.urgent}`)
     const bound = s.options.maxPendingUpdates
-    for (const call of this.started.values()) {
+    for (const call of this.alive) {
+      if (call.state._tag === "Ended" && call.recorded) this.alive.delete(call)
       if (call.waiting.length > bound) wrong(`[U6] ${call.waiting.length} updates of ${call.callId} wait`)
       for (const delivery of call.held) this.deliveries.add(delivery)
-      const held = call.held.filter((delivery) => delivery.kind === "update").length
-      if (held > bound) wrong(`[U6] ${held} updates of ${call.callId} are held`)
+      // its result may be held behind them
+      if (call.held.length > bound + 1) wrong(`[U6] ${call.held.length} updates of ${call.callId} are held`)
       if (s.calls.has(call.callId) === (call.state._tag === "Ended")) wrong(`${call.callId} is in the wrong books`)
       if (s.unrecorded.has(call.callId) === call.recorded) wrong(`${call.callId} is recorded wrongly`)
       if (call.recorded && call.held.length > 0) wrong(`[T2] ${call.callId} holds back what could be written`)
@@ -870,14 +872,26 @@ export class World {
     for (const one of this.jobs) if (one.open < 0) wrong("[R1] a job is below 0")
     for (const [i, one] of s.agents.entries()) {
       if (one.state !== (i === s.agents.length - 1 ? "current" : "paused")) wrong(`[S7] ${one.name} is ${one.state}`)
-      const own = Array.from(s.runs).filter((run) => run.tool.executor.activity === one && run.tool.kind === "user")
-      if (own.length !== one.running) wrong(`[S2b] ${one.name} has ${own.length} runs, not ${one.running}`)
+      let own = 0
+      for (const { tool } of s.runs) if (tool.executor.activity === one && tool.kind === "user") own++
+      if (own !== one.running) wrong(`[S2b] ${one.name} has ${own} runs, not ${one.running}`)
     }
     // all that has become possible was done
     pump(s)
-    const more = s.events.length + s.commands.filter(({ _tag }) => _tag !== "Drained").length + s.phrases.length
-    if (more > 0) wrong("there was more to do")
-    s.commands = s.commands.filter(({ _tag }) => _tag !== "Drained")
+    if (s.events.length + s.commands.length + s.phrases.length > 0) wrong("there was more to do")
+  }
+
+  private executor(executor: Executor): void {
+    let working = 0
+    for (const run of this.s.runs) {
+      if (run.tool.executor !== executor || run.tool.kind === "companion") continue
+      if (run.phase === "working") working++
+      if ((run.phase === "queued") !== executor.queue.includes(run))
+        this.wrong.push("[T12] somebody is lost in a queue")
+    }
+    const { active, limit, queue } = executor
+    if (active !== working || working > limit) this.wrong.push(`[T12] ${working} work of ${limit}, and not ${active}`)
+    if (queue.length > 0 && working < limit) this.wrong.push("[T12] somebody is queued without need")
   }
 
   /** The order of the history (T2, M3): each call once, then its output once; those of a step in its order. */
