@@ -725,7 +725,7 @@ export class World {
       speeches: s.speeches.size,
       mouth: s.mouth === undefined ? 0 : 1,
       userClaims: s.userClaims,
-      floors: s.floors.length,
+      floors: s.phase === "open" ? s.floors.length : 0,
       floorRequests: s.floorRequests.length,
       handoff: s.handoff === undefined && s.entering === undefined ? 0 : 1,
       leaving: s.leavingSince === undefined ? 0 : 1,
@@ -863,7 +863,8 @@ export class World {
     if (s.mouth !== undefined && !s.speeches.has(s.mouth)) wrong("[F1] the mouth is not a speech's")
     for (const speech of s.queue) if (!s.speeches.has(speech)) wrong("[F1] the queue holds what has ended")
     for (const { call, depth } of s.floors) {
-      if (depth < 1 || call.run?.phase === "ended") wrong(`[F5] ${call.callId} holds the floor and has ended`)
+      if (depth < 1 || (s.phase === "open" && call.run?.phase === "ended"))
+        wrong(`[F5] ${call.callId} holds the floor and has ended`)
     }
     for (const { call, granted } of s.floorRequests) {
       if (granted || call.run?.phase === "ended")
