@@ -16,7 +16,6 @@ import {
   type Handoff,
   type Job,
   make,
-  none,
   type Options,
   type Outcome,
   Phrase,
@@ -461,5 +460,3 @@ export const showCommand = (c: Command): string => {
 }
 
 export const ids = (speeches: Iterable<Speech>): ReadonlyArray<string> => Array.from(speeches, (speech) => speech.id)
-
-export { none }
