@@ -181,8 +181,11 @@ export class World {
     const closed = s.phase === "closed"
     const { raw, result } = input(s, f, s.now + later)
     // a wake was told by `input`
-    if (closed && raw.events.length > 0) this.wrong.push(`a closed session emits ${raw.events[0]!._tag}`)
-    for (const event of raw.events) this.heard(event)
+    for (const event of raw.events) {
+      // the user speaks on while the last resources are released (rule F4)
+      if (closed && event._tag !== "UserStateChanged") this.wrong.push(`[S2] a closed session emits ${event._tag}`)
+      this.heard(event)
+    }
     for (const observed of raw.observations) {
       if (observed._tag === "DeliveryEnded") {
         if (this.delivered.has(observed.delivery)) this.wrong.push(`[D9] ${observed.delivery.id} ended twice`)

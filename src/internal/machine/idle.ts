@@ -147,11 +147,11 @@ export const failCircularWaits = (s: State): void => {
 }
 
 export const claimUserTurn = (s: State): void => {
-  if (++s.userClaims === 1 && s.phase !== "closed") emit(s, { _tag: "UserStateChanged", state: "speaking" })
+  if (++s.userClaims === 1) emit(s, { _tag: "UserStateChanged", state: "speaking" })
 }
 
 export const releaseUserTurn = (s: State): void => {
-  if (--s.userClaims === 0 && s.phase !== "closed") emit(s, { _tag: "UserStateChanged", state: "listening" })
+  if (--s.userClaims === 0) emit(s, { _tag: "UserStateChanged", state: "listening" })
 }
 
 // ----------------------------------------------------------------------------------------------------------- the floor
