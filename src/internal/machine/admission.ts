@@ -82,7 +82,7 @@ export const withdraw = (s: State, run: Run): Admission | undefined => {
 
 /** The running calls that this one may repeat; undefined: some of them cannot be compared yet. */
 const duplicatesOf = (s: State, run: Run): ReadonlyArray<Run> | undefined => {
-  const byArguments = run.tool.policy.scope === "name_and_args"
+  const byArguments = needsKey(run.tool)
   const out: Array<Run> = []
   for (const other of s.runs) {
     if (!isBeside(run, other)) continue

@@ -179,6 +179,7 @@ export const takeOver = (s: State): boolean => {
   begin(s, to, from, handoff.jobs)
   // what is let in from here on is shown to the new agent anyway
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
+  const hasRuns = from.running > 0
   leaveBehind(s, runsOf(s, from))
   for (const call of s.calls.values()) if (call.owner === from) Updates.release(s, call, "timer")
   Replies.dropPending(
@@ -186,7 +187,8 @@ export const takeOver = (s: State): boolean => {
     Array.from(s.pending).filter((delivery) => Replies.target(s, delivery).state === "ended")
   )
   for (const speech of s.speeches) if (speech.agent === from) speech.agent = to
-  if (from.running === 0) command(s, { _tag: "CloseAgent", activity: from })
+  // else it is closed as the last of them ends, which one that had not begun has done by now
+  if (!hasRuns) command(s, { _tag: "CloseAgent", activity: from })
   // they wait for it since it was asked for
   command(s, { _tag: "EnterAgent", activity: to, jobs: handoff.jobs })
   tell(s, handoff, true)
@@ -281,12 +283,13 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   }
   back.state = "current"
   if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
+  const hasRuns = task.running > 0
   leaveBehind(s, runsOf(s, task))
   Replies.dropPending(
     s,
     Array.from(s.pending).filter((delivery) => Replies.target(s, delivery) === task)
   )
-  if (task.running === 0) command(s, { _tag: "CloseAgent", activity: task })
+  if (!hasRuns) command(s, { _tag: "CloseAgent", activity: task })
   const result = task.task.done?.result ?? otherwise
   const { resume } = task.task
   wake(s, () => resume(result))

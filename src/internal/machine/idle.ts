@@ -31,7 +31,7 @@ export const isIdle = (s: State, caller: Call | undefined, strict = false): bool
   for (const speech of s.speeches) {
     if (!Speech.isActive(speech)) continue
     if (speech.state !== "waiting" || caller === undefined) return false
-    if (!isInlineIn(caller, speech) && (strict || !isHeldUp(s, speech, holdsUp(s, caller)))) return false
+    if (!isInlineIn(caller, speech) && (strict || !isHeldUp(s, speech, caller))) return false
   }
   return true
 }
@@ -50,13 +50,19 @@ const holdsUp = (s: State, caller: Call): boolean =>
 
 /**
  * A turn that goes on only once somebody else has found the session idle: its calls are queued behind such handlers (or
- * such as wait for this very turn), or, where these wait for the caller in turn, are such handlers. It must not be waited for.
+ * such as wait for this very turn, for one of the caller's, or for another that is held up), or, if these wait for the
+ * caller in turn, are such handlers. It must not be waited for.
  */
-const isHeldUp = (s: State, speech: SpeechState, byCaller: boolean): boolean => {
+const isHeldUp = (s: State, speech: SpeechState, caller: Call, seen = new Set<SpeechState>()): boolean => {
+  if (seen.has(speech)) return true
+  seen.add(speech)
+  const byCaller = holdsUp(s, caller)
   const waits = (run: Run): boolean =>
     s.floorRequests.some((request) => request.call.run === run) ||
     Array.from(s.idleWaiters).some((waiter) => waiter.caller?.run === run) ||
-    waitsFor(speech, run)
+    Array.from(s.speeches).some(
+      (other) => waitsFor(other, run) && (isInlineIn(caller, other) || isHeldUp(s, other, caller, seen))
+    )
   return (
     speech.step?.calls.every(
       ({ output, run }) =>

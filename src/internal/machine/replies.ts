@@ -115,9 +115,12 @@ const drop = (s: State, delivery: Delivery): void => {
   } else {
     delivery.call.held = without(delivery.call.held, delivery)
   }
-  delivery.state = { _tag: "Ended", how: "dropped" }
   s.callIds.delete(delivery.id)
-  observe(s, { _tag: "DeliveryEnded", delivery, how: "dropped" })
+  // a silent one has ended before, and is counted once
+  if (delivery.state._tag !== "Ended") {
+    delivery.state = { _tag: "Ended", how: "dropped" }
+    observe(s, { _tag: "DeliveryEnded", delivery, how: "dropped" })
+  }
   emit(s, { _tag: "UpdateDropped", id: delivery.id, callId: delivery.call.callId })
 }
 

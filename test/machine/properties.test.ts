@@ -1,0 +1,50 @@
+import { FastCheck as fc } from "effect"
+import { expect, it } from "vitest"
+import { World } from "./world.js"
+
+const numbers = fc.array(fc.nat({ max: 0xffff }), { minLength: 20, maxLength: 250, size: "max" })
+
+const play = (given: ReadonlyArray<number>): World => {
+  const world = new World(given)
+  while (!world.over && world.wrong.length === 0) world.next()
+  return world
+}
+
+it("[T9] [T2] [D9] [U6] [F1] [F5] [R1] whatever comes in, all comes to its one end, in order", () => {
+  fc.assert(
+    fc.property(numbers, (given) => {
+      const world = play(given)
+      world.finish()
+      expect(world.wrong.slice(0, 3)).toEqual([])
+    }),
+    { numRuns: 600 }
+  )
+})
+
+it("[S2] a session that closes at any moment comes to its end, and is silent then", () => {
+  fc.assert(
+    fc.property(numbers, (given) => {
+      const world = play(given)
+      world.close()
+      world.finish()
+      expect(world.wrong.slice(0, 3)).toEqual([])
+      expect(world.s.phase).toBe("closed")
+      world.close()
+      for (let n = 0; n < 20; n++) world.next()
+      expect(world.wrong.slice(0, 3)).toEqual([])
+    }),
+    { numRuns: 300 }
+  )
+})
+
+it("[K1] the same inputs give the same events", () => {
+  fc.assert(
+    fc.property(numbers, (given) => {
+      const first = play(given)
+      const second = play(given)
+      expect(second.events).toEqual(first.events)
+      expect(second.s.history).toEqual(first.s.history)
+    }),
+    { numRuns: 100 }
+  )
+})
