@@ -175,16 +175,19 @@ const printableCause = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> => {
   })
 }
 
+/** V8's: how many lines of a stack are kept. */
+const traces: ErrorConstructor & { stackTraceLimit?: number | undefined } = Error
+
 /** Does it print, with all its causes? Whoever prints it later reads the same. */
 const prints = (u: unknown): boolean => {
-  const { stackTraceLimit } = Error
+  const { stackTraceLimit } = traces
   try {
     return !isLarge(u) && typeof Cause.pretty(Cause.fail(u), { renderErrorCause: true }) === "string"
   } catch {
     return false
   } finally {
     // printing lowers the limit for a moment, and leaves it low if it is stopped by an exception
-    Error.stackTraceLimit = stackTraceLimit
+    traces.stackTraceLimit = stackTraceLimit
   }
 }
 
