@@ -39,7 +39,7 @@ const unprintable = (): object => ({
   }
 })
 
-const otherRealm = (code: string): unknown => runInContext(code, createContext({}))
+export const otherRealm = (code: string): unknown => runInContext(code, createContext({}))
 
 export const unknownError = (cause: unknown, description?: any): AiError.UnknownError =>
   new AiError.UnknownError({ module: "m", method: "f", description, cause }, { disableValidation: true })
@@ -87,7 +87,7 @@ export const odd: Record<string, () => unknown> = {
   null: () => null,
   "a function": () => no,
   bytes: () => new Uint8Array(1_000_000),
-  "many values": () => Array.from({ length: 100_000 }, (_, i) => ({ i })),
+  "many values": () => Array.from({ length: 20_000 }, (_, i) => ({ i })),
   "an AiError with an odd cause": () => unknownError(shut({}), "broken"),
   "an AiError with an odd description": () => unknownError(undefined, circular()),
   "an AiError whose request is missing": () =>
@@ -105,12 +105,8 @@ export const someOdd: Record<string, () => unknown> = Object.fromEntries(
     "an error whose fields all throw",
     "an error with a bigint as message",
     "a shut proxy",
-    "a shut proxy of an error",
-    "a proxy that has everything",
     "a proxy that answers with itself",
     "what cannot be made a text",
-    "a circular object",
-    "nothing",
-    "many values"
+    "a circular object"
   ].map((name) => [name, odd[name] as () => unknown])
 )

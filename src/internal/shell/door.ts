@@ -91,8 +91,16 @@ const read = (step: Step, part: unknown): Part | undefined => {
   }
 }
 
-const metadataOf = ({ metadata }: Record<string, unknown>): Metadata =>
-  metadata === undefined ? undefined : (copyPlain(metadata) as Metadata)
+/** Provider by provider; what one attached and JSON cannot carry is left out. */
+const metadataOf = ({ metadata }: Record<string, unknown>): Metadata => {
+  if (!isRecord(metadata)) return undefined
+  const out: Record<string, unknown> = {}
+  for (const provider of Object.keys(metadata)) {
+    const json = plainArguments({ value: metadata[provider] })
+    if (json !== undefined && "value" in json) out[provider] = json.value
+  }
+  return out
+}
 
 /** Arguments are copied: what the history says of a call is nobody else's, whoever changes what they were given. */
 const toolCall = (step: Step, id: string, name: string, part: Record<string, unknown>): Part => {

@@ -100,7 +100,9 @@ export class HandlerContext extends Caller implements TaskFinisher {
               Cause.isInterruptedOnly(cause)
                 ? Effect.failCause(cause)
                 : Effect.zipRight(
-                    outsideSpans(Effect.logError(`The agent "${agent.name}" could not be built.`, printable(cause))),
+                    outsideSpans(
+                      Effect.logError(`The agent "${agent.name}" could not be built.`, printable(Cause.squash(cause)))
+                    ),
                     Effect.fail(new ToolError({ message: `The agent "${agent.name}" is not available.` }))
                   )
             ),
