@@ -36,8 +36,8 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { AgentOutput, type Service as Output } from "../AgentOutput.js"
-import { isSound } from "../internal/model/seam.js"
 import { wireOf } from "../internal/scope/wire.js"
+import { isRecord } from "../internal/values/json.js"
 import { type Service as Model, type Request, SessionModel } from "../SessionModel.js"
 import * as TestSession from "./TestSession.js"
 
@@ -731,4 +731,24 @@ export const agentOutput = (make: () => Layer.Layer<never, unknown>, options: { 
       yield* plays(output, ["And ", "again."])
       yield* plays(output, ["And once more."])
     }))
+}
+
+/** Has a part what its type needs? What comes from a `LanguageModel` has been decoded; other models send what they like. */
+const isSound = (part: unknown): boolean => {
+  if (!isRecord(part) || typeof part.type !== "string") return false
+  switch (part.type) {
+    case "text-delta":
+    case "reasoning-delta":
+      return typeof part.id === "string" && typeof part.delta === "string"
+    case "text-start":
+    case "text-end":
+    case "reasoning-start":
+    case "reasoning-end":
+      return typeof part.id === "string"
+    case "tool-call":
+    case "tool-result":
+      return typeof part.id === "string" && typeof part.name === "string"
+    default:
+      return true
+  }
 }

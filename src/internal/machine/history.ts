@@ -1,6 +1,7 @@
 /**
  * The history: items are added at its end and leave it only when an update is dropped (rule U6).
  */
+import { ours } from "../values/metadata.js"
 import { pair } from "../values/pairing.js"
 import { emit, follow, type Job, type Speech, type State } from "./state.js"
 import type { ChatItem } from "./words.js"
@@ -86,7 +87,8 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
 }
 
 const isProviders = (item: ChatItem): boolean =>
-  item._tag === "FunctionCall" && (item.metadata?.["effect-meantime"] as any)?.providerExecuted === true
+  item._tag === "FunctionCall" &&
+  (item.metadata?.[ours] as { readonly providerExecuted?: unknown } | undefined)?.providerExecuted === true
 
 /** An id in the words of the session, where there is no place for words of the model's choosing. */
 export const spokenId = (id: string): string => id.slice(0, 160).replace(/[^\w.:|/+=@#~-]/g, "_")

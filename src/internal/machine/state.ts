@@ -656,6 +656,7 @@ type Unstamped<E> = E extends unknown ? Omit<E, "at"> : never
 /** Gives the event that listeners will get, for the texts in it that are still to be worded. */
 export const emit = <E extends Unstamped<SessionEvent>>(s: State, event: E): E => {
   const stamped = { at: s.now, ...event }
+  // an event without its time, and its time
   s.events.push(stamped as unknown as SessionEvent)
   return stamped
 }

@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import type { Form, Run, Service } from "../../SessionModel.js"
+import { isRecord } from "../values/json.js"
 import { inSession } from "./errors.js"
 
 export const make = (options: Form): Service =>
@@ -36,8 +37,9 @@ export const streamOf = (
 /** Results are passed on as they were encoded; all other parts are what they were on the wire. */
 export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartEncoded =>
   part.type === "tool-result"
-    ? ({ ...part, result: (part as any).encodedResult } as Response.StreamPartEncoded)
-    : (part as unknown as Response.StreamPartEncoded)
+    ? ({ ...part, result: part.encodedResult } as Response.StreamPartEncoded)
+    : // the types of both differ in what providers attach, which passes unread
+      (part as unknown as Response.StreamPartEncoded)
 
 /**
  * Providers begin with what they say of the response and end with `finish`. If the one came and the other did not,
@@ -69,29 +71,7 @@ export class Completeness {
 
 const incomplete = (description: string) => new AiError.UnknownError({ ...inSession, description })
 
-const isPart = (u: unknown): u is Response.StreamPartEncoded =>
-  typeof u === "object" && u !== null && typeof (u as any).type === "string"
-
-/** Has a part what its type needs? What comes from a `LanguageModel` has been decoded; other models send what they like. */
-export const isSound = (u: unknown): u is Response.StreamPartEncoded => {
-  if (!isPart(u)) return false
-  const part = u as unknown as Record<string, unknown>
-  switch (part.type) {
-    case "text-delta":
-    case "reasoning-delta":
-      return typeof part.id === "string" && typeof part.delta === "string"
-    case "text-start":
-    case "text-end":
-    case "reasoning-start":
-    case "reasoning-end":
-      return typeof part.id === "string"
-    case "tool-call":
-    case "tool-result":
-      return typeof part.id === "string" && typeof part.name === "string"
-    default:
-      return true
-  }
-}
+const isPart = (u: unknown): u is Response.StreamPartEncoded => isRecord(u) && typeof u.type === "string"
 
 const isCall = (part: Response.StreamPartEncoded): part is Response.ToolCallPartEncoded =>
   part.type === "tool-call" && typeof part.id === "string" && typeof part.name === "string"

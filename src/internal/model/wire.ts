@@ -46,15 +46,16 @@ const walk = (value: unknown, text: (text: string) => string, depth: number): un
   const prototype = Object.getPrototypeOf(value)
   if ((prototype !== Object.prototype && prototype !== null) || "toJSON" in value) return notJson
   let out: Array<readonly [string, unknown]> | undefined
-  const keys = Object.keys(value)
+  const own = value as Record<string, unknown>
+  const keys = Object.keys(own)
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i] as string
-    const part = (value as any)[key]
+    const part = own[key]
     const name = text(key)
     const inner = walk(part, text, depth + 1)
     if (inner === notJson) return notJson
     if (out === undefined && (name !== key || inner !== part)) {
-      out = keys.slice(0, i).map((before) => [before, (value as any)[before]] as const)
+      out = keys.slice(0, i).map((before) => [before, own[before]] as const)
     }
     out?.push([name, inner])
   }

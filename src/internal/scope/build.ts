@@ -195,7 +195,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
     if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: tool.name, problem }))
     const provider = Tool.isProviderDefined(tool)
     const handler = place.context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
-    if (handler === undefined && !(provider && !(tool as any).requiresHandler)) {
+    if (handler === undefined && !(Tool.isProviderDefined(tool) && !tool.requiresHandler)) {
       return yield* Effect.die(
         new ToolOptionsError({ tool: tool.name, problem: `${place.description} has no handler for it.` })
       )
@@ -331,7 +331,9 @@ const wireTools = (
     const wire: Record<string, Tool.Any> = {}
     for (const [name, tool] of tools) {
       if (tool.kind !== "provider" && !Tool.isProviderDefined(tool.tool)) {
-        const problem = toolProblem(provider, name, () => Tool.getJsonSchema(tool.wire as any))
+        const problem = toolProblem(provider, name, () =>
+          Tool.getJsonSchemaFromSchemaAst(tool.wire.parametersSchema.ast)
+        )
         if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: name, problem }))
       }
       const sent = provider.strict ? strictWireOf(tool) : tool.wire

@@ -55,27 +55,29 @@ const inTime = { isEffectAllowed: true } as ParseOptions
 const all: ParseOptions = { ...inTime, errors: "all" }
 
 /** A struct without fields takes any value as it is, where others leave out what they do not have. */
-const hasNoFields = ({ ast }: Schema.Schema.Any): boolean =>
+const hasNoFields = ({ ast }: Schema.Schema.All): boolean =>
   isTypeLiteral(ast) && ast.propertySignatures.length === 0 && ast.indexSignatures.length === 0
 
 const nothing = (): Record<string, unknown> => ({})
+
+/** A schema of whatever types; what it needs of the context is there when it runs. */
+const anySchema = (schema: Schema.Schema.All) => schema as Schema.Schema<any, any>
 
 /** Compiled once for each tool, whoever binds it. */
 export const codecOf = (tool: Tool.Any): Codec => {
   let codec = codecs.get(tool)
   if (codec === undefined) {
-    const parameters = tool.parametersSchema as unknown as Schema.Schema<any, any, any>
     const coders: Coders = {
-      decode: total(ParseResult.decodeUnknownEither(parameters as any, all) as Coder),
-      encodeParams: total(ParseResult.encodeUnknownEither(parameters as any, inTime) as Coder),
-      encodeSuccess: total(ParseResult.encodeUnknownEither(tool.successSchema as any, inTime) as Coder),
-      encodeFailure: total(ParseResult.encodeUnknownEither(tool.failureSchema as any, inTime) as Coder)
+      decode: total(ParseResult.decodeUnknownEither(anySchema(tool.parametersSchema), all)),
+      encodeParams: total(ParseResult.encodeUnknownEither(anySchema(tool.parametersSchema), inTime)),
+      encodeSuccess: total(ParseResult.encodeUnknownEither(anySchema(tool.successSchema), inTime)),
+      encodeFailure: total(ParseResult.encodeUnknownEither(anySchema(tool.failureSchema), inTime))
     }
     codec = {
       ...coders,
       prepare: Tool.isProviderDefined(tool)
         ? identity
-        : hasNoFields(parameters)
+        : hasNoFields(tool.parametersSchema)
           ? nothing
           : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
       outcome: { onFailure: failure(tool.name, coders), onSuccess: success(tool.name, coders) }

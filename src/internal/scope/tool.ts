@@ -9,8 +9,9 @@ import type { Policy } from "../../DuplicatePolicy.js"
 import { Annotations } from "../../Tags.js"
 import type * as Machine from "../machine/state.js"
 import { backgroundParameter, confirmParameter } from "../machine/texts.js"
-import { isRecord, withoutProto } from "../values/json.js"
+import { withoutProto } from "../values/json.js"
 import type { Codec, Work } from "./codec.js"
+import { fieldsOf } from "./wire.js"
 
 export interface BoundTool extends Machine.Tool {
   readonly tool: Tool.Any
@@ -57,7 +58,4 @@ export const toDecode = (
 export const optionsOf = (tool: Tool.Any): Options =>
   tool.annotations === undefined ? {} : ((tool.annotations.unsafeMap.get(Annotations.key) as Options | undefined) ?? {})
 
-export const ownParameters = (tool: Tool.Any): ReadonlyArray<string> => {
-  const fields = (tool.parametersSchema as any).fields
-  return isRecord(fields) ? Object.keys(fields) : []
-}
+export const ownParameters = (tool: Tool.Any): ReadonlyArray<string> => Object.keys(fieldsOf(tool) ?? {})

@@ -20,13 +20,22 @@ const descriptions: Record<string, string> = {
   [backgroundParameter]: "true to let it work in the background while the conversation goes on; otherwise null."
 }
 
+const ownJsonSchema = (tool: Tool.Any): Record<string, any> =>
+  Tool.getJsonSchemaFromSchemaAst(tool.parametersSchema.ast) as Record<string, any>
+
+/** The fields of a tool's parameters, if they are a struct. */
+export const fieldsOf = (tool: Tool.Any): Record<string, unknown> | undefined => {
+  const fields: unknown = Reflect.get(tool.parametersSchema, "fields")
+  return isRecord(fields) ? fields : undefined
+}
+
 /** The JSON Schema of a tool's parameters, always that of an object, with the parameters of ours. */
 export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Record<string, any> => {
-  const own = Tool.getJsonSchema(tool as any) as Record<string, any>
+  const own = ownJsonSchema(tool)
   const schema: Record<string, any> =
     own.type === "object"
       ? own
-      : isRecord((tool.parametersSchema as any).fields) || own.$id === "/schemas/void"
+      : fieldsOf(tool) !== undefined || own.$id === "/schemas/void"
         ? { type: "object", properties: {}, required: [], additionalProperties: false }
         : own.$id === "/schemas/unknown" || own.$id === "/schemas/any" || own.$id === "/schemas/object"
           ? { type: "object", properties: {}, additionalProperties: true }
@@ -42,7 +51,8 @@ export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Reco
 
 /** The tool with parameters that are shown as this schema and take anything. */
 const withJsonSchema = (tool: Tool.Tool<any, any>, jsonSchema: Record<string, any>): Tool.Tool<any, any> =>
-  tool.setParameters(Schema.Unknown.annotations({ jsonSchema }) as any) as any
+  // `setParameters` is typed for structs; whatever a model sends is to get to the session
+  tool.setParameters(Schema.Unknown.annotations({ jsonSchema }) as never)
 
 /**
  * What is sent to the model: the tool with its JSON Schema unchanged but a schema that takes anything, so that bad
@@ -72,7 +82,7 @@ const makeWire = (tool: Tool.Any, added: ReadonlyArray<string>): Tool.Any => {
       ? Object.assign(Object.create(Object.getPrototypeOf(tool)), tool, { parametersSchema: Schema.Unknown })
       : tool
   }
-  const description = Tool.getDescription(tool as any)
+  const description = tool.description ?? Tool.getDescriptionFromSchemaAst(tool.parametersSchema.ast)
   return withJsonSchema(
     Tool.make(
       tool.name,
@@ -92,7 +102,7 @@ export const strictWireOf = (bound: BoundTool): Tool.Any | string => {
   if (bound.kind === "provider" || Tool.isProviderDefined(bound.tool)) return bound.wire
   const cached = strictWires.get(bound)
   if (cached !== undefined) return cached
-  const own = Tool.getJsonSchema(bound.wire as any) as Record<string, any>
+  const own = ownJsonSchema(bound.wire)
   const schema = strict(own)
   const wire =
     typeof schema === "string"

@@ -118,7 +118,7 @@ export const build = (host: Host, agent: Agent<any>, outer: Environment = host.s
   Effect.suspend(() =>
     buildAgent({
       id: `agent_${++host.activities}`,
-      definition: agent as unknown as AgentDefinition,
+      definition: agent as Agent<any> & AgentDefinition,
       session: host.scope,
       outer,
       task: undefined,
@@ -133,10 +133,11 @@ export const buildTask = (
   resume: (result: State.TaskResult) => void
 ): Effect.Effect<State.Activity> =>
   Effect.suspend(() => {
-    const definition = task as unknown as AgentDefinition
+    const definition = task as AgentTask<any, never> & AgentDefinition
     const complete = Tool.make("complete", {
       description: "Completes the task with its result. Call it as soon as you have what the task asks for."
-    }).setParameters(definition.result as any)
+      // typed for structs; of what a task ends with it is known that it is encoded as an object
+    }).setParameters(definition.result as never)
     return buildAgent({
       id: `agent_${++host.activities}`,
       definition,

@@ -45,5 +45,6 @@ class Overlay<V> implements ReadonlyMap<string, V> {
   }
 }
 
+// a context is made on a map, and only reads it: what an overlay lacks of a map is never called
 export const withService = <I, S>(context: Context.Context<any>, tag: Context.Tag<I, S>, service: S) =>
   Context.unsafeMake<any>(new Overlay(context.unsafeMap, tag.key, service) as unknown as Map<string, any>)
