@@ -6,7 +6,7 @@ import { build } from "esbuild"
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 
 await build({
-  entryPoints: [here("src/main.ts"), here("src/child.ts")],
+  entryPoints: [here("src/main.ts"), here("src/child.ts"), here("src/against.ts")],
   outdir: here("dist"),
   bundle: true,
   splitting: true,

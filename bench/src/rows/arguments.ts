@@ -7,7 +7,7 @@ import { safeParseJSON } from "@ai-sdk/provider-utils"
 import { Tool, Toolkit } from "@effect/ai"
 import { Effect, Either, ManagedRuntime, Schema } from "effect"
 import { z } from "zod"
-import { codecOf } from "../../../src/internal/scope/tool.js"
+import { codecOf } from "../../../src/internal/scope/codec.js"
 import type { Subject } from "../measure.js"
 
 const fields = {
