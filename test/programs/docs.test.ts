@@ -62,7 +62,7 @@ describe("the guide", () => {
 })
 
 describe("the pages around the guide", () => {
-  const root = new URL("../", import.meta.url)
+  const root = new URL("../../", import.meta.url)
   const markdown = (folder: string) =>
     readdirSync(new URL(folder, root))
       .filter((file) => file.endsWith(".md"))
