@@ -99,6 +99,34 @@ export interface CheckedFields {
 }
 
 /**
+ * What a tool is made of, beside its name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MakeOptions<
+  Parameters extends Schema.Struct.Fields,
+  Success extends Schema.Schema.Any,
+  Failure extends Schema.Schema.All,
+  Dependencies extends Array<Context.Tag<any, any>>
+> extends Options {
+  /** What the model is told of the tool. Default: nothing. */
+  readonly description?: string | undefined
+  /** The fields of the arguments. Default: none. */
+  readonly parameters?:
+    | Parameters
+    | CheckedFields
+    | Expected<"fields without Schema.Struct around them: { city: Schema.String }">
+    | undefined
+  /** What the handler succeeds with. Default: `Schema.Void`. */
+  readonly success?: Success | Expected<"a Schema of Effect, such as Schema.String"> | undefined
+  /** What the handler may fail with, beside `ToolError` and `StopResponse`. Default: nothing. */
+  readonly failure?: Failure | Expected<"a Schema of Effect, such as Schema.String"> | undefined
+  /** The services that the handler uses for each call. Default: none. */
+  readonly dependencies?: Dependencies | undefined
+}
+
+/**
  * Makes a tool whose handler may use `RunContext`, and may fail with `ToolError` and `StopResponse` beside its own
  * failures.
  *
@@ -113,17 +141,7 @@ export const make = <
   Dependencies extends Array<Context.Tag<any, any>> = []
 >(
   name: Name,
-  options?: Options & {
-    readonly description?: string | undefined
-    readonly parameters?:
-      | Parameters
-      | CheckedFields
-      | Expected<"fields without Schema.Struct around them: { city: Schema.String }">
-      | undefined
-    readonly success?: Success | Expected<"a Schema of Effect, such as Schema.String"> | undefined
-    readonly failure?: Failure | Expected<"a Schema of Effect, such as Schema.String"> | undefined
-    readonly dependencies?: Dependencies | undefined
-  }
+  options?: MakeOptions<Parameters, Success, Failure, Dependencies>
 ): Tool.Tool<
   Name,
   {
