@@ -25,7 +25,8 @@ import type * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import type * as Schema from "effect/Schema"
 import type { AgentSession, SessionClosed } from "./AgentSession.js"
-import type { Entry, HandlersOf } from "./AsyncToolset.js"
+import type { Expected } from "./AsyncTool.js"
+import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { AgentDefinition as Definition } from "./internal/scope/definitions.js"
 import { finishTask } from "./internal/shell/task.js"
 import { RunContext } from "./RunContext.js"
@@ -68,7 +69,7 @@ export interface AgentTask<in out A, out R> extends Pipeable {
  * @since 0.1.0
  * @category models
  */
-export interface Options<T extends ReadonlyArray<Entry>, R1, R2> {
+export interface Options<T extends Entries, R1, R2> {
   /** The system message of every request; never inherited by another agent. */
   readonly instructions: string
   readonly tools?: T | undefined
@@ -113,11 +114,18 @@ const construct = (fields: Omit<Definition, "pipe">): any => {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <const T extends ReadonlyArray<Entry> = [], R1 = never, R2 = never>(
+export const make = <const T extends Entries = [], R1 = never, R2 = never>(
   name: string,
   options: Options<T, R1, R2>
 ): Agent<HandlersOf<T[number]> | Exclude<R1 | R2, AgentSession>> =>
-  construct({ _tag: "Agent", name, identity: {}, options, result: undefined, layers: [] })
+  construct({
+    _tag: "Agent",
+    name,
+    identity: {},
+    options: options as Definition["options"],
+    result: undefined,
+    layers: []
+  })
 
 /**
  * Makes an agent that ends with a value: it gets a tool `complete` whose parameters are the fields of `result`.
@@ -125,17 +133,22 @@ export const make = <const T extends ReadonlyArray<Entry> = [], R1 = never, R2 =
  * @since 0.1.0
  * @category constructors
  */
-export const task = <
-  A,
-  I extends Record<string, any>,
-  const T extends ReadonlyArray<Entry> = [],
-  R1 = never,
-  R2 = never
->(
+export const task = <A, I extends Record<string, any>, const T extends Entries = [], R1 = never, R2 = never>(
   name: string,
-  options: Options<T, R1, R2> & { readonly result: Schema.Schema<A, I> }
+  options: Options<T, R1, R2> & {
+    readonly result:
+      | Schema.Schema<A, I>
+      | Expected<"a Schema.Struct of Effect: Schema.Struct({ email: Schema.String })">
+  }
 ): AgentTask<A, HandlersOf<T[number]> | Exclude<R1 | R2, AgentSession>> =>
-  construct({ _tag: "AgentTask", name, identity: {}, options, result: options.result, layers: [] })
+  construct({
+    _tag: "AgentTask",
+    name,
+    identity: {},
+    options: options as Definition["options"],
+    result: options.result as Definition["result"],
+    layers: []
+  })
 
 /**
  * What `provide` makes of an agent or a task: what the layer provides is no longer needed, what it needs is.

@@ -21,7 +21,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Agent } from "./Agent.js"
-import type { Entry, HandlersOf } from "./AsyncToolset.js"
+import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
 import type { SessionEvent } from "./SessionEvent.js"
@@ -156,7 +156,7 @@ export type AgentSession_ = Service
  * @since 0.1.0
  * @category models
  */
-export interface Options<R, T extends ReadonlyArray<Entry>> {
+export interface Options<R, T extends Entries> {
   /** The first agent. */
   readonly agent: Agent<R>
   /** Tools that every agent has; they outlive hand-offs. */
@@ -195,10 +195,10 @@ export interface Options<R, T extends ReadonlyArray<Entry>> {
  * @since 0.1.0
  * @category constructors
  */
-export const make: <R, const T extends ReadonlyArray<Entry> = []>(
+export const make: <R, const T extends Entries = []>(
   options: Options<R, T>
 ) => Effect.Effect<Service, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =
-  internal.make
+  internal.make as (options: Options<any, any>) => Effect.Effect<Service, never, any>
 
 /**
  * A session as a layer.
@@ -206,7 +206,7 @@ export const make: <R, const T extends ReadonlyArray<Entry> = []>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <R, const T extends ReadonlyArray<Entry> = []>(
+export const layer = <R, const T extends Entries = []>(
   options: Options<R, T>
 ): Layer.Layer<AgentSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
   Layer.scoped(AgentSession, make(options))

@@ -32,6 +32,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DuplicateScope, Mode } from "./DuplicatePolicy.js"
+import * as Mistakes from "./internal/scope/mistakes.js"
 import * as internal from "./internal/shell/execute.js"
 import type { Delivery } from "./RunContext.js"
 import { Annotations, RunContext, StopResponse, ToolError, ToolOptionsError } from "./Tags.js"
@@ -76,6 +77,56 @@ export interface Options {
 }
 
 /**
+ * What the compiler names if something else was given: no value has this type, it is there to be read in an error.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export interface Expected<What extends string> {
+  readonly [expected]: What
+}
+
+declare const expected: unique symbol
+
+/**
+ * The parameters of a tool; an error at one of them says what a parameter is.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export interface CheckedFields {
+  readonly [name: string]: Schema.Struct.Field | Expected<"a Schema of Effect, such as Schema.String">
+}
+
+/**
+ * What a tool is made of, beside its name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MakeOptions<
+  Parameters extends Schema.Struct.Fields,
+  Success extends Schema.Schema.Any,
+  Failure extends Schema.Schema.All,
+  Dependencies extends Array<Context.Tag<any, any>>
+> extends Options {
+  /** What the model is told of the tool. Default: nothing. */
+  readonly description?: string | undefined
+  /** The fields of the arguments. Default: none. */
+  readonly parameters?:
+    | Parameters
+    | CheckedFields
+    | Expected<"fields without Schema.Struct around them: { city: Schema.String }">
+    | undefined
+  /** What the handler succeeds with. Default: `Schema.Void`. */
+  readonly success?: Success | Expected<"a Schema of Effect, such as Schema.String"> | undefined
+  /** What the handler may fail with, beside `ToolError` and `StopResponse`. Default: nothing. */
+  readonly failure?: Failure | Expected<"a Schema of Effect, such as Schema.String"> | undefined
+  /** The services that the handler uses for each call. Default: none. */
+  readonly dependencies?: Dependencies | undefined
+}
+
+/**
  * Makes a tool whose handler may use `RunContext`, and may fail with `ToolError` and `StopResponse` beside its own
  * failures.
  *
@@ -90,13 +141,7 @@ export const make = <
   Dependencies extends Array<Context.Tag<any, any>> = []
 >(
   name: Name,
-  options?: Options & {
-    readonly description?: string | undefined
-    readonly parameters?: Parameters | undefined
-    readonly success?: Success | undefined
-    readonly failure?: Failure | undefined
-    readonly dependencies?: Dependencies | undefined
-  }
+  options?: MakeOptions<Parameters, Success, Failure, Dependencies>
 ): Tool.Tool<
   Name,
   {
@@ -108,15 +153,24 @@ export const make = <
   RunContext | Context.Tag.Identifier<Dependencies[number]>
 > => {
   const { dependencies, description, failure, parameters, success, ...flags } = options ?? {}
-  return Tool.make(name, {
+  const mistake = Mistakes.inSchemas({ failure, parameters, success })
+  const schemas = mistake === undefined ? ({ failure, parameters, success } as Schemas) : {}
+  const tool = Tool.make(name, {
     ...(description === undefined ? {} : { description }),
-    parameters: parameters ?? {},
-    success: success ?? Schema.Void,
-    failure: Schema.Union(failure ?? Schema.Never, ToolError, StopResponse),
+    parameters: schemas.parameters ?? {},
+    success: schemas.success ?? Schema.Void,
+    failure: Schema.Union(schemas.failure ?? Schema.Never, ToolError, StopResponse),
     failureMode: "return",
     dependencies: [RunContext, ...(dependencies ?? [])]
-    // what stands for an option that is absent is the default of its type parameter, which TypeScript cannot know
-  }).annotate(Annotations, flags) as any
+  }).annotate(Annotations, flags)
+  // what stands for an option that is absent is the default of its type parameter, which TypeScript cannot know
+  return Mistakes.annotate(tool, mistake) as any
+}
+
+interface Schemas {
+  readonly parameters?: Schema.Struct.Fields | undefined
+  readonly success?: Schema.Schema.Any | undefined
+  readonly failure?: Schema.Schema.All | undefined
 }
 
 /**

@@ -17,6 +17,7 @@ import type * as Toolkit from "@effect/ai/Toolkit"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type { Expected } from "./AsyncTool.js"
 import type { Mode } from "./DuplicatePolicy.js"
 import type { ToolsetDefinition as Definition } from "./internal/scope/definitions.js"
 import type { RunContext } from "./RunContext.js"
@@ -55,6 +56,14 @@ export interface AsyncToolset<out R> extends Pipeable {
  */
 export type Entry = Toolkit.Any | AsyncToolset<any>
 
+/**
+ * A list of entries; an error at one of them says what belongs there.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export type Entries = ReadonlyArray<Entry | Expected<"toolkits: [Toolkit.make(tool)]">>
+
 const proto = {
   _tag: "AsyncToolset",
   pipe() {
@@ -72,7 +81,7 @@ const construct = (fields: Omit<Definition, keyof AsyncToolset<any>> & { readonl
  * @since 0.1.0
  * @category constructors
  */
-export const make = <const T extends Entry | ReadonlyArray<Entry>>(
+export const make = <const T extends Entry | Entries | Expected<"a toolkit: Toolkit.make(tool)">>(
   id: string,
   tools: T,
   options?: {
@@ -83,7 +92,7 @@ export const make = <const T extends Entry | ReadonlyArray<Entry>>(
 ): AsyncToolset<T extends ReadonlyArray<infer E> ? HandlersOf<E> : HandlersOf<T>> =>
   construct({
     id,
-    entries: Array.isArray(tools) ? tools : [tools as Entry],
+    entries: (Array.isArray(tools) ? tools : [tools]) as ReadonlyArray<Entry>,
     maxConcurrency: options?.maxConcurrency,
     onDuplicateCall: options?.onDuplicateCall,
     layers: []

@@ -17,6 +17,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { Expected } from "./AsyncTool.js"
 import type { ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/values/templates.js"
 
@@ -110,17 +111,20 @@ export interface Prompts {
   readonly replyMaybeCovered: Template<ReplyArgs>
 }
 
-/** The placeholders of each template. */
+/** The placeholders of each template, in words. */
 interface Placeholders {
-  readonly update: keyof UpdateArgs
-  readonly inProgress: keyof CallArgs
-  readonly released: keyof CallArgs
-  readonly ended: keyof EndedArgs
-  readonly duplicateReject: keyof DuplicateArgs
-  readonly duplicateConfirm: keyof DuplicateArgs
-  readonly replyAtTail: keyof ReplyArgs
-  readonly replyMaybeCovered: keyof ReplyArgs
+  readonly update: "{toolName}, {callId} or {message}"
+  readonly inProgress: "{toolName} or {callId}"
+  readonly released: "{toolName} or {callId}"
+  readonly ended: "{toolName}, {callId} or {how}"
+  readonly duplicateReject: "{toolName}, {running} or {runningText}"
+  readonly duplicateConfirm: "{toolName}, {running} or {runningText}"
+  readonly replyAtTail: "{callIds}"
+  readonly replyMaybeCovered: "{callIds}"
 }
+
+/** Those that a template names and does not have. */
+type Unknown<Text extends string, Known extends string> = Exclude<PlaceholdersOf<Text>, PlaceholdersOf<Known>>
 
 /**
  * The placeholders that a literal template names; doubled braces are text.
@@ -147,9 +151,9 @@ export type Checked<P> = {
     ? P[K] extends string
       ? string extends P[K]
         ? P[K]
-        : [Exclude<PlaceholdersOf<P[K]>, Placeholders[K]>] extends [never]
+        : [Unknown<P[K], Placeholders[K]>] extends [never]
           ? P[K]
-          : `unknown placeholder: ${Exclude<PlaceholdersOf<P[K]>, Placeholders[K]>}`
+          : Expected<`${Placeholders[K]} as a placeholder, not {${Unknown<P[K], Placeholders[K]>}}; a literal brace is written twice`>
       : P[K]
     : never
 }

@@ -250,6 +250,40 @@ describe("requirements", () => {
     AgentSession.make({ agent: Agent.make("bare", { instructions: "" }), onInterruptedReply: "retry" })
   })
 
+  types("[L2] what a function of the program passes on keeps its types", () => {
+    type Entries = ReadonlyArray<AsyncToolset.Entry>
+    const tool = <const F extends Schema.Struct.Fields, S extends Schema.Schema.Any>(parameters: F, success: S) =>
+      AsyncTool.make("passed", { parameters, success })
+    const set = <const T extends Entries>(tools: T) => AsyncToolset.make("set", tools)
+    const agent = <const T extends Entries, R1>(options: Agent.Options<T, R1, never>) => Agent.make("agent", options)
+    const task = <A, I extends Record<string, any>>(result: Schema.Schema<A, I>) =>
+      Agent.task("task", { instructions: "", result })
+    const session = <R, const T extends Entries>(options: AgentSession.Options<R, T>) => AgentSession.make(options)
+
+    const passed = tool({ to: Schema.String }, Schema.Number)
+    expectTypeOf<Tool.Parameters<typeof passed>>().toEqualTypeOf<{ readonly to: string }>()
+    expectTypeOf<Tool.Success<typeof passed>>().toEqualTypeOf<number>()
+    expectTypeOf(set([Books])).toEqualTypeOf<AsyncToolset.AsyncToolset<Handlers<typeof Books> | Db>>()
+    const made = agent({ instructions: "", tools: [Plains], onEnter: Mail })
+    expectTypeOf(made).toEqualTypeOf<Agent.Agent<Handlers<typeof Plains> | Mail>>()
+    expectTypeOf(task(Schema.Struct({ at: Schema.Date }))).toEqualTypeOf<
+      Agent.AgentTask<{ readonly at: Date }, never>
+    >()
+    expectTypeOf<R<ReturnType<typeof session<Mail, [typeof Plains]>>>>().toEqualTypeOf<
+      Handlers<typeof Plains> | Mail | LanguageModel.LanguageModel | Scope.Scope
+    >()
+
+    const list: Entries = [Books]
+    Agent.make("list", { instructions: "", tools: list })
+    AsyncToolset.make("list", list)
+    const entry: AsyncToolset.Entry = Books
+    AsyncToolset.make("entry", entry)
+    const fields: Schema.Struct.Fields = { to: Schema.String }
+    AsyncTool.make("fields", { parameters: fields })
+    const maybe: { readonly to: typeof Schema.String } | undefined = {} as never
+    AsyncTool.make("maybe", { parameters: maybe, success: undefined, failure: undefined })
+  })
+
   types("[P5] policies are layers", () => {
     expectTypeOf(DuplicatePolicy.layer("join", { scope: "name" })).toEqualTypeOf<Layer.Layer<never>>()
     const custom = DuplicatePolicy.make((call, running) =>
@@ -302,6 +336,11 @@ describe("templates", () => {
   })
 
   types("[L3] what is written as Partial<Prompts> is a layer too", () => {
+    const either = {} as boolean
+    ToolPrompts.layer(either ? { update: "{message}" } : { released: "{toolName}" })
+    ToolPrompts.layer(either ? { update: "{message}" } : {})
+    ToolPrompts.layer({ update: either ? "{message}" : ({ toolName }) => toolName })
+    ToolPrompts.layer({ ...ToolPrompts.defaults, ...(either ? { update: "{message}" } : {}) })
     const prompts: Partial<ToolPrompts.Prompts> = { update: "{message}" }
     expectTypeOf(ToolPrompts.layer(prompts)).toEqualTypeOf<Layer.Layer<never>>()
     expectTypeOf(ToolPrompts.defaults).toEqualTypeOf<ToolPrompts.Prompts>()

@@ -36,7 +36,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as AgentSession from "../AgentSession.js"
-import type { Entry, HandlersOf } from "../AsyncToolset.js"
+import type { Entries, HandlersOf } from "../AsyncToolset.js"
 import type { ChatItem, FunctionCall, FunctionCallOutput } from "../ChatContext.js"
 import type { SessionEvent } from "../SessionEvent.js"
 import { isVirtualClock } from "./VirtualClock.js"
@@ -270,7 +270,7 @@ const moveUntilDone = Effect.fnUntraced(function* <A, E>(clock: TestClock.TestCl
  * @since 0.1.0
  * @category constructors
  */
-export const make = <R, const T extends ReadonlyArray<Entry> = []>(
+export const make = <R, const T extends Entries = []>(
   options: AgentSession.Options<R, T>
 ): Effect.Effect<TestSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =>
   Effect.gen(function* () {

@@ -9,5 +9,6 @@ export const guide = [
   "testing",
   "models",
   "events",
-  "telemetry"
+  "telemetry",
+  "mistakes"
 ]

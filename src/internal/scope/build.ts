@@ -39,6 +39,7 @@ import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import { codecOf, workInSession } from "./codec.js"
 import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
+import * as Mistakes from "./mistakes.js"
 import { bind, DuplicatePolicy } from "./policy.js"
 import { addedParameters, type BoundTool, optionsOf, ownArguments, ownParameters } from "./tool.js"
 import { strictWireOf, wireOf } from "./wire.js"
@@ -116,6 +117,8 @@ type Tools = Map<string, { readonly bound: BoundTool; readonly place: string }>
 
 const collect = (entries: ReadonlyArray<Entry>, place: Place, reserved: ReadonlyArray<string>): Effect.Effect<Tools> =>
   Effect.gen(function* () {
+    const wrong = Mistakes.inEntries(place.description, entries)
+    if (wrong !== undefined) return yield* Effect.die(wrong)
     const own: Tools = new Map()
     const inner: Tools = new Map()
     const add = (tools: Tools, name: string, bound: BoundTool, where: string) => {
@@ -189,16 +192,14 @@ const contradiction = (options: Options): string | undefined => {
 const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
   Effect.gen(function* () {
     const options = optionsOf(tool)
-    const odd = errorInTool(tool.name, options)
+    const odd = errorInTool(tool.name, options) ?? Mistakes.inTool(tool)
     if (odd !== undefined) return yield* Effect.die(odd)
     const problem = contradiction(options)
     if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: tool.name, problem }))
     const provider = Tool.isProviderDefined(tool)
     const handler = place.context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
     if (handler === undefined && !(Tool.isProviderDefined(tool) && !tool.requiresHandler)) {
-      return yield* Effect.die(
-        new ToolOptionsError({ tool: tool.name, problem: `${place.description} has no handler for it.` })
-      )
+      return yield* Effect.die(Mistakes.noHandler(tool.name, place.description))
     }
     const { decide, policy } = bind(options, Context.get(place.context, DuplicatePolicy))
     const added = provider ? [] : addedParameters(policy._tag === "Mode" ? policy.mode : undefined, options)

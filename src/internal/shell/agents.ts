@@ -19,6 +19,7 @@ import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
 import { buildAgent, companion, type Environment } from "../scope/build.js"
 import type { AgentDefinition } from "../scope/definitions.js"
+import { inResult } from "../scope/mistakes.js"
 import { fork, inTime, noLonger, quietly } from "./fibers.js"
 import { type Host, interrupt } from "./host.js"
 import { withService } from "./overlay.js"
@@ -134,6 +135,8 @@ export const buildTask = (
 ): Effect.Effect<State.Activity> =>
   Effect.suspend(() => {
     const definition = task as AgentTask<any, never> & AgentDefinition
+    const wrong = inResult(`task "${definition.name}"`, definition.result)
+    if (wrong !== undefined) return Effect.die(wrong)
     const complete = Tool.make("complete", {
       description: "Completes the task with its result. Call it as soon as you have what the task asks for."
       // typed for structs; of what a task ends with it is known that it is encoded as an object

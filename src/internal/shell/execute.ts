@@ -13,6 +13,7 @@ import type { Outcome } from "../machine/state.js"
 import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
 import { millisOf } from "../scope/build.js"
 import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
+import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
 import { isRecord, plainArguments, toJson } from "../values/json.js"
 import { errorInTool } from "../values/options.js"
@@ -31,11 +32,12 @@ export const execute = (
         fail(`There is no tool "${call.name}". The tools are: ${Object.keys(toolkit.tools).join(", ")}.`)
       )
     }
-    const handler = context.unsafeMap.get(tool.id) as Tool.Handler<string>
-    const codec = codecOf(tool)
     const options = optionsOf(tool)
-    const odd = errorInTool(tool.name, options)
+    const odd = errorInTool(tool.name, options) ?? Mistakes.inTool(tool)
     if (odd !== undefined) return Effect.die(odd)
+    const handler = context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
+    if (handler === undefined) return Effect.die(Mistakes.noHandler(tool.name, "the context of AsyncTool.execute"))
+    const codec = codecOf(tool)
     const service = Outside.make({
       call: { callId: call.callId ?? "call", name: call.name, arguments: call.arguments },
       update: (message) =>
