@@ -59,10 +59,11 @@ export const makeService = (host: Host): Service => {
         return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
       }),
     handoff: (agent) =>
-      Effect.zipRight(
-        begun(host),
-        whenOpen(() => handOff(host, agent))
-      ),
+      Effect.suspend(() => {
+        const handsOver = whenOpen(() => handOff(host, agent))
+        // at once, if it can be: for whom it is asked counts only until the fiber first waits
+        return host.begun ? handsOver : Effect.zipRight(begun(host), handsOver)
+      }),
     currentAgent: Effect.sync(() => ({ name: (state.agents[state.agents.length - 1] as State.Activity).name })),
     history: Effect.sync(() => ({ items: state.history.slice() })),
     events: host.hub.stream,
