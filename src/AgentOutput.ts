@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { check, ofPace } from "./internal/values/options.js"
+import { forTerminal } from "./internal/values/text.js"
 import { AgentOutput } from "./Tags.js"
 
 export { AgentOutput }
@@ -51,6 +52,8 @@ export const layerPaced = (options?: { readonly charactersPerSecond?: number | u
 
 /**
  * Writes to the terminal through `Terminal` of `@effect/platform`, each speech on a line of its own.
+ * Control characters other than line feeds and tabs are left out, so that no text of a model commands the terminal; the
+ * history keeps them.
  *
  * @since 0.1.0
  * @category layers
@@ -62,7 +65,7 @@ export const layerTerminal: Layer.Layer<never, never, Terminal.Terminal> = Layer
     (terminal): Service => ({
       play: (text, played) =>
         text.pipe(
-          Stream.runForEach((part) => Effect.zipRight(Effect.orDie(terminal.display(part)), played(part))),
+          Stream.runForEach((part) => Effect.zipRight(Effect.orDie(terminal.display(forTerminal(part))), played(part))),
           Effect.ensuring(Effect.orDie(terminal.display("\n")))
         )
     })

@@ -85,7 +85,9 @@ export interface RunResult {
 }
 
 /**
- * A conversation at work.
+ * A conversation at work. Layers of its tools and its first agent may use it while it is made: what is said and asked for
+ * waits until the session has begun, and so does a fiber of theirs that calls `handoff`, or waits for an answer. A layer
+ * must not wait for that itself, since the session waits for the layer.
  *
  * @since 0.1.0
  * @category models
@@ -183,6 +185,11 @@ export interface Options<R, T extends Entries> {
   readonly onInterruptedReply?: "drop" | "redeliver" | undefined
   /** How many events are kept for each subscriber that is slow; it bounds memory. Default: 1024. */
   readonly eventBuffer?: number | undefined
+  /**
+   * Characters of an update, a result or a failure of a call; bounds memory. A longer text is cut, with a note that says
+   * how much is missing and a warning in the log; any other value whose JSON is longer becomes text. Default: 400,000.
+   */
+  readonly maxOutputLength?: number | undefined
   /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
 }

@@ -188,7 +188,7 @@ export interface Executed {
 /**
  * Runs one call outside any session and never fails: a failure of the handler is an output with `isError`. Updates are
  * collected, `foreground` and `withFiller` run their effect as it is, `runTask` fails with `SessionClosed` and
- * `handoff` with `ToolError`.
+ * `handoff` with `ToolError`. An output or an update of more than 400,000 characters is cut, as in a session.
  *
  * @since 0.1.0
  * @category execution

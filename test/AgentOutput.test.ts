@@ -58,22 +58,28 @@ describe("layerPaced", () => {
   )
 })
 
+/** The output on a terminal, and what was written to that. */
+const terminal = () => {
+  const written: Array<string> = []
+  const terminal = Layer.succeed(Terminal.Terminal, {
+    columns: Effect.succeed(80),
+    rows: Effect.succeed(25),
+    isTTY: Effect.succeed(false),
+    readInput: Effect.flatMap(Mailbox.make<Terminal.UserInput>(), Effect.succeed),
+    readLine: Effect.never,
+    display: (text: string) => Effect.sync(() => void written.push(text))
+  } as unknown as Terminal.Terminal)
+  return { layer: Layer.provide(AgentOutput.layerTerminal, terminal), written }
+}
+
 describe("layerTerminal", () => {
   it.scoped("writes each speech to the terminal as it comes, on a line of its own", () =>
     Effect.gen(function* () {
-      const written: Array<string> = []
-      const terminal = Layer.succeed(Terminal.Terminal, {
-        columns: Effect.succeed(80),
-        rows: Effect.succeed(25),
-        isTTY: Effect.succeed(false),
-        readInput: Effect.flatMap(Mailbox.make<Terminal.UserInput>(), Effect.succeed),
-        readLine: Effect.never,
-        display: (text: string) => Effect.sync(() => void written.push(text))
-      } as unknown as Terminal.Terminal)
+      const { layer, written } = terminal()
       const { lines, session } = yield* talk({
         script: [["One ", ScriptedModel.text("two.")], [ScriptedModel.text("Cut here", { pace: "1 second" })]],
         pace: "instant",
-        layer: Layer.provide(AgentOutput.layerTerminal, terminal)
+        layer
       })
       yield* session.send("Go")
       yield* settle
@@ -84,6 +90,52 @@ describe("layerTerminal", () => {
       yield* settle
       expect(written.join("")).toBe("One \ntwo.\nCut \n")
       expect((yield* lines).at(-1)).toBe("assistant: Cut [cut]")
+    })
+  )
+})
+
+describe("control sequences", () => {
+  const attacks: ReadonlyArray<readonly [string, ReadonlyArray<string>, string]> = [
+    ["a reset, split over pieces", ["ready", "\u001b", "c", " set\u0007"], "readyc set"],
+    ["colours and a moved cursor", ["\u001b[31mred\u001b[", "2J\u001b[", "H!"], "[31mred[2J[H!"],
+    ["a window title, ended by a bell", ["\u001b", "]0;mine\u0007", "now"], "]0;minenow"],
+    ["a sequence of one character", ["\u009b2", "J", "\u009d52;c;aGk=\u009c."], "2J52;c;aGk=."],
+    [
+      "what goes back and what deletes",
+      ["pay 9\b", "1\r", "you\u007f owe\u000b\u000c nothing"],
+      "pay 91you owe nothing"
+    ],
+    ["all others", [Array.from({ length: 32 }, (_, i) => String.fromCharCode(i)).join("")], "\t\n"],
+    ["line feeds, tabs and letters of all kinds", ["a\r\n", "\tb é 🎈\u00a0\u200d"], "a\n\tb é 🎈\u00a0\u200d"]
+  ]
+  for (const [name, pieces, shown] of attacks) {
+    it.scoped(`[O2] of a model reach no terminal, and count as played: ${name}`, () =>
+      Effect.gen(function* () {
+        const { layer, written } = terminal()
+        const reported = yield* Effect.provide(play(Stream.fromIterable(pieces)), layer)
+        yield* settle
+        expect(yield* reported.done).toBe("done")
+        expect(written.join("")).toBe(`${shown}\n`)
+        expect(reported.pieces.map(([piece]) => piece)).toEqual(pieces)
+      })
+    )
+  }
+
+  it.scoped("[O2] the history keeps what the model and the program had said", () =>
+    Effect.gen(function* () {
+      const { layer, written } = terminal()
+      const { session } = yield* talk({ script: ["ready\u001bc"], pace: "instant", layer })
+      yield* session.send("Go")
+      yield* settle
+      yield* session.say(Stream.make("one\u001b", "[2Jtwo", "\u0085\u0090three"))
+      yield* settle
+      expect(written.join("")).toBe("readyc\none[2Jtwothree\n")
+      const { items } = yield* session.history
+      expect(items.flatMap((item) => (item._tag === "Message" ? [item.text] : []))).toEqual([
+        "Go",
+        "ready\u001bc",
+        "one\u001b[2Jtwo\u0085\u0090three"
+      ])
     })
   )
 })

@@ -26,10 +26,15 @@ import {
 } from "./state.js"
 import * as Updates from "./updates.js"
 
-/** The first agent of the session. */
+/** The first agent of the session. What was asked for before it was there is its own. */
 export const startSession = (s: State, first: Activity): void => {
+  const [before] = s.agents.splice(0)
   s.agents.push(first)
   begin(s, first, undefined, [])
+  if (before !== undefined) {
+    if (first.context !== "inherit") first.since = before.since
+    for (const speech of s.speeches) if (speech.agent === before) speech.agent = first
+  }
   command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
 }
 

@@ -26,6 +26,8 @@ import {
  */
 export const isIdle = (s: State, caller: Call | undefined, strict = false): boolean => {
   if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.leavingSince !== undefined) return false
+  // the session has not begun
+  if (s.agents.length === 1 && s.agents[0]?.state === "paused") return false
   if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
     return false
   for (const speech of s.speeches) {

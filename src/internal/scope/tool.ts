@@ -10,6 +10,7 @@ import { Annotations } from "../../Tags.js"
 import type * as Machine from "../machine/state.js"
 import { backgroundParameter, confirmParameter } from "../machine/texts.js"
 import { withoutProto } from "../values/json.js"
+import { clip, wellFormed } from "../values/text.js"
 import type { Codec, Work } from "./codec.js"
 import { fieldsOf } from "./wire.js"
 
@@ -35,6 +36,17 @@ export const addedParameters = (mode: Mode | undefined, { background }: Options)
   ...(mode === "confirm" ? [confirmParameter] : []),
   ...(background === "model" ? [backgroundParameter] : [])
 ]
+
+/** Which of our parameters are neither a boolean nor left out, in the words of a schema (rule T3). */
+export const addedProblem = (added: ReadonlyArray<string>, args: Record<string, unknown>): string | undefined => {
+  const problems: Array<string> = []
+  for (const name of added) {
+    const value = Object.hasOwn(args, name) ? args[name] : undefined
+    if (value === undefined || value === null || typeof value === "boolean") continue
+    problems.push(`${name}: Expected boolean | null, actual ${clip(wellFormed(JSON.stringify(value)), 240, "…")}`)
+  }
+  return problems.length === 0 ? undefined : problems.join("; ")
+}
 
 /** The tool's own arguments: without the parameters that are ours, and without null for what is left out. */
 export const ownArguments = (

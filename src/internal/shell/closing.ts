@@ -17,6 +17,22 @@ export const closing = (host: Host): Effect.Effect<void> =>
     return Effect.sync(() => host.closeWaiters.delete(waiter))
   })
 
+/** Ends when the session has begun, or when it is clear that it will not. */
+export const begun = (host: Host): Effect.Effect<void> =>
+  Effect.async<void>((resume) => {
+    if (host.begun || host.state.phase !== "open") return resume(Effect.void)
+    const waiter = () => resume(Effect.void)
+    host.beginWaiters.add(waiter)
+    return Effect.sync(() => host.beginWaiters.delete(waiter))
+  })
+
+/** The session could not be made: layers may have left fibers that wait for it. */
+export const abandon = (host: Host): void => {
+  host.transact(Closing.close)
+  for (const waiter of [...host.beginWaiters, ...host.closeWaiters]) waiter()
+  host.hub.close()
+}
+
 /** All calls have ended. */
 export const drained = (host: Host): void => {
   const resume = host.drained

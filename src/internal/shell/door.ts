@@ -21,9 +21,9 @@ import { unexpected } from "../machine/texts.js"
 import { type Message, nameOf } from "../machine/updates.js"
 import { asAiError, describeError, errorTypeOf, printable } from "../model/errors.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
-import { type BoundTool, boundOf, toDecode } from "../scope/tool.js"
+import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
 import { guarded } from "../values/guarded.js"
-import { canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
+import { bounded, canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { mergeMetadata, ours } from "../values/metadata.js"
 import { defaults, render } from "../values/templates.js"
 
@@ -214,11 +214,13 @@ export const isDefect = (cause: Cause.Cause<unknown>): boolean =>
 const decodeNow = (tool: BoundTool, args: Record<string, unknown>): Decoded | "later" => {
   const result = tool.codec.decode(toDecode(tool, ownCopy(args)))
   if (!Either.isEither(result)) return "later"
-  if (Either.isLeft(result)) return { _tag: "Invalid", problem: describeIssue(result.left as ParseIssue) }
-  if (!needsKey(tool)) return { _tag: "Decoded", params: result.right, key: undefined }
-  const encoded = tool.codec.encodeParams(result.right)
+  const invalid = problemOf(tool, args, Either.isLeft(result) ? (result.left as ParseIssue) : undefined)
+  if (invalid !== undefined) return invalid
+  const params = Either.getOrThrow(result)
+  if (!needsKey(tool)) return { _tag: "Decoded", params, key: undefined }
+  const encoded = tool.codec.encodeParams(params)
   if (!Either.isEither(encoded)) return "later"
-  return { _tag: "Decoded", params: result.right, key: keyOf(tool, args, encoded) }
+  return { _tag: "Decoded", params, key: keyOf(tool, args, encoded) }
 }
 
 /** The same for a schema that takes its time. */
@@ -226,17 +228,44 @@ export const decode = (tool: BoundTool, args: Record<string, unknown>): Effect.E
   Effect.matchEffect(
     Effect.suspend(() => tool.codec.decode(toDecode(tool, ownCopy(args)))),
     {
-      onFailure: (issue) => Effect.succeed<Decoded>({ _tag: "Invalid", problem: describeIssue(issue) }),
-      onSuccess: (params) =>
-        needsKey(tool)
+      onFailure: (issue) => Effect.succeed<Decoded>({ _tag: "Invalid", problem: describeArguments(tool, args, issue) }),
+      onSuccess: (params) => {
+        const invalid = problemOf(tool, args, undefined)
+        if (invalid !== undefined) return Effect.succeed(invalid)
+        return needsKey(tool)
           ? Effect.map(key(tool, params, args), (key): Decoded => ({ _tag: "Decoded", params, key }))
           : Effect.succeed<Decoded>({ _tag: "Decoded", params, key: undefined })
+      }
     }
   )
 
-/** The arguments of a running call in their canonical form, by which duplicates are compared. */
-export const keyOfRun = (run: Run): Effect.Effect<string, never, any> =>
-  key(boundOf(run.tool), run.params, argumentsOf(run.calls[0] as Call))
+/** Each bad field, of ours and of the tool's own; none if there is none. */
+const problemOf = (
+  tool: BoundTool,
+  args: Record<string, unknown>,
+  issue: ParseIssue | undefined
+): Decoded | undefined =>
+  issue === undefined && addedProblem(tool.added, args) === undefined
+    ? undefined
+    : { _tag: "Invalid", problem: describeArguments(tool, args, issue) }
+
+const describeArguments = (tool: BoundTool, args: Record<string, unknown>, issue: ParseIssue | undefined): string =>
+  [addedProblem(tool.added, args), issue === undefined ? undefined : describeIssue(issue)]
+    .filter((problem) => problem !== undefined)
+    .join("; ")
+
+/**
+ * The arguments of a running call in their canonical form, by which duplicates are compared. They are decoded anew: the
+ * handler may have changed what it was given.
+ */
+export const keyOfRun = (run: Run): Effect.Effect<string, never, any> => {
+  const tool = boundOf(run.tool)
+  const args = argumentsOf(run.calls[0] as Call)
+  return Effect.suspend(() => tool.codec.decode(toDecode(tool, ownCopy(args)))).pipe(
+    Effect.flatMap((params) => key(tool, params, args)),
+    Effect.catchAllCause(() => Effect.sync(() => keyOf(tool, args, Either.left(undefined))))
+  )
+}
 
 const key = (tool: BoundTool, params: unknown, args: Record<string, unknown>): Effect.Effect<string, never, any> =>
   Effect.suspend(() => tool.codec.encodeParams(params)).pipe(
@@ -253,7 +282,9 @@ const keyOf = (tool: BoundTool, args: Record<string, unknown>, encoded: Either.E
 export const argumentsOf = ({ call }: Call): Record<string, unknown> => call.arguments as Record<string, unknown>
 
 /** A call as foreign code is shown it: it may change what it was given. */
-export const shown = (call: Call): ToolCall => ({ ...call.call, arguments: ownCopy(argumentsOf(call)) })
+export const shown = (call: Call): ToolCall => shownCall(call.call)
+
+const shownCall = (call: ToolCall): ToolCall => ({ ...call, arguments: copyPlain(call.arguments) })
 
 /** A copy for somebody who may change it. */
 const ownCopy = (args: Record<string, unknown>): Record<string, unknown> => copyPlain(args) as typeof args
@@ -264,7 +295,7 @@ const ownCopy = (args: Record<string, unknown>): Record<string, unknown> => copy
 export const textOf = (name: keyof Prompts, template: Template<never>, args: object, log: Log): string =>
   guarded(
     () => {
-      const text: unknown = render(template as Template<object>, args)
+      const text: unknown = render(template as Template<object>, typeof template === "string" ? args : ownArgs(args))
       if (typeof text === "string") return text
       throw new TypeError(`a template gives text, not ${typeof text}`)
     },
@@ -274,9 +305,30 @@ export const textOf = (name: keyof Prompts, template: Template<never>, args: obj
     }
   )
 
+/** What a template is given of running calls it may change. */
+const ownArgs = (args: object): object => {
+  const { running } = args as { readonly running?: ReadonlyArray<ToolCall> }
+  return running === undefined ? args : { ...args, running: running.map(shownCall) }
+}
+
+/** A value for the conversation, of at most `maxOutputLength` characters (rule U4). */
+const limited = (run: Run, json: unknown, length: number, log: Log): unknown => {
+  const { cut, value } = bounded(json, length)
+  if (cut !== undefined) log("warning", `${nameOf(run)} gave a text of ${cut} characters. ${cutTo(length)}`)
+  return value
+}
+
+export const cutTo = (length: number): string => `It was cut to ${length}, which is maxOutputLength.`
+
 /** What a handler reports. */
-export const messageOf = (message: unknown, options: UpdateOptions | undefined): Message => ({
-  value: toJson(message),
+export const messageOf = (
+  run: Run,
+  message: unknown,
+  options: UpdateOptions | undefined,
+  length: number,
+  log: Log
+): Message => ({
+  value: limited(run, toJson(message), length, log),
   isText: typeof message === "string",
   template: options?.template,
   mode: options?.delivery ?? "when-idle"
@@ -318,14 +370,16 @@ const refusedIn = (cause: Cause.Cause<unknown>): RefusedResult | undefined => {
 }
 
 /** How a handler ended, and what the log is told of it. */
-export const outcomeOf = (run: Run, exit: Exit.Exit<Outcome, unknown>, log: Log): Outcome => {
+export const outcomeOf = (run: Run, exit: Exit.Exit<Outcome, unknown>, length: number, log: Log): Outcome => {
   const named = (what: string): string => `${nameOf(run)} ${what}`
   if (Exit.isSuccess(exit)) {
-    if (exit.value._tag === "Failure" && run.tool.kind === "user") {
-      const { output } = exit.value
+    const outcome = exit.value
+    if (outcome._tag !== "Success" && outcome._tag !== "Failure") return outcome
+    const output = limited(run, outcome.output, length, log)
+    if (outcome._tag === "Failure" && run.tool.kind === "user") {
       log("warning", named(`failed: ${typeof output === "string" ? output : JSON.stringify(output)}`))
     }
-    return exit.value
+    return output === outcome.output ? outcome : { ...outcome, output }
   }
   const { cause } = exit
   const interrupted = Cause.isInterruptedOnly(cause)

@@ -14,9 +14,10 @@ import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
 import { millisOf } from "../scope/build.js"
 import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
 import * as Mistakes from "../scope/mistakes.js"
-import { addedParameters, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
-import { isRecord, plainArguments, toJson } from "../values/json.js"
-import { errorInTool } from "../values/options.js"
+import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
+import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
+import { defaultOutputLength, errorInTool } from "../values/options.js"
+import { cutTo } from "./door.js"
 import * as Outside from "./outside.js"
 
 export const execute = (
@@ -25,6 +26,14 @@ export const execute = (
 ): Effect.Effect<Executed, never, any> =>
   Effect.contextWithEffect((context: Context.Context<any>) => {
     const updates: Array<unknown> = []
+    const bound = (value: unknown): Effect.Effect<unknown> => {
+      const { cut, value: kept } = bounded(value, defaultOutputLength)
+      if (cut === undefined) return Effect.succeed(kept)
+      return Effect.as(
+        Effect.logWarning(`${call.name} gave a text of ${cut} characters. ${cutTo(defaultOutputLength)}`),
+        kept
+      )
+    }
     const fail = (output: unknown): Executed => ({ output, isError: true, updates })
     const tool = Object.hasOwn(toolkit.tools, call.name) ? toolkit.tools[call.name] : undefined
     if (tool === undefined) {
@@ -33,18 +42,11 @@ export const execute = (
       )
     }
     const options = optionsOf(tool)
-    const odd = errorInTool(tool.name, options) ?? Mistakes.inTool(tool)
-    if (odd !== undefined) return Effect.die(odd)
+    const wrong = errorInTool(tool.name, options) ?? Mistakes.inTool(tool)
+    if (wrong !== undefined) return Effect.die(wrong)
     const handler = context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
     if (handler === undefined) return Effect.die(Mistakes.noHandler(tool.name, "the context of AsyncTool.execute"))
     const codec = codecOf(tool)
-    const service = Outside.make({
-      call: { callId: call.callId ?? "call", name: call.name, arguments: call.arguments },
-      update: (message) =>
-        Effect.sync(() => {
-          updates.push(toJson(message))
-        })
-    })
     if (!isRecord(call.arguments)) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are not a JSON object")))
     }
@@ -52,14 +54,26 @@ export const execute = (
     if (args === undefined) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are nested too deeply, or no JSON")))
     }
+    const service = Outside.make({
+      // the handler may change what it is given: its parameters are another copy
+      call: { callId: call.callId ?? "call", name: call.name, arguments: copyPlain(args) },
+      update: (message) =>
+        Effect.flatMap(
+          Effect.suspend(() => bound(toJson(message))),
+          (kept) => Effect.sync(() => void updates.push(kept))
+        )
+    })
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
+    const odd = addedProblem(added, args)
+    const invalid = (problem: string): Effect.Effect<Outcome> =>
+      Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, problem)))
     const run: Effect.Effect<Outcome, RefusedResult, any> = Effect.matchEffect(
-      codec.decode(toDecode({ ownArguments: ownArguments(added, codec) }, args)),
+      codec.decode(toDecode({ ownArguments: ownArguments(added, codec) }, copyPlain(args) as typeof args)),
       {
         onFailure: (issue) =>
-          Effect.succeed(failed("invalid_arguments", invalidArguments(call.name, describeIssue(issue)))),
-        onSuccess: (params) => work(total(handler.handler)(params), codec)
+          invalid([odd, describeIssue(issue)].filter((problem) => problem !== undefined).join("; ")),
+        onSuccess: (params) => (odd === undefined ? work(total(handler.handler)(params), codec) : invalid(odd))
       }
     )
     const limited =
@@ -71,14 +85,13 @@ export const execute = (
             onSuccess: (outcome) => outcome
           })
     return limited.pipe(
-      Effect.map(
-        (outcome): Executed =>
-          outcome._tag === "Success"
-            ? { output: outcome.output, isError: false, updates }
-            : outcome._tag === "Failure"
-              ? fail(outcome.output)
-              : { output: undefined, isError: false, updates }
-      ),
+      Effect.flatMap((outcome): Effect.Effect<Executed> => {
+        if (outcome._tag !== "Success" && outcome._tag !== "Failure") {
+          return Effect.succeed({ output: undefined, isError: false, updates })
+        }
+        const isError = outcome._tag === "Failure"
+        return Effect.map(bound(outcome.output), (output) => ({ output, isError, updates }))
+      }),
       Effect.catchAllCause((cause) =>
         Cause.isInterruptedOnly(cause)
           ? Effect.interrupt

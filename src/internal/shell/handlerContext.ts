@@ -25,7 +25,7 @@ import { build, buildTask, discard } from "./agents.js"
 import { Caller } from "./caller.js"
 import { messageOf, shown } from "./door.js"
 import { handleOf } from "./handles.js"
-import { waitIn } from "./host.js"
+import { logOf, waitIn } from "./host.js"
 import type { TaskFinisher } from "./task.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
@@ -45,7 +45,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
   get update() {
     return (message: unknown, options?: UpdateOptions): Effect.Effect<void> =>
       Effect.sync(() => {
-        const read = messageOf(message, options)
+        const read = messageOf(this.run, message, options, this.host.maxOutputLength, logOf(this.host))
         this.host.transact((s) => Updates.update(s, this.run, read))
       })
   }

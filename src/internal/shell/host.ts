@@ -25,11 +25,17 @@ export interface Host {
   readonly session: Service
   readonly scope: SessionScope
   readonly telemetry: Recorder
+  /** characters of what a call gives to the conversation */
+  readonly maxOutputLength: number
   /** all but those of handlers, which belong to their runs */
   readonly fibers: Set<Fiber.RuntimeFiber<any, any>>
   /** these release what an agent had: closing waits for them, and cuts none of them */
   readonly releasing: Set<Fiber.RuntimeFiber<void>>
   readonly handles: WeakMap<State.Speech, SpeechHandle>
+  /** its first agent is built */
+  begun: boolean
+  /** told when the session begins, or is not going to */
+  readonly beginWaiters: Set<() => void>
   /** told when the session begins to close */
   readonly closeWaiters: Set<() => void>
   /** told when all calls have ended */

@@ -16,7 +16,7 @@ import type { AnyContext } from "../scope/build.js"
 import { build, discard, jobsIn } from "./agents.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
-import { closing } from "./closing.js"
+import { begun, closing } from "./closing.js"
 import { handleOf } from "./handles.js"
 import { type Host, stillInHistory } from "./host.js"
 
@@ -58,7 +58,12 @@ export const makeService = (host: Host): Service => {
         const left = host.transact((s) => Turns.interruptAll(s, options?.force === true))
         return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
       }),
-    handoff: (agent) => whenOpen(() => handOff(host, agent)),
+    handoff: (agent) =>
+      Effect.suspend(() => {
+        const handsOver = whenOpen(() => handOff(host, agent))
+        // at once, if it can be: for whom it is asked counts only until the fiber first waits
+        return host.begun ? handsOver : Effect.zipRight(begun(host), handsOver)
+      }),
     currentAgent: Effect.sync(() => ({ name: (state.agents[state.agents.length - 1] as State.Activity).name })),
     history: Effect.sync(() => ({ items: state.history.slice() })),
     events: host.hub.stream,

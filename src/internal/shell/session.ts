@@ -23,11 +23,12 @@ import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
 import * as Telemetry from "../telemetry/recorder.js"
-import { check, ofSession } from "../values/options.js"
+import { check, defaultOutputLength, ofSession } from "../values/options.js"
+import { defaults } from "../values/templates.js"
 import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
 import { askPolicy, compare, decode, sayFiller, startRun } from "./calls.js"
 import { companions } from "./cancelling.js"
-import { close, drained } from "./closing.js"
+import { abandon, close, drained } from "./closing.js"
 import { textOf, thrownBy } from "./door.js"
 import * as Events from "./events.js"
 import { inOneQueue, startTimer } from "./fibers.js"
@@ -46,6 +47,8 @@ class Session implements Host {
   readonly fibers = new Set<Fiber.RuntimeFiber<any, any>>()
   readonly releasing = new Set<Fiber.RuntimeFiber<void>>()
   readonly handles = new WeakMap<State.Speech, SpeechHandle>()
+  begun = false
+  readonly beginWaiters = new Set<() => void>()
   readonly closeWaiters = new Set<() => void>()
   drained: (() => void) | undefined
   player: Fiber.RuntimeFiber<unknown, unknown> | undefined
@@ -57,6 +60,7 @@ class Session implements Host {
     readonly runtime: Runtime.Runtime<any>,
     readonly clock: Clock.Clock,
     options: State.Options,
+    readonly maxOutputLength: number,
     eventBuffer: number
   ) {
     this.state = makeState(options)
@@ -159,6 +163,25 @@ const carryOut = (host: Host, command: Command): void => {
   }
 }
 
+/** Stands for the first agent while that is built: what is asked for waits, as for an agent that is paused. */
+const notBegun = (name: string, since: number): State.Activity => ({
+  id: "agent_0",
+  name,
+  instructions: "",
+  tools: new Map(),
+  prompts: defaults,
+  hasCompanions: false,
+  instantOutput: true,
+  context: "inherit",
+  // nothing of an agent that is paused runs
+  built: undefined as never,
+  task: undefined,
+  state: "paused",
+  since,
+  carried: [],
+  running: 0
+})
+
 export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
   Effect.gen(function* () {
     yield* check("the session", options, ofSession)
@@ -182,24 +205,33 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
         cancellationTimeout: Duration.toMillis(options.cancellationTimeout ?? "5 seconds"),
         onInterruptedReply: options.onInterruptedReply ?? "drop"
       },
+      options.maxOutputLength ?? defaultOutputLength,
       options.eventBuffer ?? 1024
     )
     const session = makeService(host)
     host.session = session
+    const items = options.history?.items ?? []
+    // layers may use the session while it is made: what they ask for comes behind the conversation so far
+    host.transact((s) => {
+      History.restore(s, items)
+      s.agents.push(notBegun(options.agent.name, s.history.length))
+    })
     host.telemetry = yield* Telemetry.make(
       () => host.state.now,
       clock,
       (cause) => log(host, "error", "Telemetry failed; the conversation goes on.", thrownBy(cause))
     )
     const scope = yield* Scope.make()
-    let started = false
     yield* Effect.acquireRelease(
       Effect.sync(() => host.telemetry.start(options.agent.name)),
       () =>
-        started
+        host.begun
           ? close(host)
           : Effect.ensuring(
-              Scope.close(scope, Exit.void),
+              Effect.zipRight(
+                Effect.sync(() => abandon(host)),
+                Scope.close(scope, Exit.void)
+              ),
               Effect.sync(() => host.telemetry.close())
             )
     )
@@ -213,11 +245,10 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       releaseAfter: host.state.options.releaseAfter
     })
     const first = yield* build(host, options.agent)
-    const items = options.history?.items ?? []
     host.transact((s) => {
-      History.restore(s, items)
-      started = true
+      host.begun = true
       Agents.startSession(s, first)
     })
+    for (const waiter of host.beginWaiters) waiter()
     return session
   })

@@ -89,12 +89,16 @@ const whole: Check = (value) =>
 
 // ------------------------------------------------------------------------------------------------------ who has which
 
+/** Characters of an update, a result or a failure, if nobody says how many. */
+export const defaultOutputLength = 400_000
+
 export const ofSession: Checks = {
   // 0: no step with calls
   maxToolSteps: count(0, "none"),
   maxPendingUpdates: count(1, "memory"),
   maxRunning: count(1, "memory"),
   eventBuffer: count(1, "memory"),
+  maxOutputLength: count(1, "memory"),
   // 0: before the handler starts
   releaseAfter: time,
   // 0: closing waits for nothing that it may interrupt

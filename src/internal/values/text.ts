@@ -29,3 +29,11 @@ const visible = /[^\s\p{Cc}\p{Cf}\p{Z}]/u
 
 /** Has the text nothing that a reader sees? */
 export const isBlank = (text: string): boolean => !visible.test(text)
+
+const controls = /(?![\n\t])\p{Cc}/gu
+
+/**
+ * A text for a terminal, without what would move the cursor, ring the bell or begin a sequence of commands. A sequence
+ * begins with such a character, so none arrives, in whichever pieces it comes; what is left of it is text.
+ */
+export const forTerminal = (text: string): string => text.replace(controls, "")
