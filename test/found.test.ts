@@ -14,7 +14,7 @@ import {
   type Scope,
   Stream
 } from "effect"
-import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
+import { Agent, AgentOutput, AgentSession, AsyncTool, AsyncToolset, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/talk.js"
 
@@ -722,6 +722,222 @@ describe("steps", () => {
       yield* advance("30 seconds")
       const choices = (yield* model.requests).map((request) => request.toolChoice)
       expect(choices).toEqual(["auto", "auto", "auto", "auto", "auto", "none"])
+    })
+  )
+})
+
+describe("an urgent update", () => {
+  /** A background call that reports urgently after a while; the answer to the user's second message. */
+  const urgent = (answer: string, after: number) =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({
+        script: [toolCall("taxi"), "Soon.", answer, "It is here."],
+        pace: 2,
+        tools: {
+          taxi: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("called")
+              yield* Effect.sleep("10 seconds")
+              yield* RunContext.update("taxi", { delivery: "interrupt" })
+              yield* Effect.sleep("10 minutes")
+            })
+        }
+      })
+      yield* session.send("A taxi")
+      yield* advance(10_000 - after)
+      yield* session.send("And the weather?")
+      yield* advance("1 minute")
+      return (yield* lines).filter((line) => line.startsWith("assistant"))
+    })
+
+  it.scoped("[U7, O3] does not cut an answer of which no word was heard, and comes behind it", () =>
+    Effect.gen(function* () {
+      expect(yield* urgent("Uncharacteristically warm.", 2000)).toEqual([
+        "assistant: Soon.",
+        "assistant: Uncharacteristically warm.",
+        "assistant: It is here."
+      ])
+    })
+  )
+
+  it.scoped("[U7, O3] does not cut one of which blanks alone were heard", () =>
+    Effect.gen(function* () {
+      expect(yield* urgent(" \n\n   Sunshine all day long.", 4000)).toEqual([
+        "assistant: Soon.",
+        "assistant: Sunshine all day long.",
+        "assistant: It is here."
+      ])
+    })
+  )
+
+  it.scoped("[U7, O3] cuts one of which a word was heard", () =>
+    Effect.gen(function* () {
+      expect(yield* urgent("It is warm outside.", 2000)).toEqual([
+        "assistant: Soon.",
+        "assistant: It [cut]",
+        "assistant: It is here."
+      ])
+    })
+  )
+})
+
+describe("an agent that nobody hands over to in the end", () => {
+  /** What its layer acquires and releases; the gate opens once it has acquired it. */
+  const guarded = Effect.gen(function* () {
+    const log: Array<string> = []
+    const gate = yield* Deferred.make<void>()
+    const resource = Layer.scopedDiscard(
+      Effect.acquireRelease(
+        Effect.zipRight(
+          Deferred.succeed(gate, undefined),
+          Effect.sync(() => log.push("acquired"))
+        ),
+        () => Effect.sync(() => log.push("released"))
+      )
+    )
+    return { log, gate: Deferred.await(gate), resource }
+  })
+
+  /** Either it is there, or nothing of it is. */
+  const expectWhole = (current: string, log: ReadonlyArray<string>) => {
+    expect([current, log.length % 2 === 1]).toEqual([current, current === "next"])
+  }
+
+  it.effect("[S4, L2] given up from outside in whichever moment, it has taken over, or all is released", () =>
+    Effect.forEach(
+      [0, 1, 3, 8],
+      (yields) =>
+        interleaved(
+          Effect.gen(function* () {
+            const { gate, log, resource } = yield* guarded
+            const { session } = yield* talk({ script: [], pace: "instant" })
+            const next = Agent.make("next", { instructions: "" }).pipe(Agent.provide(resource))
+            const later = Effect.zipRight(gate, Effect.repeatN(Effect.yieldNow(), yields))
+            yield* Effect.raceFirst(session.handoff(next), later)
+            yield* TestSession.settle
+            expectWhole((yield* session.currentAgent).name, log)
+          })
+        ),
+      { discard: true }
+    )
+  )
+
+  it.scoped("[S4, L2] given up while its layer is still being built, what that acquires is released", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const slow = Layer.scopedDiscard(
+        Effect.acquireRelease(
+          Effect.zipRight(
+            Effect.sleep("1 second"),
+            Effect.sync(() => log.push("acquired"))
+          ),
+          () => Effect.sync(() => log.push("released"))
+        )
+      )
+      const { session } = yield* talk({ script: [] })
+      const next = Agent.make("next", { instructions: "" }).pipe(Agent.provide(slow))
+      yield* TestSession.drive(Effect.raceFirst(session.handoff(next), Effect.sleep("500 millis")))
+      yield* advance("5 seconds")
+      expect([(yield* session.currentAgent).name, log]).toEqual(["helper", ["acquired", "released"]])
+    })
+  )
+
+  it.effect("[S4, S7, L2] so for the agent, or the task, of a handler that is cancelled meanwhile", () =>
+    Effect.forEach(
+      ["handoff", "task"] as const,
+      (kind) =>
+        interleaved(
+          Effect.gen(function* () {
+            const { gate, log, resource } = yield* guarded
+            const next = Agent.make("next", { instructions: "" }).pipe(Agent.provide(resource))
+            const task = Agent.task("next", { instructions: "", result: Schema.Struct({ v: Schema.String }) }).pipe(
+              Agent.provide(resource)
+            )
+            const { session } = yield* talk({
+              script: () => "Yes.",
+              pace: "instant",
+              tools: {
+                go: {
+                  allowCancellation: true,
+                  run: () =>
+                    Effect.ignore(
+                      Effect.raceFirst(
+                        kind === "handoff"
+                          ? RunContext.handoff(next as Agent.Agent<never>)
+                          : RunContext.runTask(task as Agent.AgentTask<unknown, never>),
+                        gate
+                      )
+                    )
+                }
+              }
+            })
+            yield* session.send("Go")
+            yield* TestSession.settle
+            expectWhole((yield* session.currentAgent).name, log)
+          })
+        ),
+      { discard: true }
+    )
+  )
+})
+
+describe("a call that asks for a hand-off", () => {
+  it.scoped("[S4, D7] after its own agent has left: what it says from there on is the new agent's", () =>
+    Effect.gen(function* () {
+      const { kit, layer } = toolkit({
+        book: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update("looking")
+            yield* Effect.sleep("10 seconds")
+            yield* RunContext.handoff(Agent.make("third", { instructions: "I am the third." }))
+            yield* RunContext.update("asked")
+            return yield* new AsyncTool.ToolError({ message: "no room left" })
+          })
+      })
+      const { lines, model, replies, session } = yield* talk({
+        script: [toolCall("book"), "I look.", "This takes quite some time to say.", "There is no room left."],
+        agent: Agent.make("first", { instructions: "I am the first.", tools: [kit] }),
+        layer,
+        logs: [/no room left/]
+      })
+      yield* session.send("Book a room")
+      yield* advance("5 seconds")
+      yield* session.handoff(Agent.make("second", { instructions: "I am the second." }))
+      yield* advance("4 seconds")
+      yield* session.send("And?")
+      yield* advance("30 seconds")
+      expect(yield* replies).toEqual([
+        "scheduled call_1_update_1 call_1_final",
+        "completed call_1_update_1 call_1_final"
+      ])
+      expect((yield* lines).slice(-2)).toEqual(["handoff: third", "assistant: There is no room left."])
+      const last = (yield* model.requests).at(-1)
+      expect(JSON.stringify(last?.prompt.content[0])).toContain("I am the third.")
+    })
+  )
+
+  it.scoped("[S4, U7] an urgent one, too: it waits for the new agent", () =>
+    Effect.gen(function* () {
+      const { model, replies, session } = yield* talk({
+        script: [toolCall("book"), "I look.", "This takes quite some time to say.", "There is no room left."],
+        tools: {
+          book: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("looking")
+              yield* Effect.sleep("10 seconds")
+              yield* RunContext.handoff(Agent.make("next", { instructions: "I am the next." }))
+              yield* RunContext.update("no room left", { delivery: "interrupt" })
+              yield* Effect.sleep("1 minute")
+            })
+        }
+      })
+      yield* session.send("Book a room")
+      yield* advance("9 seconds")
+      yield* session.send("And?")
+      yield* advance("30 seconds")
+      expect(yield* replies).toEqual(["scheduled call_1_update_1", "completed call_1_update_1"])
+      const last = (yield* model.requests).at(-1)
+      expect(JSON.stringify(last?.prompt.content[0])).toContain("I am the next.")
     })
   )
 })

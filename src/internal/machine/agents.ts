@@ -102,6 +102,8 @@ export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): v
 export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   if (s.phase !== "open" || s.handoff !== undefined || s.leavingSince !== undefined) return false
   s.handoff = handoff
+  // it outlives its agent from here on: what follows ends the agents, and never the call that asked
+  if (handoff.when === "idle" && handoff.call?.run !== undefined) toSession(handoff.call.run)
   Jobs.open(handoff.jobs)
   return true
 }

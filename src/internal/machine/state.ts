@@ -289,7 +289,10 @@ export interface Speech {
   retried: boolean
   /** calls were made where none were allowed, and got one more step */
   refused: boolean
+  /** its step was given to the output */
   spoke: boolean
+  /** the output has reported a word of the step: from here on something was heard (rule O3) */
+  heard: boolean
   /** a first update that interrupts let it go on (rule U7) */
   urgent: boolean
   step: Step | undefined

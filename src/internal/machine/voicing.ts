@@ -47,7 +47,7 @@ export const startUrgentTurn = (s: State): boolean => {
 
 /** The user, or a tool, waits for its first word: to cut it now would lose the answer. */
 const isAboutToAnswer = (speech: SpeechState): boolean =>
-  !speech.spoke && (speech.userTurn || speech.reply !== undefined)
+  !speech.heard && (speech.userTurn || speech.reply !== undefined)
 
 export const startReply = (s: State): boolean => {
   if (s.pending.size === 0 || !Idle.isIdle(s, Idle.floorHolder(s), true)) return false
