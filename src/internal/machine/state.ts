@@ -477,6 +477,8 @@ export interface IdleWaiter {
 
 /** What `session.run` waits for: how many speeches, calls, deliveries and hand-offs of its turn are still open. */
 export interface Job {
+  /** the call whose handler waits for it; none: a program does */
+  readonly caller?: Call | undefined
   open: number
   readonly items: Array<ChatItem>
   text: string

@@ -48,10 +48,10 @@ export const makeService = (host: Host): Service => {
     generateReply: (options) => speech((s, jobs) => Turns.generateReply(s, turnOptions(options), jobs)),
     say: (text, options) => speech((s, jobs) => Turns.say(s, text, turnOptions(options), jobs)),
     run: (text, options) =>
-      Effect.contextWithEffect((context) =>
+      Effect.flatMap(Effect.zip(Effect.context<never>(), callerOf(host)), ([context, caller]) =>
         Effect.async<State.Job, SessionClosed>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
-          const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
+          const job: State.Job = { caller, open: 0, items: [], text: "", resume: undefined }
           job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
           host.transact((s) => Turns.run(s, text, turnOptions(options), job, jobsIn(context)))
           return Effect.sync(() => host.transact((s) => Jobs.withdraw(s, job)))
