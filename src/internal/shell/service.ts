@@ -124,7 +124,12 @@ const built = (
       Exit.isSuccess(exit) ? discard(exit.value) : Effect.void
     )
     return restore(Effect.raceFirst(Effect.disconnect(Fiber.await(building)), closed)).pipe(
-      Effect.onError(() => Effect.ignore(Effect.raceFirst(Effect.interruptible(Effect.disconnect(released)), closed))),
+      // who waits for the release no longer does not end it
+      Effect.onError(() =>
+        Effect.flatMap(Effect.forkDaemon(released), (releasing) =>
+          Effect.ignore(Effect.raceFirst(Effect.interruptible(Effect.disconnect(Fiber.await(releasing))), closed))
+        )
+      ),
       Effect.flatten
     )
   })
