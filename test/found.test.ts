@@ -14,7 +14,16 @@ import {
   type Scope,
   Stream
 } from "effect"
-import { Agent, AgentOutput, AgentSession, AsyncToolset, RunContext } from "effect-meantime"
+import {
+  Agent,
+  AgentOutput,
+  AgentSession,
+  AsyncTool,
+  AsyncToolset,
+  DuplicatePolicy,
+  RunContext,
+  type SpeechHandle
+} from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/talk.js"
 
@@ -722,6 +731,554 @@ describe("steps", () => {
       yield* advance("30 seconds")
       const choices = (yield* model.requests).map((request) => request.toolChoice)
       expect(choices).toEqual(["auto", "auto", "auto", "auto", "auto", "none"])
+    })
+  )
+})
+
+describe("an urgent update", () => {
+  /** A background call that reports urgently after a while; the answer to the user's second message. */
+  const urgent = (answer: string, after: number) =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({
+        script: [toolCall("taxi"), "Soon.", answer, "It is here."],
+        pace: 2,
+        tools: {
+          taxi: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("called")
+              yield* Effect.sleep("10 seconds")
+              yield* RunContext.update("taxi", { delivery: "interrupt" })
+              yield* Effect.sleep("10 minutes")
+            })
+        }
+      })
+      yield* session.send("A taxi")
+      yield* advance(10_000 - after)
+      yield* session.send("And the weather?")
+      yield* advance("1 minute")
+      return (yield* lines).filter((line) => line.startsWith("assistant"))
+    })
+
+  it.scoped("[U7, O3] does not cut an answer of which no word was heard, and comes behind it", () =>
+    Effect.gen(function* () {
+      expect(yield* urgent("Uncharacteristically warm.", 2000)).toEqual([
+        "assistant: Soon.",
+        "assistant: Uncharacteristically warm.",
+        "assistant: It is here."
+      ])
+    })
+  )
+
+  it.scoped("[U7, O3] does not cut one of which blanks alone were heard", () =>
+    Effect.gen(function* () {
+      expect(yield* urgent(" \n\n   Sunshine all day long.", 4000)).toEqual([
+        "assistant: Soon.",
+        "assistant: Sunshine all day long.",
+        "assistant: It is here."
+      ])
+    })
+  )
+
+  it.scoped("[U7, O3] cuts one of which a word was heard", () =>
+    Effect.gen(function* () {
+      expect(yield* urgent("It is warm outside.", 2000)).toEqual([
+        "assistant: Soon.",
+        "assistant: It [cut]",
+        "assistant: It is here."
+      ])
+    })
+  )
+})
+
+describe("an agent that nobody hands over to in the end", () => {
+  /** What its layer acquires and releases; the gate opens once it has acquired it. */
+  const guarded = Effect.gen(function* () {
+    const log: Array<string> = []
+    const gate = yield* Deferred.make<void>()
+    const resource = Layer.scopedDiscard(
+      Effect.acquireRelease(
+        Effect.zipRight(
+          Deferred.succeed(gate, undefined),
+          Effect.sync(() => log.push("acquired"))
+        ),
+        () => Effect.sync(() => log.push("released"))
+      )
+    )
+    return { log, gate: Deferred.await(gate), resource }
+  })
+
+  /** Either it is there, or nothing of it is. */
+  const expectWhole = (current: string, log: ReadonlyArray<string>) => {
+    expect([current, log.length % 2 === 1]).toEqual([current, current === "next"])
+  }
+
+  it.effect("[S4, L2] given up from outside in whichever moment, it has taken over, or all is released", () =>
+    Effect.forEach(
+      [0, 1, 3, 8],
+      (yields) =>
+        interleaved(
+          Effect.gen(function* () {
+            const { gate, log, resource } = yield* guarded
+            const { session } = yield* talk({ script: [], pace: "instant" })
+            const next = Agent.make("next", { instructions: "" }).pipe(Agent.provide(resource))
+            const later = Effect.zipRight(gate, Effect.repeatN(Effect.yieldNow(), yields))
+            yield* Effect.raceFirst(session.handoff(next), later)
+            yield* TestSession.settle
+            expectWhole((yield* session.currentAgent).name, log)
+          })
+        ),
+      { discard: true }
+    )
+  )
+
+  it.scoped("[S4, L2] given up while its layer is still being built, what that acquires is released", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const slow = Layer.scopedDiscard(
+        Effect.acquireRelease(
+          Effect.zipRight(
+            Effect.sleep("1 second"),
+            Effect.sync(() => log.push("acquired"))
+          ),
+          () => Effect.sync(() => log.push("released"))
+        )
+      )
+      const { session } = yield* talk({ script: [] })
+      const next = Agent.make("next", { instructions: "" }).pipe(Agent.provide(slow))
+      yield* TestSession.drive(Effect.raceFirst(session.handoff(next), Effect.sleep("500 millis")))
+      yield* advance("5 seconds")
+      expect([(yield* session.currentAgent).name, log]).toEqual(["helper", ["acquired", "released"]])
+    })
+  )
+
+  it.effect("[S4, S7, L2] so for the agent, or the task, of a handler that is cancelled meanwhile", () =>
+    Effect.forEach(
+      ["handoff", "task"] as const,
+      (kind) =>
+        interleaved(
+          Effect.gen(function* () {
+            const { gate, log, resource } = yield* guarded
+            const next = Agent.make("next", { instructions: "" }).pipe(Agent.provide(resource))
+            const task = Agent.task("next", { instructions: "", result: Schema.Struct({ v: Schema.String }) }).pipe(
+              Agent.provide(resource)
+            )
+            const { session } = yield* talk({
+              script: () => "Yes.",
+              pace: "instant",
+              tools: {
+                go: {
+                  allowCancellation: true,
+                  run: () =>
+                    Effect.ignore(
+                      Effect.raceFirst(
+                        kind === "handoff"
+                          ? RunContext.handoff(next as Agent.Agent<never>)
+                          : RunContext.runTask(task as Agent.AgentTask<unknown, never>),
+                        gate
+                      )
+                    )
+                }
+              }
+            })
+            yield* session.send("Go")
+            yield* TestSession.settle
+            expectWhole((yield* session.currentAgent).name, log)
+          })
+        ),
+      { discard: true }
+    )
+  )
+})
+
+describe("a call that asks for a hand-off", () => {
+  it.scoped("[S4, D7] after its own agent has left: what it says from there on is the new agent's", () =>
+    Effect.gen(function* () {
+      const { kit, layer } = toolkit({
+        book: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update("looking")
+            yield* Effect.sleep("10 seconds")
+            yield* RunContext.handoff(Agent.make("third", { instructions: "I am the third." }))
+            yield* RunContext.update("asked")
+            return yield* new AsyncTool.ToolError({ message: "no room left" })
+          })
+      })
+      const { lines, model, replies, session } = yield* talk({
+        script: [toolCall("book"), "I look.", "This takes quite some time to say.", "There is no room left."],
+        agent: Agent.make("first", { instructions: "I am the first.", tools: [kit] }),
+        layer,
+        logs: [/no room left/]
+      })
+      yield* session.send("Book a room")
+      yield* advance("5 seconds")
+      yield* session.handoff(Agent.make("second", { instructions: "I am the second." }))
+      yield* advance("4 seconds")
+      yield* session.send("And?")
+      yield* advance("30 seconds")
+      expect(yield* replies).toEqual([
+        "scheduled call_1_update_1 call_1_final",
+        "completed call_1_update_1 call_1_final"
+      ])
+      expect((yield* lines).slice(-2)).toEqual(["handoff: third", "assistant: There is no room left."])
+      const last = (yield* model.requests).at(-1)
+      expect(JSON.stringify(last?.prompt.content[0])).toContain("I am the third.")
+    })
+  )
+
+  it.scoped("[S4, U7] an urgent one, too: it waits for the new agent", () =>
+    Effect.gen(function* () {
+      const { model, replies, session } = yield* talk({
+        script: [toolCall("book"), "I look.", "This takes quite some time to say.", "There is no room left."],
+        tools: {
+          book: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("looking")
+              yield* Effect.sleep("10 seconds")
+              yield* RunContext.handoff(Agent.make("next", { instructions: "I am the next." }))
+              yield* RunContext.update("no room left", { delivery: "interrupt" })
+              yield* Effect.sleep("1 minute")
+            })
+        }
+      })
+      yield* session.send("Book a room")
+      yield* advance("9 seconds")
+      yield* session.send("And?")
+      yield* advance("30 seconds")
+      expect(yield* replies).toEqual(["scheduled call_1_update_1", "completed call_1_update_1"])
+      const last = (yield* model.requests).at(-1)
+      expect(JSON.stringify(last?.prompt.content[0])).toContain("I am the next.")
+    })
+  )
+})
+
+describe("waits that go in a circle", () => {
+  const { RunContext: Own } = RunContext
+
+  /** `session.run` in a handler. */
+  const ask = (text: string) => Effect.flatMap(Own, ({ session }) => session.run(text))
+
+  /** Who is told to call a tool calls it; else the model talks. */
+  const obeys: ScriptedModel.Script = ({ prompt }) => {
+    const last = JSON.stringify(prompt.content.at(-1)?.content ?? "")
+    const names = prompt.content.at(-1)?.role === "user" ? last.match(/call ([a-z0-9]+)/)?.[1] : undefined
+    return names === undefined ? "Fine." : toolCall(names)
+  }
+
+  /** Talks until nothing moves any more; gives the ends of all calls, the order aside, and whether the session is idle. */
+  const ends = (
+    first: string,
+    { then, ...setup }: Omit<Parameters<typeof talk>[0], "script"> & { readonly then?: string },
+    after = "2 minutes"
+  ) =>
+    Effect.gen(function* () {
+      const { lines, session } = yield* talk({ script: obeys, pace: "instant", ...setup })
+      const done = yield* started(session.run(first))
+      if (then !== undefined) {
+        yield* advance("10 seconds")
+        yield* session.send(then)
+      }
+      yield* advance(after as "2 minutes")
+      expect(yield* session.runningTools).toEqual([])
+      expect(yield* yield* started(session.waitForIdle)).toBe("done")
+      expect(yield* done).toBe("done")
+      return (yield* lines).filter((line) => /^(output|error)/.test(line))
+    })
+
+  it.scoped("[P2b, R1] a call that is part of what a run waits for does not join the call that runs it", () =>
+    Effect.gen(function* () {
+      const plan = () => Effect.as(Effect.zipRight(Effect.sleep("1 second"), ask("call plan")), "planned")
+      const layer = DuplicatePolicy.layer("join")
+      const outputs = yield* ends("call plan", { tools: { plan }, layer })
+      expect(outputs).toEqual([expect.stringMatching(/^error call_2: "Not run/), 'output call_1: "planned"'])
+    })
+  )
+
+  it.scoped("[P2b, R1] nor over others in between, nor by a policy of the program's own", () =>
+    Effect.gen(function* () {
+      const outputs = yield* ends("call a", {
+        tools: { a: () => Effect.as(ask("call b"), "a"), b: () => Effect.as(ask("call a"), "b") },
+        layer: DuplicatePolicy.make((_, running) =>
+          Effect.succeed(running.length === 0 ? { _tag: "Run" as const } : { _tag: "Join" as const })
+        )
+      })
+      expect(outputs).toEqual([
+        expect.stringMatching(/^error call_3: "Not run/),
+        'output call_2: "b"',
+        'output call_1: "a"'
+      ])
+    })
+  )
+
+  it.scoped("[P2b, R1] a call that nobody waits for any more joins as any other", () =>
+    Effect.gen(function* () {
+      const plan = () =>
+        Effect.gen(function* () {
+          yield* Effect.timeoutOption(ask("call slow"), "1 second")
+          yield* Effect.sleep("9 seconds")
+          return "planned"
+        })
+      const slow = () =>
+        Effect.gen(function* () {
+          yield* RunContext.update("slow")
+          yield* Effect.sleep("3 seconds")
+          return yield* Effect.as(ask("call plan"), "slow")
+        })
+      const outputs = yield* ends("call plan", { tools: { plan: { onDuplicate: "join", run: plan }, slow } })
+      expect(outputs).toContain('output call_3: "planned"')
+    })
+  )
+
+  it.scoped("[F5, R1] what a run says that the holder of the floor waits for is voiced", () =>
+    Effect.gen(function* () {
+      const outputs = yield* ends("call form", {
+        tools: {
+          form: () => Effect.as(RunContext.foreground(ask("call slow")), "filled"),
+          slow: { releaseAfter: "1 second", run: () => Effect.as(Effect.sleep("3 seconds"), "slow") }
+        }
+      })
+      expect(outputs.slice(-2)).toEqual(['output call_2_final: "slow"', 'output call_1: "filled"'])
+    })
+  )
+
+  it.scoped("[D2, R1] so is what a run says that an inline call waits for without the floor", () =>
+    Effect.gen(function* () {
+      const outputs = yield* ends("call form", {
+        tools: {
+          form: () => Effect.as(ask("call middle"), "filled"),
+          middle: () => Effect.as(ask("call slow"), "middle"),
+          slow: () => Effect.as(Effect.zipRight(RunContext.update("on it"), Effect.sleep("3 seconds")), "slow")
+        }
+      })
+      expect(outputs.slice(-3)).toEqual([
+        'output call_3_final: "slow"',
+        'output call_2: "middle"',
+        'output call_1: "filled"'
+      ])
+    })
+  )
+
+  it.scoped("[S4, R1] a hand-off that such a run asks for takes place", () =>
+    Effect.gen(function* () {
+      const next = Agent.make("next", { instructions: "" })
+      const outputs = yield* ends("call form", {
+        tools: {
+          form: () => Effect.as(RunContext.foreground(ask("call go")), "filled"),
+          go: () =>
+            Effect.gen(function* () {
+              yield* RunContext.update("one moment")
+              yield* Effect.sleep("1 second")
+              yield* RunContext.handoff(next)
+              return "gone"
+            })
+        }
+      })
+      expect(outputs).toContain('output call_2_final: "gone"')
+    })
+  )
+
+  for (const inner of ["foreground", "idle", "task"] as const) {
+    it.scoped(`[F5, S7] a call may have what the holder of the floor waits for: ${inner}`, () =>
+      Effect.gen(function* () {
+        const Task = Agent.task("task", {
+          instructions: "",
+          result: Schema.Struct({ v: Schema.String }),
+          onEnter: Effect.asVoid(AgentSession.say("Well?"))
+        })
+        const later = () =>
+          Effect.gen(function* () {
+            const { session } = yield* Own
+            if (inner === "foreground") yield* RunContext.foreground(Effect.sleep("1 second"))
+            else if (inner === "idle") yield* session.waitForIdle
+            else {
+              yield* Effect.forkScoped(Effect.delay(session.run("Hello?"), "1 second"))
+              yield* RunContext.runTask(Task).pipe(
+                Effect.timeoutFail({
+                  duration: "5 seconds",
+                  onTimeout: () => new AsyncTool.ToolError({ message: "late" })
+                }),
+                Effect.ignore
+              )
+            }
+            return "had"
+          }).pipe(Effect.scoped)
+        const waitsFor = {
+          run: ask("call later"),
+          turn: Effect.flatMap(Own, ({ session }) =>
+            Effect.flatMap(session.send("call later", { allowInterruptions: false }), (turn) => turn.wait)
+          )
+        }
+        for (const [name, wait] of Object.entries(waitsFor)) {
+          const outputs = yield* ends("call form", {
+            tools: {
+              form: () =>
+                Effect.as(
+                  Effect.zipRight(
+                    RunContext.disallowInterruptions,
+                    RunContext.foreground(wait as Effect.Effect<unknown, never, RunContext.RunContext>)
+                  ),
+                  "filled"
+                ),
+              later
+            }
+          })
+          expect([name, ...outputs]).toEqual([name, 'output call_2: "had"', 'output call_1: "filled"'])
+        }
+      })
+    )
+  }
+
+  for (const length of [1, 2, 3, 5]) {
+    it.scoped(`[F2] a ring of handlers that wait for each other's speeches: ${length}`, () =>
+      Effect.gen(function* () {
+        const speeches: Array<SpeechHandle.SpeechHandle> = []
+        const told: Array<string> = []
+        const tools = Object.fromEntries(
+          Array.from({ length }, (_, i) => [
+            `t${i}`,
+            () =>
+              Effect.gen(function* () {
+                const { session, speech } = yield* Own
+                yield* RunContext.disallowInterruptions
+                speeches[i] = speech
+                const turn = i + 1 < length ? yield* session.send(`call t${i + 1}`) : speeches[0]
+                const how = yield* Effect.match(turn?.wait ?? Effect.void, {
+                  onFailure: (error) => error._tag,
+                  onSuccess: () => "waited"
+                })
+                told.push(how)
+                return how
+              })
+          ])
+        )
+        yield* ends("call t0", { tools }, "10 millis")
+        expect(told).toEqual(["CircularWait", ...Array.from({ length: length - 1 }, () => "waited")])
+      })
+    )
+  }
+
+  it.scoped("[F2, F5, R1] a ring of waits of different kinds", () =>
+    Effect.gen(function* () {
+      let outer: SpeechHandle.SpeechHandle | undefined
+      const outputs = yield* ends("call a", {
+        tools: {
+          a: () =>
+            Effect.gen(function* () {
+              outer = (yield* Own).speech
+              yield* RunContext.disallowInterruptions
+              return yield* Effect.as(RunContext.foreground(ask("call b")), "a")
+            }),
+          b: () => Effect.as(ask("call c"), "b"),
+          c: () =>
+            Effect.match(outer?.wait ?? Effect.void, { onFailure: (error) => error._tag, onSuccess: () => "waited" })
+        }
+      })
+      expect(outputs).toEqual(['output call_3: "CircularWait"', 'output call_2: "b"', 'output call_1: "a"'])
+    })
+  )
+
+  it.scoped("[T12, R1] a call that would have to wait for room behind the one that waits for it", () =>
+    Effect.gen(function* () {
+      const { kit, layer } = toolkit({
+        plan: () => Effect.as(Effect.zipRight(Effect.sleep("1 second"), ask("call look")), "planned"),
+        look: () => Effect.succeed("seen")
+      })
+      const outputs = yield* ends("call plan", {
+        agent: Agent.make("helper", {
+          instructions: "",
+          tools: [AsyncToolset.make("one at a time", kit, { maxConcurrency: 1 })]
+        }),
+        layer
+      })
+      expect(outputs).toEqual([expect.stringMatching(/^error call_2: "Not run/), 'output call_1: "planned"'])
+    })
+  )
+
+  const Form = Agent.task("form", {
+    instructions: "I am the form.",
+    result: Schema.Struct({ v: Schema.String }),
+    onEnter: Effect.asVoid(AgentSession.say("Your name?"))
+  })
+  const form: ScriptedModel.Script = (request) => {
+    const last = JSON.stringify(request.prompt.content.at(-1)?.content ?? "")
+    return last.includes("my name is Ada")
+      ? toolCall("complete", { v: "Ada" })
+      : (obeys as (r: typeof request) => any)(request)
+  }
+
+  it.scoped("[P2b, S7] a call of a task does not join the call that runs the task", () =>
+    Effect.gen(function* () {
+      const sign = toolkit({ sign: { onDuplicate: "join", run: () => RunContext.runTask(Form) } })
+      const { lines, session } = yield* talk({
+        script: form,
+        pace: "instant",
+        sessionTools: [sign.kit],
+        layer: sign.layer
+      })
+      yield* session.send("call sign")
+      yield* advance("1 second")
+      expect(yield* yield* started(session.run("call sign"))).toBe("done")
+      expect((yield* lines).filter((line) => line.startsWith("error"))).toEqual([
+        expect.stringMatching(/^error call_2: "Not run/)
+      ])
+      yield* session.send("my name is Ada")
+      yield* advance("1 second")
+      expect(yield* lines).toContain('output call_1: {"v":"Ada"}')
+    })
+  )
+
+  it.scoped("[F2, S7] a turn of a task does not wait for the turn that the task has paused", () =>
+    Effect.gen(function* () {
+      let outer: SpeechHandle.SpeechHandle | undefined
+      const kit = toolkit({
+        sign: () =>
+          Effect.gen(function* () {
+            outer = (yield* Own).speech
+            return yield* RunContext.runTask(Form)
+          }),
+        look: () =>
+          Effect.match(outer?.wait ?? Effect.void, { onFailure: (error) => error._tag, onSuccess: () => "waited" })
+      })
+      const { lines, session } = yield* talk({
+        script: form,
+        pace: "instant",
+        sessionTools: [kit.kit],
+        layer: kit.layer
+      })
+      yield* session.send("call sign")
+      yield* advance("1 second")
+      expect(yield* yield* started(session.run("call look"))).toBe("done")
+      expect(yield* lines).toContain('output call_2: "CircularWait"')
+      yield* session.send("my name is Ada")
+      yield* advance("1 second")
+      expect(yield* lines).toContain('output call_1: {"v":"Ada"}')
+    })
+  )
+
+  it.scoped("[F5, R1] two turns whose runs want the floor have it one after the other", () =>
+    Effect.gen(function* () {
+      const outputs = yield* ends(
+        "call a",
+        {
+          tools: {
+            a: () =>
+              Effect.gen(function* () {
+                yield* RunContext.disallowInterruptions
+                yield* Effect.sleep("1 second")
+                return yield* Effect.as(ask("call x"), "a")
+              }),
+            x: () =>
+              Effect.gen(function* () {
+                yield* RunContext.disallowInterruptions
+                yield* Effect.sleep("20 seconds")
+                return yield* Effect.as(RunContext.foreground(Effect.sleep("1 second")), "x")
+              })
+          },
+          then: "call a"
+        },
+        "5 minutes"
+      )
+      expect(outputs.filter((line) => line.endsWith('"x"'))).toHaveLength(2)
+      expect(outputs.filter((line) => line.endsWith('"a"'))).toHaveLength(2)
     })
   )
 })

@@ -3,9 +3,10 @@
  * (`AdmissionState`). It looks at the running calls and says what is to be done (`Decision`); `calls.ts` does that, and
  * comes back with what follows. Nothing waits in here: between a look and its decision no other input comes.
  */
+import { worksFor } from "./behalf.js"
 import { whyNotRun } from "./cancelling.js"
 import type { Admission, Call, Run, State, Tool } from "./state.js"
-import { confirmParameter, notReplaceable, stillStopping, unexpected } from "./texts.js"
+import { confirmParameter, notReplaceable, stillStopping, unexpected, waitsForItself } from "./texts.js"
 import type { Verdict } from "./words.js"
 
 /** What is to be done about a call that is being admitted. */
@@ -125,7 +126,7 @@ export const decide = (s: State, admission: Admission): Decision => {
     case "replace":
       return replace(running)
     case "join":
-      return join(running)
+      return join(s, call, running)
   }
 }
 
@@ -138,9 +139,12 @@ const replace = (running: ReadonlyArray<Run>): Decision => {
   return others.length === 0 ? run : { _tag: "Replace", others }
 }
 
-const join = (running: ReadonlyArray<Run>): Decision => {
-  const other = running.findLast((candidate) => candidate.phase !== "ended" && candidate.stop === undefined)
-  return other === undefined ? run : { _tag: "Join", other }
+/** One that waits for this very call cannot be shared by it: neither would ever end. */
+const join = (s: State, call: Call, running: ReadonlyArray<Run>): Decision => {
+  const able = running.filter((candidate) => candidate.phase !== "ended" && candidate.stop === undefined)
+  const other = able.findLast((candidate) => !worksFor(s, call, candidate, { turns: false }))
+  if (other !== undefined) return { _tag: "Join", other }
+  return able.length === 0 ? run : { _tag: "Refuse", errorType: "circular_wait", message: waitsForItself }
 }
 
 /** A policy of the program's own has decided, of calls that may have changed meanwhile: then it is asked again. */
@@ -157,7 +161,7 @@ export const decided = (s: State, admission: Admission, verdict: Verdict): Decis
     case "Replace":
       return replace(running)
     case "Join":
-      return join(running)
+      return join(s, admission.call, running)
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Agents: the hand-off from one to the next, and the tasks that pause one for another (rule S).
  */
+import * as Behalf from "./behalf.js"
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
 import * as Idle from "./idle.js"
@@ -107,6 +108,8 @@ export const unclaimHandoff = (_: State, call: Call, when: "inline" | "idle"): v
 export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   if (s.phase !== "open" || s.handoff !== undefined || s.leavingSince !== undefined) return false
   s.handoff = handoff
+  // it outlives its agent from here on: what follows ends the agents, and never the call that asked
+  if (handoff.when === "idle" && handoff.call?.run !== undefined) toSession(handoff.call.run)
   Jobs.open(handoff.jobs)
   return true
 }
@@ -151,9 +154,13 @@ const handoffIsDue = (s: State, handoff: Handoff): boolean => {
   if (handoff.when === "inline" && call?.step.agent.state === "paused") return false
   if (handoff.when === "now" || call === undefined)
     return !s.queue.some((speech) => speech.source === "say" && Speech.isActive(speech))
-  if (handoff.when === "idle") return Idle.isIdle(s, undefined)
+  if (handoff.when === "idle") return Idle.isIdle(s, undefined) || isIdleForCallers(s, handoff)
   return call.output !== undefined && call.step.played && (call.recorded || releaseOthers(s, call))
 }
+
+/** A handler that waits for the turn that asked waits for the hand-off, too: its own turn does not hold that up. */
+const isIdleForCallers = (s: State, { jobs }: Handoff): boolean =>
+  Behalf.callersOf(s, jobs).some((caller) => Idle.isIdle(s, caller, true))
 
 /** The talk must not stall for a call that the old agent still has to finish. */
 const releaseOthers = (s: State, call: Call): boolean => {

@@ -34,7 +34,8 @@ import {
   invalidArguments,
   notAllowed,
   tooManyRunning,
-  unknownTool
+  unknownTool,
+  waitsForRoom
 } from "./texts.js"
 import { promptsOf, refuse, release, repeatUpdate, settle, settleWith } from "./updates.js"
 import type { ToolCall, Verdict } from "./words.js"
@@ -408,6 +409,14 @@ export const commit = (s: State, run: Run): boolean => {
   run.committed = true
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
   return true
+}
+
+/** Those who are at work where it is queued wait for it, and would never make room (rule T12). */
+export const refuseQueued = (s: State, run: Run): void => {
+  leave(s, run)
+  for (const call of run.calls) refuse(s, call, "circular_wait", waitsForRoom)
+  run.endWaiters = allWoken(s, run.endWaiters)
+  run.stopWaiters = allWoken(s, run.stopWaiters)
 }
 
 /** The run to wait for, or why there is none. */

@@ -1,6 +1,7 @@
 /**
  * Idleness, and who waits for it: a program, a handler that wants the floor. The user's own turn is claimed here, too.
  */
+import * as Behalf from "./behalf.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -8,10 +9,10 @@ import {
   currentAgent,
   type Delivery,
   emit,
+  type Floor,
   type FloorRequest,
   type IdleWaiter,
   type Run,
-  removeWaiter as removeFrom,
   type Speech as SpeechState,
   type State,
   wake
@@ -24,18 +25,37 @@ import {
  * the handler of an inline call the waiting of its own turn, and its own hold of the floor, do not count; nor do turns
  * that wait for it in turn, unless a reply is to start (rule D2).
  */
-export const isIdle = (s: State, caller: Call | undefined, strict = false): boolean => {
-  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.leavingSince !== undefined) return false
+export const isIdle = (s: State, caller: Call | undefined, strict = false): boolean =>
+  hindrances(s, caller, strict)?.length === 0
+
+/** A turn that waits counts, unless it waits for the caller: by its own call, or by one that waits for it in turn. */
+const isInTheWay = (s: State, speech: SpeechState, caller: Call, strict: boolean): boolean =>
+  !isInlineIn(caller, speech) &&
+  speech.step?.calls.some(
+    (call) =>
+      call.run !== undefined &&
+      Behalf.isAwaitedBy(call, speech) &&
+      Behalf.worksFor(s, caller, call.run, { turns: !strict })
+  ) !== true &&
+  (strict || !isHeldUp(s, speech, caller))
+
+/** What has to end before the session is idle for the caller; none: it is in the middle of something, which will end. */
+export const hindrances = (
+  s: State,
+  caller: Call | undefined,
+  strict: boolean
+): ReadonlyArray<SpeechState | Floor> | undefined => {
+  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.leavingSince !== undefined) return undefined
   // the session has not begun
-  if (s.agents.length === 1 && s.agents[0]?.state === "paused") return false
-  if (caller === undefined ? s.floors.length > 0 : s.floors.some((floor) => !within(s, caller, floor.call)))
-    return false
+  if (s.agents.length === 1 && s.agents[0]?.state === "paused") return undefined
+  const found: Array<SpeechState | Floor> = s.floors.filter(
+    (floor) => caller === undefined || !within(s, caller, floor.call)
+  )
   for (const speech of s.speeches) {
     if (!Speech.isActive(speech)) continue
-    if (speech.state !== "waiting" || caller === undefined) return false
-    if (!isInlineIn(caller, speech) && (strict || !isHeldUp(s, speech, caller))) return false
+    if (speech.state !== "waiting" || caller === undefined || isInTheWay(s, speech, caller, strict)) found.push(speech)
   }
-  return true
+  return found
 }
 
 /** A handler is inline in each turn that waits for it: those of calls that joined its run, too. */
@@ -84,17 +104,9 @@ const isBehind = (s: State, run: Run, waits: (run: Run) => boolean): boolean =>
 const isSilent = (s: State): boolean =>
   s.mouth === undefined && s.userClaims === 0 && !Array.from(s.speeches).some((speech) => Speech.mayGoOn(s, speech))
 
-/** Is this call the one that holds the floor, or does it work for a task that runs under that hold? */
-const within = (s: State, call: Call, holder: Call): boolean => {
-  if (call === holder) return true
-  for (const agent of s.agents) {
-    if (agent.task?.call !== holder) continue
-    for (let i = s.agents.indexOf(agent); i < s.agents.length; i++) {
-      if (call.step.agent === s.agents[i]) return true
-    }
-  }
-  return false
-}
+/** Is this call the one that holds the floor, or is it part of what that one waits for? */
+const within = (s: State, call: Call, holder: Call): boolean =>
+  call === holder || (holder.run !== undefined && Behalf.worksFor(s, call, holder.run))
 
 // ---------------------------------------------------------------------------------------------------- who waits for it
 
@@ -112,41 +124,16 @@ export const removeWaiter = (s: State, waiter: IdleWaiter): void => {
 /** Tells those whose moment has come. */
 export const wakeWaiters = (s: State): void => {
   for (const waiter of s.idleWaiters) {
-    if (isIdle(s, waiter.caller) || (waiter.leaving && isSilent(s))) {
-      s.idleWaiters.delete(waiter)
-      wake(s, () => waiter.resume(true))
-    }
+    if (isIdle(s, waiter.caller) || (waiter.leaving && isSilent(s))) tellWaiter(s, waiter)
   }
+}
+
+export const tellWaiter = (s: State, waiter: IdleWaiter): void => {
+  s.idleWaiters.delete(waiter)
+  wake(s, () => waiter.resume(true))
 }
 
 const waitsFor = (speech: SpeechState, run: Run): boolean => speech.waiters.some(({ caller }) => caller?.run === run)
-
-/**
- * Two wait for each other: the handler for the turn, and the turn for its handler, in the background as it may be: for
- * a call that joined it, or for one that is queued behind handlers all of which wait so, and leaves the turn by no
- * timer (rule U9).
- */
-export const failCircularWaits = (s: State): void => {
-  for (const speech of s.speeches) {
-    if (speech.waiters.length === 0 || speech.state !== "waiting") continue
-    const waits = (run: Run): boolean => waitsFor(speech, run)
-    const stuck = new Set(
-      speech.step?.calls.flatMap(({ output, releaseTimer, run }) =>
-        output === undefined && releaseTimer === undefined && run !== undefined && isBehind(s, run, waits)
-          ? [run.tool.executor]
-          : []
-      )
-    )
-    for (const waiter of speech.waiters) {
-      const { caller } = waiter
-      // a fiber that an ended handler left behind holds up nobody
-      if (caller?.run?.phase !== "working") continue
-      if (!isInlineIn(caller, speech) && !stuck.has(caller.run.tool.executor)) continue
-      removeFrom(speech, "waiters", waiter)
-      wake(s, () => waiter.resume(true))
-    }
-  }
-}
 
 export const claimUserTurn = (s: State): void => {
   if (++s.userClaims === 1) emit(s, { _tag: "UserStateChanged", state: "speaking" })
@@ -197,7 +184,7 @@ const releaseFloor = (s: State, call: Call): void => {
 
 /**
  * What may be voiced now: all that is the current agent's. While the floor is held, only what the call that holds it
- * reports, and the calls of the task that it runs.
+ * reports, and the calls of what it waits for.
  */
 export const deliverable = (s: State): ((delivery: Delivery) => boolean) => {
   const agent = currentAgent(s)
@@ -206,7 +193,8 @@ export const deliverable = (s: State): ((delivery: Delivery) => boolean) => {
     Replies.target(s, delivery) === agent &&
     (holder === undefined ||
       delivery.call.run === holder.run ||
-      (agent.task?.call === holder && delivery.call.owner === agent))
+      (agent.task?.call === holder && delivery.call.owner === agent) ||
+      Behalf.isFor(s, delivery.call.jobs, holder.run))
 }
 
 /** The floor goes to the oldest request, once the own reports of its call are out; older reports go first (rule F5). */
@@ -224,10 +212,20 @@ export const grantFloor = (s: State): boolean => {
       }
       s.floors.push({ call, depth: 1 })
     }
-    withdrawFloorRequest(s, request)
-    request.granted = true
-    wake(s, () => request.resume(true))
+    granted(s, request)
     return true
   }
   return false
+}
+
+/** Of those who wait for each other, this one begins. */
+export const giveFloor = (s: State, request: FloorRequest): void => {
+  s.floors.push({ call: request.call, depth: 1 })
+  granted(s, request)
+}
+
+const granted = (s: State, request: FloorRequest): void => {
+  withdrawFloorRequest(s, request)
+  request.granted = true
+  wake(s, () => request.resume(true))
 }

@@ -130,7 +130,9 @@ export const textRead = (s: State, step: Step, text: string): void => {
 }
 
 export const played = (_: State, entry: TextEntry, piece: string): void => {
-  if (entry.play === "playing" && !entry.step.closed && typeof piece === "string") entry.played += piece
+  if (entry.play !== "playing" || entry.step.closed || typeof piece !== "string") return
+  entry.played += piece
+  Speech.hear(entry.step.speech, piece)
 }
 
 export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => {

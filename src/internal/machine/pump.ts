@@ -14,6 +14,7 @@ import { command, emit, type Outcome, type Run, type State } from "./state.js"
 import * as Turns from "./turns.js"
 import * as Updates from "./updates.js"
 import * as Voicing from "./voicing.js"
+import * as Waits from "./waits.js"
 
 /** Does what has become possible, until nothing more has. */
 export const pump = (s: State): void => {
@@ -32,9 +33,9 @@ export const pump = (s: State): void => {
     if (Turns.giveMouth(s)) continue
     if (Idle.grantFloor(s)) continue
     if (Voicing.startReply(s)) continue
+    if (Waits.breakCircle(s)) continue
     break
   }
-  Idle.failCircularWaits(s)
   Idle.wakeWaiters(s)
   for (const filler of s.fillers) Fillers.dwell(s, filler)
   setAgentState(s)

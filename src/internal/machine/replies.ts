@@ -19,8 +19,15 @@ import {
 } from "./state.js"
 import type { ChatItem } from "./words.js"
 
-/** Who voices a delivery: the owner of its call, or whoever is current for what belongs to the session (rule D7). */
-export const target = (s: State, delivery: Delivery): Activity => delivery.call.owner ?? currentAgent(s)
+/**
+ * Who voices a delivery: the owner of its call, or whoever is current for what belongs to the session (rule D7). What a
+ * call says that has asked for a hand-off is the new agent's from that moment on (rule S4).
+ */
+export const target = (s: State, { call }: Delivery): Activity => {
+  const handoff = s.handoff
+  if (handoff?.call !== undefined && handoff.call.run === call.run) return handoff.to
+  return call.owner ?? currentAgent(s)
+}
 
 /** A delivery exists from here on: it waits, and the oldest waiting update of its call may have to go (rule U6). */
 export const accept = (

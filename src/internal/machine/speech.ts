@@ -65,6 +65,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     retried: false,
     refused: false,
     spoke: false,
+    heard: false,
     urgent: false,
     step: undefined,
     items: [],
@@ -186,6 +187,7 @@ export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
   if (entry.step.agent.instantOutput) {
     entry.played = entry.text
     beginToSpeak(s, entry.step.speech)
+    hear(entry.step.speech, delta)
     return
   }
   entry.unread.push(delta)
@@ -197,6 +199,11 @@ export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
 const beginToSpeak = (s: State, speech: Speech): void => {
   if (!speech.spoke) observe(s, { _tag: "SpeechSpoke", speech })
   speech.spoke = true
+}
+
+/** A text of blanks alone is no word. */
+export const hear = (speech: Speech, piece: string): void => {
+  if (piece.trim() !== "") speech.heard = true
 }
 
 const notify = (s: State, entry: TextEntry): void => {

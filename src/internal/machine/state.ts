@@ -289,7 +289,10 @@ export interface Speech {
   retried: boolean
   /** calls were made where none were allowed, and got one more step */
   refused: boolean
+  /** its step was given to the output */
   spoke: boolean
+  /** the output has reported a word of the step: from here on something was heard (rule O3) */
+  heard: boolean
   /** a first update that interrupts let it go on (rule U7) */
   urgent: boolean
   step: Step | undefined
@@ -474,6 +477,8 @@ export interface IdleWaiter {
 
 /** What `session.run` waits for: how many speeches, calls, deliveries and hand-offs of its turn are still open. */
 export interface Job {
+  /** the call whose handler waits for it; none: a program does */
+  readonly caller?: Call | undefined
   open: number
   readonly items: Array<ChatItem>
   text: string

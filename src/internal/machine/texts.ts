@@ -32,4 +32,10 @@ export const tooManyRunning = (running: number): string =>
 
 export const notReplaceable = (reason: string): string => `Not run: the running call cannot be replaced. ${reason}`
 
+export const waitsForItself =
+  "Not run: the same call is running already, and waits for what this one is part of. Answer without it."
+
+export const waitsForRoom =
+  "Not run: it would have to wait for a call that is running already, and that one waits for it. Answer without it."
+
 export const stillStopping = "Not run: the call that it replaces is still stopping. Try again later."

@@ -120,6 +120,7 @@ export const giveMouth = (s: State): boolean => {
   s.mouth = speech
   speech.state = "holding"
   speech.spoke = false
+  speech.heard = false
   for (const filler of s.fillers) filler.timer = stopTimer(s, filler.timer)
   Speech.startStep(s, speech, toolChoiceFor(s, speech), speech.instructions)
   return true

@@ -2,12 +2,21 @@
  * Voicing: when what has been reported is said, and what comes before other speech because it interrupts (rules D1 to D3,
  * U7).
  */
+import * as Behalf from "./behalf.js"
 import * as History from "./history.js"
 import * as Idle from "./idle.js"
 import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
-import { currentAgent, emit, phrase, type Speech as SpeechState, type State } from "./state.js"
+import {
+  type Call,
+  currentAgent,
+  type Delivery,
+  emit,
+  phrase,
+  type Speech as SpeechState,
+  type State
+} from "./state.js"
 import { interrupt } from "./turns.js"
 
 /** An update that interrupts: it breaks neither a user's turn nor a held floor (rule U7). */
@@ -24,7 +33,7 @@ export const startUrgentReply = (s: State): boolean => {
     interrupt(s, speaking)
     return true
   }
-  formReply(s, true)
+  formReply(s, may, true)
   return true
 }
 
@@ -34,8 +43,10 @@ export const startUrgentTurn = (s: State): boolean => {
   const i = s.queue.findIndex((speech) => speech.urgent && Speech.isActive(speech) && Speech.mayGoOn(s, speech))
   const turn = s.queue[i]
   if (turn === undefined) return false
-  // the floor may be held by one of the turn's own calls
-  if (s.floors.some((floor) => !turn.step?.calls.some((call) => call.run === floor.call.run))) return false
+  // the floor may be held by one of the turn's own calls, or by one that waits for the turn
+  const isOwn = ({ run }: Call): boolean =>
+    turn.step?.calls.some((call) => call.run === run) === true || Behalf.isFor(s, turn.jobs, run)
+  if (!s.floors.every((floor) => isOwn(floor.call))) return false
   turn.urgent = false
   s.queue.splice(i, 1)
   s.queue.unshift(turn)
@@ -47,15 +58,25 @@ export const startUrgentTurn = (s: State): boolean => {
 
 /** The user, or a tool, waits for its first word: to cut it now would lose the answer. */
 const isAboutToAnswer = (speech: SpeechState): boolean =>
-  !speech.spoke && (speech.userTurn || speech.reply !== undefined)
+  !speech.heard && (speech.userTurn || speech.reply !== undefined)
 
 export const startReply = (s: State): boolean => {
-  if (s.pending.size === 0 || !Idle.isIdle(s, Idle.floorHolder(s), true)) return false
-  return formReply(s, false)
+  if (s.pending.size === 0) return false
+  const may = Idle.deliverable(s)
+  if (Idle.isIdle(s, Idle.floorHolder(s), true)) return formReply(s, may, false)
+  // what a handler waits for is voiced while its own turn waits for it
+  return callersOf(s).some(
+    (caller) =>
+      Idle.isIdle(s, caller, true) &&
+      formReply(s, (delivery) => may(delivery) && Behalf.isFor(s, delivery.call.jobs, caller.run), false)
+  )
 }
 
-const formReply = (s: State, urgent: boolean): boolean => {
-  const reply = Replies.take(s, Idle.deliverable(s), urgent)
+const callersOf = (s: State): ReadonlyArray<Call> =>
+  s.jobs.size === 0 ? [] : Behalf.callersOf(s, Jobs.ofCalls(Array.from(s.pending, (delivery) => delivery.call)))
+
+const formReply = (s: State, may: (delivery: Delivery) => boolean, urgent: boolean): boolean => {
+  const reply = Replies.take(s, may, urgent)
   if (reply === undefined) return false
   const agent = currentAgent(s)
   const prompts = Replies.promptsOf((reply.items[0] as (typeof reply.items)[number]).call, agent)

@@ -52,6 +52,8 @@ export interface Environment {
   readonly fiberRefs: FiberRefs.FiberRefs
 }
 
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 /** What plays text as fast as it comes. */
 const defaultOutput = Context.get(Context.empty(), AgentOutput)
 
@@ -380,6 +382,11 @@ export const buildAgent = (options: {
   readonly task: Task | undefined
   /** the tool `complete` of a task */
   readonly own: (place: Environment) => ReadonlyArray<BoundTool>
+  /**
+   * How the layers are made interruptible again, by those who ask in a region that is not: what comes back is theirs
+   * from there on, and no interruption comes in between.
+   */
+  readonly restore?: Restore | undefined
 }): Effect.Effect<Activity> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
@@ -447,6 +454,8 @@ export const buildAgent = (options: {
         activity.hasCompanions = cancellable
         return activity
       })
-      return yield* restore(build).pipe(Effect.tapErrorCause((cause) => Scope.close(scope, Exit.failCause(cause))))
+      return yield* (options.restore ?? restore)(build).pipe(
+        Effect.tapErrorCause((cause) => Scope.close(scope, Exit.failCause(cause)))
+      )
     })
   ) as Effect.Effect<Activity>

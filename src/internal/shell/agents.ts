@@ -17,7 +17,7 @@ import { RunContext } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
-import { buildAgent, companion, type Environment } from "../scope/build.js"
+import { buildAgent, companion, type Environment, type Restore } from "../scope/build.js"
 import type { AgentDefinition } from "../scope/definitions.js"
 import { inResult } from "../scope/mistakes.js"
 import { fork, inTime, noLonger, quietly } from "./fibers.js"
@@ -114,8 +114,15 @@ export const closeAgent = (host: Host, activity: State.Activity): void => {
 
 export const stopEntering = (activity: State.Activity): void => interrupt(activity.built.entering)
 
-/** In the session's own place, unless the caller has more to give. */
-export const build = (host: Host, agent: Agent<any>, outer: Environment = host.scope): Effect.Effect<State.Activity> =>
+/**
+ * In the session's own place, unless the caller has more to give. Who gives `restore` asks in a region that is not
+ * interruptible, and owns what was built.
+ */
+export const build = (
+  host: Host,
+  agent: Agent<any>,
+  { outer = host.scope, restore }: { readonly outer?: Environment; readonly restore?: Restore } = {}
+): Effect.Effect<State.Activity> =>
   Effect.suspend(() =>
     buildAgent({
       id: `agent_${++host.activities}`,
@@ -123,7 +130,8 @@ export const build = (host: Host, agent: Agent<any>, outer: Environment = host.s
       session: host.scope,
       outer,
       task: undefined,
-      own: () => []
+      own: () => [],
+      restore
     })
   )
 
@@ -131,7 +139,8 @@ export const buildTask = (
   host: Host,
   task: AgentTask<any, never>,
   call: State.Call,
-  resume: (result: State.TaskResult) => void
+  resume: (result: State.TaskResult) => void,
+  restore: Restore
 ): Effect.Effect<State.Activity> =>
   Effect.suspend(() => {
     const definition = task as AgentTask<any, never> & AgentDefinition
@@ -147,6 +156,7 @@ export const buildTask = (
       session: host.scope,
       outer: host.scope,
       task: { call, resume, done: undefined },
+      restore,
       own: (place) => [
         companion(
           complete,

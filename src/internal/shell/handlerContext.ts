@@ -94,7 +94,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
               new ToolError({ message: "The conversation is already being handed to another agent, or has ended." })
             )
           }
-          return restore(build(host, agent)).pipe(
+          return build(host, agent, { restore }).pipe(
             Effect.tapErrorCause(() => Effect.sync(() => host.transact((s) => Agents.unclaimHandoff(s, owner, when)))),
             Effect.catchAllCause((cause) =>
               Cause.isInterruptedOnly(cause)
@@ -182,7 +182,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
             const ended = Deferred.unsafeMake<TaskResult>(FiberId.none)
             const resume = (result: TaskResult): void => Deferred.unsafeDone(ended, Effect.succeed(result))
             return Effect.flatMap(
-              restore(buildTask(host, task, this.owner, resume)),
+              buildTask(host, task, this.owner, resume, restore),
               (activity): Effect.Effect<A, SessionClosed | ToolError> => {
                 if (!host.transact((s) => Agents.startTask(s, activity))) {
                   const error =

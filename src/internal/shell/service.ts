@@ -2,7 +2,11 @@
  * The session as programs and handlers see it.
  */
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import type { Agent } from "../../Agent.js"
 import type { ReplyOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
@@ -12,7 +16,7 @@ import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
 import * as Turns from "../machine/turns.js"
-import type { AnyContext } from "../scope/build.js"
+import type { AnyContext, Environment, Restore } from "../scope/build.js"
 import { build, discard, jobsIn } from "./agents.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
@@ -44,10 +48,10 @@ export const makeService = (host: Host): Service => {
     generateReply: (options) => speech((s, jobs) => Turns.generateReply(s, turnOptions(options), jobs)),
     say: (text, options) => speech((s, jobs) => Turns.say(s, text, turnOptions(options), jobs)),
     run: (text, options) =>
-      Effect.contextWithEffect((context) =>
+      Effect.flatMap(Effect.zip(Effect.context<never>(), callerOf(host)), ([context, caller]) =>
         Effect.async<State.Job, SessionClosed>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
-          const job: State.Job = { open: 0, items: [], text: "", resume: undefined }
+          const job: State.Job = { caller, open: 0, items: [], text: "", resume: undefined }
           job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
           host.transact((s) => Turns.run(s, text, turnOptions(options), job, jobsIn(context)))
           return Effect.sync(() => host.transact((s) => Jobs.withdraw(s, job)))
@@ -96,40 +100,74 @@ const handOff = <R>(host: Host, agent: Agent<R>): Effect.Effect<void, SessionClo
   Effect.contextWithEffect((caller: Context.Context<R>) =>
     Effect.uninterruptibleMask((restore) => {
       const jobs = jobsIn(caller)
-      const building = build(host, agent, {
+      const outer = {
         context: Context.merge(outsideCalls(caller), host.scope.context),
         fiberRefs: host.scope.fiberRefs
-      })
-      // a layer may take for ever: who asked is told when the session closes
-      const built = Effect.raceFirst(
-        Effect.disconnect(building),
-        Effect.zipRight(closing(host), Effect.fail(new SessionClosed()))
-      )
+      }
       host.transact(() => Jobs.open(jobs))
       return Effect.ensuring(
-        Effect.flatMap(restore(built), (to) => restore(takeOver(host, to, jobs))),
+        Effect.flatMap(built(host, agent, outer, restore), (to) => takeOver(host, to, jobs, restore)),
         Effect.sync(() => host.transact((s) => Jobs.close(s, jobs)))
       )
     })
   )
 
+/**
+ * A layer may take for ever: who asked is told when the session closes. Who gives up gets nothing, and what was built
+ * by then, or is later, is released.
+ */
+const built = (
+  host: Host,
+  agent: Agent<any>,
+  outer: Environment,
+  restore: Restore
+): Effect.Effect<State.Activity, SessionClosed> =>
+  Effect.flatMap(Effect.forkDaemon(build(host, agent, { outer, restore: Effect.interruptible })), (building) => {
+    // in here, a race must be able to end the one that lost
+    const closed = Effect.interruptible(Effect.zipRight(closing(host), Effect.fail(new SessionClosed())))
+    const released = Effect.flatMap(Fiber.interrupt(building), (exit) =>
+      Exit.isSuccess(exit) ? discard(exit.value) : Effect.void
+    )
+    return restore(Effect.raceFirst(Effect.disconnect(Fiber.await(building)), closed)).pipe(
+      // who waits for the release no longer does not end it
+      Effect.onError(() =>
+        Effect.flatMap(Effect.forkDaemon(released), (releasing) =>
+          Effect.ignore(Effect.raceFirst(Effect.interruptible(Effect.disconnect(Fiber.await(releasing))), closed))
+        )
+      ),
+      Effect.flatten
+    )
+  })
+
 /** Waits until the agent has taken over, behind hand-offs that are under way. */
-const takeOver = (host: Host, to: State.Activity, jobs: ReadonlyArray<State.Job>): Effect.Effect<void, SessionClosed> =>
-  Effect.async<void, SessionClosed>((resume) => {
+const takeOver = (
+  host: Host,
+  to: State.Activity,
+  jobs: ReadonlyArray<State.Job>,
+  restore: Restore
+): Effect.Effect<void, SessionClosed> =>
+  Effect.suspend(() => {
+    const over = Deferred.unsafeMake<void, SessionClosed>(FiberId.none)
+    const end = (result: Effect.Effect<void, SessionClosed>): void => Deferred.unsafeDone(over, result)
+    const closed = Effect.fail(new SessionClosed())
     const handoff: State.Handoff = {
       to,
       call: undefined,
       when: "now",
       jobs,
-      resume: (done) => resume(done ? Effect.void : Effect.fail(new SessionClosed()))
+      resume: (done) => end(done ? Effect.void : closed)
     }
     const attempt = (): void => {
-      if (host.transact((s) => Agents.requestHandoffInTurn(s, handoff, attempt))) return
-      resume(Effect.zipRight(discard(to), Effect.fail(new SessionClosed())))
+      if (!host.transact((s) => Agents.requestHandoffInTurn(s, handoff, attempt))) {
+        end(Effect.zipRight(discard(to), closed))
+      }
     }
+    // before anybody can be interrupted: from here on the machine has it
     attempt()
-    return Effect.suspend(() =>
-      host.transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? discard(to) : Effect.void
+    return Effect.onInterrupt(restore(Deferred.await(over)), () =>
+      Effect.suspend(() =>
+        host.transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? discard(to) : Effect.void
+      )
     )
   })
 
