@@ -443,7 +443,9 @@ describe("docs", () => {
 
   it("have no output that no example prints", () => {
     const printed = new Set(Object.values(examples).flatMap(({ lines }) => lines))
-    for (const { text } of docs) {
+    for (const { file, text } of docs) {
+      // what that page shows is what the compiler says, which `mistakes.test.ts` checks
+      if (file === "mistakes.md") continue
       for (const { code } of blocks(text).filter(({ code, language }) => language === "" && !code.includes("┌"))) {
         for (const line of code.trimEnd().split("\n")) expect(printed).toContain(line)
       }
@@ -459,7 +461,8 @@ describe("docs", () => {
   })
 
   it("[X3] name what the package has", () => {
-    const theirs = ["AsyncToolset.create"]
+    // of LiveKit, and a type
+    const theirs = ["AsyncToolset.create", "Agent.Agent"]
     const modules: Record<string, object> = { ...Meantime }
     for (const { file, text } of docs) {
       for (const [name, module = "", member = ""] of text.matchAll(/\b([A-Z]\w+)\.(\w+)/g)) {
