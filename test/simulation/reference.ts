@@ -106,8 +106,8 @@ export interface Run {
   handler: number | undefined
   startedAt: number
   committed: boolean
-  /** it has asked for a hand-off, and was not refused */
-  asksHandoff: boolean
+  /** how many hand-offs it has asked for that were not refused: a second one is, and the first stands */
+  handoffs: number
   readonly stops: Set<Reason>
   readonly updates: Array<Update>
   /** how many of them the first call has got */
@@ -715,7 +715,7 @@ export class Reference {
     this.pending.push(delivery)
     if (this.closing) return
     // once its hand-off is under way, the call that asked belongs to the session
-    if (this.target(delivery).state === "ended" && delivery.call.run?.asksHandoff !== true) this.expectDrop(delivery)
+    if (this.target(delivery).state === "ended" && (delivery.call.run?.handoffs ?? 0) === 0) this.expectDrop(delivery)
   }
 
   private expectDrop(delivery: Delivery): void {
@@ -824,7 +824,7 @@ export class Reference {
       handler: undefined,
       startedAt: event.at,
       committed: false,
-      asksHandoff: false,
+      handoffs: 0,
       stops: new Set(this.cancelRequests.has(callId) ? ["cancelled"] : []),
       updates: [],
       done: 0,
@@ -899,11 +899,11 @@ export class Reference {
       }
       case "handoff": {
         this.handoffAsked = true
-        run.asksHandoff = true
+        run.handoffs++
         return
       }
       case "handoff-": {
-        run.asksHandoff = false
+        run.handoffs--
         return
       }
       case "floor?": {
@@ -1184,7 +1184,11 @@ export class Reference {
     const refusal = this.refusal(call, status, text)
     if (refusal !== undefined) {
       this.count(`refused ${refusal}`)
-      if (run !== undefined) {
+      if (run !== undefined && refusal === "circular" && call.joined) {
+        // it was taken for one that joins
+        run.calls.splice(run.calls.indexOf(call), 1)
+        call.run = undefined
+      } else if (run !== undefined) {
         if (run.handler !== undefined) return bad("T9", "it ran")
         run.phase = "ended"
         this.runs.delete(run)
@@ -1275,6 +1279,9 @@ export class Reference {
       const others = Array.from(this.runs).filter((run) => run !== call.run)
       return legal("T12", "maxRunning", others.length >= this.config.maxRunning, "error")
     }
+    if (text.startsWith("Not run: it would have to wait for") || text.startsWith("Not run: the same call is running")) {
+      return legal("P2b", "circular", this.asks > 0 || this.agents.some((agent) => agent.task), "error")
+    }
     if (text.startsWith("REJ "))
       return legal("P2", "reject", mode === "reject" && (call.gated || others.length > 0), "done")
     if (text.startsWith("CONF ")) {
@@ -1360,6 +1367,23 @@ export class Reference {
    */
   private readonly unsure = new Set<Delivery>()
 
+  /** handlers that wait for `session.run`: whose replies, calls and hand-offs are theirs is not known here */
+  asks = 0
+
+  /** Nobody sleeps, and nothing more happens by itself: then nobody waits, but for the user who is to end a task. */
+  goesOn(at: Snapshot): void {
+    if (this.closing || this.userState === "speaking") return
+    const active = Array.from(this.speeches.values()).filter((speech) => speech.agent.state !== "paused")
+    if (this.current.task && active.length === 0) return
+    this.must(
+      active.length === 0 && at.alive.size === 0,
+      "F5",
+      () =>
+        `neither idle nor able to move: ${active.map((speech) => speech.id).join(" ")}, handlers of ` +
+        Array.from(at.alive.values(), ({ callId }) => callId).join(" ")
+    )
+  }
+
   /** calls that have asked for the floor: they may have got it before they can say so */
   private readonly asking = new Set<Run>()
 
@@ -1402,14 +1426,23 @@ export class Reference {
         event.updateIds,
         itsOwn.map((delivery) => delivery.id)
       )
-    const voiced = onlyItsOwn ? itsOwn : surely
-    const first = voiced.find((delivery) => delivery.mode === "interrupt") ?? voiced[0]
+    // what a call says that has asked for a hand-off waits for the new agent, unless that is there already
+    const told = new Set(event.updateIds)
+    const voiced = (onlyItsOwn ? itsOwn : surely).filter(
+      ({ call, id }) => (call.run?.handoffs ?? 0) === 0 || told.has(id)
+    )
+    const first =
+      this.asks > 0
+        ? this.deliveries.get(event.updateIds[0] ?? "")
+        : (voiced.find((delivery) => delivery.mode === "interrupt") ?? voiced[0])
     this.must(first !== undefined, "D1", () => `a reply to ${event.updateIds.join(" ")}, and nothing waits`)
     const due = voiced.filter((delivery) => this.templateOf(delivery) === this.templateOf(first as Delivery))
     // what was interrupted in this moment may wait again or not
-    const items = this.limbo.size === 0 ? due : event.updateIds.flatMap((id) => this.deliveries.get(id) ?? [])
+    const items =
+      this.limbo.size === 0 && this.asks === 0 ? due : event.updateIds.flatMap((id) => this.deliveries.get(id) ?? [])
     this.must(
       this.limbo.size > 0 ||
+        this.asks > 0 ||
         same(
           event.updateIds,
           items.map((delivery) => delivery.id)
@@ -1433,7 +1466,7 @@ export class Reference {
       (speech) => speech.id !== event.speechId && !own.has(speech.id) && speech.agent.state !== "paused"
     )
     this.must(
-      urgent || busy.length === 0,
+      urgent || busy.length === 0 || this.asks > 0,
       "D2",
       () => `reply ${event.replyId} is scheduled while ${busy.map((speech) => speech.id).join(" ")} are there`
     )

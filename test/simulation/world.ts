@@ -444,7 +444,9 @@ class World {
       idle: 0.7,
       cancelled: 0.7,
       leak: 0.4,
-      speech: 0.4
+      speech: 0.4,
+      ask: this.finishing || depth > 1 ? 0 : 0.8,
+      turn: 0.6
     })
     this.step(`handler ${kind}`)
     this.note(() => `handler ${handler.number} (${handler.callId}): ${kind}`)
@@ -519,7 +521,10 @@ class World {
       case "send":
         return Effect.flatMap(RunContext.RunContext, ({ session }) => {
           this.ref.sent.push(`huser${id}`)
-          return Effect.catchTag(session.send(`huser${id}`), "SessionClosed", () => Effect.void)
+          return session.send(`huser${id}`).pipe(
+            Effect.map((handle) => this.keep(handle)),
+            Effect.catchTag("SessionClosed", () => Effect.void)
+          )
         })
       case "disallow":
         return RunContext.disallowInterruptions
@@ -543,11 +548,32 @@ class World {
         this.ownSleeps++
         return Effect.asVoid(Effect.forkDaemon(Effect.uninterruptible(Effect.zipRight(Effect.sleep(5000), leaked))))
       }
+      case "ask":
+        return this.ask(`${id}.${++this.said}`)
+      case "turn": {
+        const handle = this.handles[random.int(Math.max(1, this.handles.length))]
+        if (handle === undefined) return Effect.void
+        return Effect.catchTag(handle.wait, "CircularWait", () => Effect.sync(() => this.ref.count("circular wait")))
+      }
       case "speech":
         return Effect.flatMap(RunContext.RunContext, ({ speech }) =>
           chance(0.5) ? Effect.ignore(speech.wait) : Effect.ignore(speech.interrupt({ force: chance(0.5) }))
         )
     }
+  }
+
+  /** `session.run` in a handler: what it consists of is the handler's own while it waits. */
+  private ask(id: string) {
+    return Effect.flatMap(RunContext.RunContext, ({ session }) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          this.ref.sent.push(`ask${id}`)
+          this.ref.asks++
+        }),
+        () => Effect.ignore(session.run(`ask${id}`)),
+        () => Effect.sync(() => this.ref.asks--)
+      )
+    )
   }
 
   private foreground<A, E>(handler: Handler, id: string, effect: Effect.Effect<A, E, RunContext.RunContext>) {
@@ -794,7 +820,11 @@ class World {
 
   readonly check = (session: AgentSession.Service): Effect.Effect<void> =>
     Effect.flatMap(this.snapshot(session), (snapshot) =>
-      Effect.sync(() => this.guard(() => this.ref.settled(snapshot)))
+      Effect.sync(() => {
+        this.guard(() => this.ref.settled(snapshot))
+        // nobody sleeps: what is there waits for what is there
+        if (this.clock?.unsafePending() === 0) this.guard(() => this.ref.goesOn(snapshot))
+      })
     )
 
   /** An effect of the driver's own, beside the others. */
