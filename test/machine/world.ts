@@ -631,7 +631,7 @@ export class World {
       this.speeches.push(this.input((s) => Turns.send(s, "hi", given, [])))
       return
     }
-    const job: Job = { open: 0, items: [], text: "", resume: this.waiter("job").resume }
+    const job: Job = { open: 0, items: [], text: "", failure: undefined, resume: this.waiter("job").resume }
     this.jobs.push(job)
     this.speeches.push(this.input((s) => Turns.run(s, "hi", given, job, [])))
   }
