@@ -24,7 +24,7 @@ import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import type * as Schema from "effect/Schema"
-import type { AgentSession, SessionClosed } from "./AgentSession.js"
+import type { AgentSession } from "./AgentSession.js"
 import type { Expected } from "./AsyncTool.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { AgentDefinition as Definition } from "./internal/scope/definitions.js"
@@ -75,10 +75,13 @@ export interface Options<T extends Entries, R1, R2> {
   readonly tools?: T | undefined
   /** Does the agent see the conversation so far? Default: `inherit`, it does. */
   readonly context?: "inherit" | "empty" | undefined
-  /** Runs when the agent takes over, and is interrupted if the agent leaves before. Default: nothing. */
-  readonly onEnter?: Effect.Effect<unknown, SessionClosed, R1> | undefined
-  /** Runs before the next agent takes over. Default: nothing. */
-  readonly onExit?: Effect.Effect<unknown, SessionClosed, R2> | undefined
+  /**
+   * Runs when the agent takes over, and is interrupted if the agent leaves before. If it fails, that is logged. Default:
+   * nothing.
+   */
+  readonly onEnter?: Effect.Effect<unknown, unknown, R1> | undefined
+  /** Runs before the next agent takes over. If it fails, that is logged. Default: nothing. */
+  readonly onExit?: Effect.Effect<unknown, unknown, R2> | undefined
   /** Bounds the calls at work in the agent's own tools, at least 1; more of them wait in a queue. Default: no bound. */
   readonly maxConcurrency?: number | undefined
 }

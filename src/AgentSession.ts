@@ -14,6 +14,7 @@
  *
  * @since 0.1.0
  */
+import type * as AiError from "@effect/ai/AiError"
 import type * as LanguageModel from "@effect/ai/LanguageModel"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -72,6 +73,20 @@ export interface ReplyOptions {
 }
 
 /**
+ * How a turn is asked for and waited for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunOptions extends ReplyOptions {
+  /**
+   * What becomes of the turn if the effect of `run` is interrupted. `stop`: the turn is interrupted, also if it disallows
+   * interruptions, and its calls that may be cancelled are cancelled. Default: `continue`, it is left alone.
+   */
+  readonly onInterrupt?: "continue" | "stop" | undefined
+}
+
+/**
  * The result of `run`.
  *
  * @since 0.1.0
@@ -94,15 +109,17 @@ export interface RunResult {
  */
 export interface Service {
   /**
-   * A user's turn: interrupts the current speech if that speech allows it, records the message, and starts the reply.
+   * A user's turn: interrupts the current speech if that speech allows it, records the message, and starts the reply. If
+   * the model fails, the handle's `error` has it; it is logged unless that was read before the speech ended.
    */
   readonly send: (text: string, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
   /**
    * As `send`, but waits until the turn, the background calls that the turn started, and their replies have ended. A
    * hand-off that the turn asked for is a part of the turn, and so is what the new agent's `onEnter` asks for before it
-   * first waits.
+   * first waits. If a model fails in the turn, or in a reply that it waits for, it fails in the end with the first such
+   * `AiError`; what was added to the history stays.
    */
-  readonly run: (text: string, options?: ReplyOptions) => Effect.Effect<RunResult, SessionClosed>
+  readonly run: (text: string, options?: RunOptions) => Effect.Effect<RunResult, SessionClosed | AiError.AiError>
   /** The agent speaks without a user's turn. */
   readonly generateReply: (options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
   /** The agent says this text. */

@@ -35,6 +35,9 @@ export interface SpeechHandle {
   readonly wait: Effect.Effect<void, CircularWait>
   /** What this speech added to the history. */
   readonly items: Effect.Effect<ReadonlyArray<ChatItem>>
-  /** The failure of the model that ended the speech; none if no model failed. */
+  /**
+   * The failure of the model that ended the speech; none if no model failed. A failure is logged as a warning, unless
+   * this was read before the speech ended.
+   */
   readonly error: Effect.Effect<Option.Option<AiError.AiError>>
 }

@@ -1,4 +1,4 @@
-import { Toolkit } from "@effect/ai"
+import { type AiError, Toolkit } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
 import { Chunk, Clock, Deferred, Effect, Exit, Fiber, FiberRef, Layer, Option, Schema, Scope, TestClock } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, RunContext } from "effect-meantime"
@@ -161,13 +161,13 @@ describe("run", () => {
     }).pipe(working([toolCall("watch", { seconds: 5 }), "At it.", "Watched."]))
   )
 
-  it.scoped("[R1] a failing model ends run: the error is on the speech and in the events", () =>
+  it.scoped("[R1] [R3] a failing model ends run with its error, which is in the events, too; the history stays", () =>
     Effect.gen(function* () {
       const { session } = yield* TestSession.make({ agent: Worker })
       const events = yield* TestSession.collect(session)
-      const { items, text } = yield* session.run("Hi").pipe(drive)
-      expect(text).toBe("")
-      expect(texts(items)).toEqual(["user: Hi"])
+      const error = yield* session.run("Hi").pipe(drive, Effect.flip)
+      expect(error).toMatchObject({ _tag: "UnknownError", description: "overloaded" })
+      expect(texts((yield* session.history).items)).toEqual(["user: Hi"])
       expect(yield* events.filter("SessionError")).toHaveLength(1)
     }).pipe(working([fail("overloaded")]))
   )
@@ -643,7 +643,10 @@ describe("a later turn", () => {
 
 describe("a session that closes", () => {
   const methods: ReadonlyArray<
-    readonly [string, (session: AgentSession.Service) => Effect.Effect<unknown, AgentSession.SessionClosed>]
+    readonly [
+      string,
+      (session: AgentSession.Service) => Effect.Effect<unknown, AgentSession.SessionClosed | AiError.AiError>
+    ]
   > = [
     ["send", (session) => session.send("Hi")],
     ["run", (session) => session.run("Hi")],

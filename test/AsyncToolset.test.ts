@@ -1,4 +1,4 @@
-import { Toolkit } from "@effect/ai"
+import { type AiError, Toolkit } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Layer, ParseResult, Schema, Stream, Supervisor } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, AsyncToolset, DuplicatePolicy, RunContext } from "effect-meantime"
@@ -203,7 +203,7 @@ describe("closing a session", () => {
       const { all, note } = notes()
       const told =
         (name: string) =>
-        <A, R>(effect: Effect.Effect<A, AgentSession.SessionClosed, R>) =>
+        <A, R>(effect: Effect.Effect<A, AgentSession.SessionClosed | AiError.AiError, R>) =>
           Effect.catchAll(effect, () => note(name))
       const slow = background(Effect.never)
       const floor = RunContext.foreground(Effect.never)

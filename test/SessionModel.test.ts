@@ -1241,7 +1241,11 @@ describe("a SessionModel that pushes", () => {
       yield* say(session, "Hi")
       expect(errors[0]).toContain("overloaded")
       expect(yield* TestSession.said(session)).toEqual(["Half.", "Fine again."])
-      expect(logs.messages).toEqual(["The model failed unexpectedly.", "The model failed unexpectedly."])
+      expect(logs.messages).toEqual([
+        'The model of the agent "worker" failed: overloaded',
+        "The model failed unexpectedly.",
+        "The model failed unexpectedly."
+      ])
     }).pipe(Effect.provide(Layer.provideMerge(model.layers, logs.layer)), Effect.provide(logs.layer))
   })
 

@@ -3,7 +3,7 @@ import { describe, expect } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Stream } from "effect"
 import { RunContext, type SpeechHandle } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { now, started, talk, toolCall, wait } from "./support/talk.js"
+import { modelFailed, now, started, talk, toolCall, wait } from "./support/talk.js"
 import { scoped } from "./support/virtual.js"
 
 const { advance, settle } = TestSession
@@ -1100,6 +1100,7 @@ describe("F5: the foreground", () => {
         Effect.zipRight(RunContext.update(text), RunContext.foreground(Effect.map(now, (at) => void times.push(at))))
       const { replies, session } = yield* talk({
         script: [toolCall("a"), "Fine.", ScriptedModel.fail("overloaded"), long],
+        logs: [modelFailed],
         tools: {
           a: () =>
             Effect.gen(function* () {
@@ -1526,7 +1527,10 @@ describe("F7: the model fails", () => {
 
   scoped("[F7] the speech ends with that error, an event tells it, and the session lives on", () =>
     Effect.gen(function* () {
-      const { events, lines, session } = yield* talk({ script: [ScriptedModel.fail(failure), "Here I am."] })
+      const { events, lines, session } = yield* talk({
+        script: [ScriptedModel.fail(failure), "Here I am."],
+        logs: [modelFailed]
+      })
       const handle = yield* session.send("Go")
       yield* handle.wait
       expect(yield* handle.error).toEqual(Option.some(failure))
@@ -1543,6 +1547,7 @@ describe("F7: the model fails", () => {
     Effect.gen(function* () {
       const { events, lines, session } = yield* talk({
         script: [["Look here.", toolCall("a"), wait("1500 millis"), ScriptedModel.fail("broken")], "Sure."],
+        logs: [modelFailed],
         tools: { a: sleeper(5, "a") }
       })
       const handle = yield* session.send("Go")
@@ -1559,6 +1564,7 @@ describe("F7: the model fails", () => {
   scoped("[F7] an error part in the stream is such a failure", () =>
     Effect.gen(function* () {
       const { events, session } = yield* talk({
+        logs: [modelFailed],
         script: [[ScriptedModel.part({ type: "error", error: "overloaded" })], "Sure."]
       })
       const handle = yield* session.send("Go")
@@ -1575,6 +1581,7 @@ describe("F7: the model fails", () => {
     Effect.gen(function* () {
       const { lines, request, session } = yield* talk({
         script: [toolCall("a"), ScriptedModel.fail("broken"), "Sure."],
+        logs: [modelFailed],
         tools: { a: sleeper(1, "a") }
       })
       yield* session.send("Go")
@@ -1608,6 +1615,7 @@ describe("F7: the model fails", () => {
     () =>
       Effect.gen(function* () {
         const { events, lines, session } = yield* talk({
+          logs: [modelFailed],
           script: [
             [wait("1 second"), ScriptedModel.fail("broken")],
             [

@@ -87,7 +87,7 @@ describe("speech", () => {
     () =>
       Effect.gen(function* () {
         const { lines, session } = yield* talk({
-          script: [[toolCall("quick"), "This text takes quite some time."], "And so it is."],
+          script: [[toolCall("quick"), "This text takes quite some time."], "And so it is.", "Done."],
           tools: { quick: () => Effect.as(RunContext.update("looking"), "done") }
         })
         yield* session.send("Go")
@@ -221,7 +221,7 @@ describe("a handler that waits for its own turn's speech", () => {
           return "rested"
         })
       const tools = { waits, rests, last: () => Effect.succeed("last") }
-      const script = [[toolCall("rests"), toolCall("waits"), toolCall("last")], "I am on it.", "Done."]
+      const script = [[toolCall("rests"), toolCall("waits"), toolCall("last")], "I am on it.", "Done.", "Done, too."]
       expect(yield* finals(2, { tools, script })).toEqual([
         'output call_1_final: "rested"',
         'output call_2_final: "waited"'
@@ -284,7 +284,8 @@ describe("a handler that waits for its own turn's speech", () => {
       const { lines, session } = yield* talk({
         script: [
           [toolCall("waits", { run_in_background: true }), ScriptedModel.wait("1 second"), toolCall("waits")],
-          "Done."
+          "Done.",
+          "Done, too."
         ],
         pace: "instant",
         tools: {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Agent, AsyncToolset, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { started, talk, toolCall, toolkit, wait } from "./support/talk.js"
+import { modelFailed, started, talk, toolCall, toolkit, wait } from "./support/talk.js"
 import { scoped } from "./support/virtual.js"
 
 const { advance } = TestSession
@@ -423,7 +423,8 @@ describe("D5: the events of a reply", () => {
       const { events, lines, replies, session } = yield* talk({
         script: [toolCall("a"), "Fine.", ScriptedModel.fail("overloaded"), "Sure."],
         tools: { a: job(5) },
-        onInterruptedReply: "redeliver"
+        onInterruptedReply: "redeliver",
+        logs: [modelFailed]
       })
       yield* session.send("Go")
       yield* advance("20 seconds")

@@ -127,8 +127,7 @@ describe("requirements", () => {
     expectTypeOf<AgentR<typeof Full>>().toEqualTypeOf<Handlers<typeof Books> | Handlers<typeof Plains> | Db | Mail>()
     const provided = Full.pipe(Agent.provide(mailFromDb), Agent.provide(db))
     expectTypeOf(provided).toEqualTypeOf<Agent.Agent<Handlers<typeof Books> | Handlers<typeof Plains>>>()
-    // @ts-expect-error onEnter may fail with SessionClosed only
-    Agent.make("wrong", { instructions: "", onEnter: Effect.fail("no") })
+    Agent.make("failing", { instructions: "", onEnter: Effect.fail("no"), onExit: Effect.fail("no") })
     // @ts-expect-error an agent has instructions
     Agent.make("wrong", {})
     // @ts-expect-error a layer that may fail
@@ -351,12 +350,16 @@ describe("error channels", () => {
   const session = {} as AgentSession.Service
   const speech = {} as SpeechHandle.SpeechHandle
 
-  types("what a program does in a session fails with SessionClosed", () => {
+  types("what a program does in a session fails with SessionClosed; run may fail with the model", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     expectTypeOf(session.send("Hi")).toEqualTypeOf<Says>()
     expectTypeOf(session.say("Hi")).toEqualTypeOf<Says>()
     expectTypeOf(session.generateReply()).toEqualTypeOf<Says>()
-    expectTypeOf(session.run("Hi")).toEqualTypeOf<Effect.Effect<AgentSession.RunResult, AgentSession.SessionClosed>>()
+    expectTypeOf(session.run("Hi", { onInterrupt: "stop" })).toEqualTypeOf<
+      Effect.Effect<AgentSession.RunResult, AgentSession.SessionClosed | AiError.AiError>
+    >()
+    // @ts-expect-error send waits for nothing
+    session.send("Hi", { onInterrupt: "stop" })
     expectTypeOf(session.waitForIdle).toEqualTypeOf<Effect.Effect<void, AgentSession.SessionClosed>>()
     expectTypeOf(session.cancelTool("c")).toEqualTypeOf<Effect.Effect<void, AsyncTool.ToolError>>()
     expectTypeOf(session.interrupt()).toEqualTypeOf<Effect.Effect<void, SpeechHandle.InterruptionDisallowed>>()
@@ -601,8 +604,8 @@ describe("the surface", () => {
       readonly instructions: string
       readonly tools?: [] | undefined
       readonly context?: "inherit" | "empty" | undefined
-      readonly onEnter?: Effect.Effect<unknown, AgentSession.SessionClosed, Db> | undefined
-      readonly onExit?: Effect.Effect<unknown, AgentSession.SessionClosed, Mail> | undefined
+      readonly onEnter?: Effect.Effect<unknown, unknown, Db> | undefined
+      readonly onExit?: Effect.Effect<unknown, unknown, Mail> | undefined
       readonly maxConcurrency?: number | undefined
     }>()
     const agent = {} as Agent.Agent<Db>
@@ -630,8 +633,8 @@ describe("the surface", () => {
       readonly send: (text: string, options?: AgentSession.ReplyOptions) => Says
       readonly run: (
         text: string,
-        options?: AgentSession.ReplyOptions
-      ) => Effect.Effect<AgentSession.RunResult, AgentSession.SessionClosed>
+        options?: AgentSession.RunOptions
+      ) => Effect.Effect<AgentSession.RunResult, AgentSession.SessionClosed | AiError.AiError>
       readonly generateReply: (options?: AgentSession.ReplyOptions) => Says
       readonly say: (
         text: string | Stream.Stream<string>,
@@ -666,6 +669,8 @@ describe("the surface", () => {
       readonly allowInterruptions?: boolean | undefined
       readonly priority?: number | undefined
     }>()
+    expectTypeOf<Omit<AgentSession.RunOptions, "onInterrupt">>().toEqualTypeOf<AgentSession.ReplyOptions>()
+    expectTypeOf<AgentSession.RunOptions["onInterrupt"]>().toEqualTypeOf<"continue" | "stop" | undefined>()
     expectTypeOf<AgentSession.RunResult>().toEqualTypeOf<{
       readonly text: string
       readonly items: ReadonlyArray<ChatContext.ChatItem>

@@ -156,7 +156,7 @@ describe("[U6] at most `maxPendingUpdates` updates of a call wait", () => {
   it("what is dropped closes what waits for it", () => {
     const told: Array<string> = []
     const s = session(agent("ada", { tools: [{ name: "book" }] }), { maxPendingUpdates: 1 })
-    const job = { open: 0, items: [], text: "", resume: () => void told.push("done") }
+    const job = { open: 0, items: [], text: "", failure: undefined, resume: () => void told.push("done") }
     turn(s, [["c1", "book"]], [job])
     update(s, "c1", 0)
     answer(s)

@@ -158,6 +158,7 @@ export const job = (told: Array<string> = [], name = "job"): Job => ({
   open: 0,
   items: [],
   text: "",
+  failure: undefined,
   resume: (closed) => told.push(`${name} ${closed ? "closed" : "done"}`)
 })
 
@@ -451,6 +452,8 @@ export const showCommand = (c: Command): string => {
     case "StopEntering":
     case "CloseAgent":
       return `${c._tag} ${c.activity.name}`
+    case "LogFailure":
+      return `LogFailure ${c.agent.name} ${c.failure.tag}`
     case "Log":
       return `Log ${c.level}`
     case "Wake":

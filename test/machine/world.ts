@@ -385,6 +385,11 @@ export class World {
 
   private modelDone(step: Step): void {
     if (this.reading.delete(step)) return this.input((s) => Incoming.streamEnded(s, step))
+    if (this.chance(2)) {
+      const reason = (["stop", "length", "content-filter", "pause", "error"] as const)[this.pick(5)]!
+      const problem = reason === "error" ? failure().failure : undefined
+      this.input((s) => Incoming.part(s, step, { type: "finish", reason, usage: {}, failure: problem }))
+    }
     this.asked.delete(step)
     this.input((s) =>
       Incoming.modelEnded(s, step, step.closed ? { ...failure(), _tag: "Interrupted" } : { _tag: "Done" })
@@ -631,7 +636,7 @@ export class World {
       this.speeches.push(this.input((s) => Turns.send(s, "hi", given, [])))
       return
     }
-    const job: Job = { open: 0, items: [], text: "", resume: this.waiter("job").resume }
+    const job: Job = { open: 0, items: [], text: "", failure: undefined, resume: this.waiter("job").resume }
     this.jobs.push(job)
     this.speeches.push(this.input((s) => Turns.run(s, "hi", given, job, [])))
   }

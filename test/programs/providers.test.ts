@@ -620,7 +620,7 @@ for (const provider of Providers.all) {
               provider,
               server,
               (session) =>
-                Effect.all([session.run("Look"), session.run("Thanks"), session.run("Bye")], { discard: true }),
+                Effect.forEach(["Look", "Thanks", "Bye"], (text) => Effect.exit(session.run(text)), { discard: true }),
               { reasoning: true }
             ).pipe(Effect.provide(view(keep)))
             // a view may leave the thinking of a tool loop out, which is the user's own decision

@@ -291,8 +291,21 @@ class World {
       out.splice(at, Number.POSITIVE_INFINITY, {
         fail: chance(0.6) ? new AiError.UnknownError(common) : new AiError.MalformedOutput(common)
       })
+    } else {
+      const reason = chance(0.9) || this.finishing ? "stop" : pick("length", "content-filter", "error")
+      out.push({ parts: [() => this.ends(step, reason)] })
     }
     return out
+  }
+
+  /** The model says why it ends. */
+  private ends(step: Step, reason: "stop" | "length" | "content-filter" | "error"): Part {
+    if (reason === "error") step.state = "failed"
+    return {
+      type: "finish",
+      reason,
+      usage: { inputTokens: undefined, outputTokens: undefined, totalTokens: undefined }
+    }
   }
 
   calls = 0
@@ -324,7 +337,7 @@ class World {
     const pull: Effect.Effect<Chunk.Chunk<Part>, Option.Option<AiError.AiError>> = Effect.suspend(() => {
       const next = plan[i++]
       if (next === undefined) {
-        step.state = "ended"
+        if (step.state === "open") step.state = "ended"
         return Effect.fail(Option.none())
       }
       if ("wait" in next) return Effect.zipRight(Effect.sleep(next.wait), pull)

@@ -50,6 +50,9 @@ export interface Setup extends Omit<AgentSession.Options<never, []>, "agent" | "
   readonly logs?: ReadonlyArray<RegExp>
 }
 
+/** the warning of a failure of the model that nobody has looked at (rule R3) */
+export const modelFailed = /^WARN: The model of the agent "[^"]*" failed: /
+
 export interface Talk extends TestSession.TestSession {
   readonly model: ScriptedModel.Service
   readonly events: TestSession.Collected

@@ -34,6 +34,8 @@ const paramsOf = (input: unknown): unknown => {
 }
 
 const reasonOf = (reason: LanguageModelV3FinishReason | undefined): Response.FinishReason => {
+  // there is no word of the AI SDK's for it
+  if (typeof reason?.raw === "string" && /^pause(?:_turn)?$/i.test(reason.raw)) return "pause"
   const unified: string | undefined = reason?.unified
   switch (unified) {
     case "stop":

@@ -20,13 +20,22 @@ export const add = (
   const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
   if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
+  const said = speech !== undefined && added._tag === "Message" && added.role === "assistant"
+  if (said) speech.said = isSplit(speech) ? speech.said + added.text : added.text
   if (speech !== undefined) speech.items.push(added)
   for (const job of jobs) {
     job.items.push(added)
     // what a filler says is no reply
-    if (added._tag === "Message" && added.role === "assistant" && speech?.filler === undefined) job.text = added.text
+    if (said && speech.filler === undefined) job.text = speech.said
   }
   emit(s, { _tag: "ItemAdded", item: added })
+}
+
+/** The model has paused within a text: what comes now is the rest of it. */
+const isSplit = ({ items, step }: Speech): boolean => {
+  if (step?.continues === undefined || items.length !== step.from) return false
+  const last = items[items.length - 1]
+  return last?._tag === "Message" && last.role === "assistant"
 }
 
 /** Takes the pair of a dropped update out again. It is near the end: the search starts there. */

@@ -63,7 +63,11 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "provider-result":
       return providerResult(s, step, p)
-    case "finish":
+    case "finish": {
+      step.finish = p.reason
+      observe(s, { _tag: "StepDescribed", step, part: p })
+      return p.failure === undefined ? undefined : modelFailed(s, step, p.failure)
+    }
     case "response-metadata":
       return observe(s, { _tag: "StepDescribed", step, part: p })
   }
@@ -95,8 +99,26 @@ const providerResult = (s: State, step: Step, part: ProviderResultPart): void =>
 /** The fiber that read the model has ended. */
 export const modelEnded = (s: State, step: Step, end: ModelEnd): void => {
   observe(s, { _tag: "StepEnded", step, end })
-  if (end._tag === "Done") return streamEnded(s, step)
-  modelFailed(s, step, end.failure)
+  if (end._tag !== "Done") return modelFailed(s, step, end.failure)
+  if (!step.closed) tellWordless(s, step)
+  streamEnded(s, step)
+}
+
+/** Nothing came but an end. */
+export const isEmpty = (step: Step): boolean =>
+  step.finish === undefined && step.entries.length === 0 && step.calls.length === 0
+
+const wordless: Readonly<Record<string, { readonly tag: string; readonly message: string }>> = {
+  length: { tag: "Length", message: "The model reached its limit of tokens before it said a word." },
+  "content-filter": { tag: "ContentFilter", message: "The model's answer was held back by a content filter." }
+}
+
+/** An answer that is missing for a reason is not to look as if the model had nothing to say (rule F7). */
+const tellWordless = (s: State, step: Step): void => {
+  const error = Object.hasOwn(wordless, step.finish ?? "") ? wordless[step.finish as string] : undefined
+  if (error === undefined || step.calls.length > 0) return
+  if (step.entries.some((entry) => entry._tag === "Text" && entry.text.trim() !== "")) return
+  emit(s, { _tag: "SessionError", error })
 }
 
 export const streamEnded = (s: State, step: Step): void => {
@@ -115,6 +137,7 @@ const modelFailed = (s: State, step: Step, failure: ModelFailure): void => {
     Speech.cutStep(s, step)
     if (step.calls.length === 0) {
       speech.retried = true
+      speech.continues = step.continues
       Speech.enqueue(s, speech)
     }
     return

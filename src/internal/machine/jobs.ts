@@ -1,6 +1,7 @@
 /**
  * Jobs: what `session.run` waits for. Each speech, call, delivery and hand-off of a turn holds its job open (rule R1).
  */
+import type { ModelFailure } from "./protocol.js"
 import { type Call, type Job, type State, wake } from "./state.js"
 
 export const open = (jobs: ReadonlyArray<Job>): void => {
@@ -11,6 +12,16 @@ export const close = (s: State, jobs: ReadonlyArray<Job>): void => {
   for (const job of jobs) {
     if (--job.open === 0) end(s, job, false)
   }
+}
+
+/** A model failed in them. Does anybody wait for one? */
+export const fail = (jobs: ReadonlyArray<Job>, failure: ModelFailure): boolean => {
+  let awaited = false
+  for (const job of jobs) {
+    job.failure ??= failure
+    awaited ||= job.resume !== undefined
+  }
+  return awaited
 }
 
 /** Nobody waits for it any more. */

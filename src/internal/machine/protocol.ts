@@ -83,7 +83,13 @@ export interface ProviderResultPart {
 /** What a provider says of its answer. */
 export type Described =
   | { readonly type: "response-metadata"; readonly id: string | undefined; readonly modelId: string | undefined }
-  | { readonly type: "finish"; readonly reason: string; readonly usage: Usage }
+  | {
+      readonly type: "finish"
+      readonly reason: string
+      readonly usage: Usage
+      /** the reason is a failure */
+      readonly failure: ModelFailure | undefined
+    }
 
 export interface Usage {
   readonly inputTokens?: number
@@ -149,6 +155,8 @@ export type Command =
   | { readonly _tag: "EnterAgent"; readonly activity: Activity; readonly jobs: ReadonlyArray<Job> }
   | { readonly _tag: "StopEntering"; readonly activity: Activity }
   | { readonly _tag: "CloseAgent"; readonly activity: Activity }
+  /** nobody else is told of this failure */
+  | { readonly _tag: "LogFailure"; readonly agent: Activity; readonly failure: ModelFailure }
   | { readonly _tag: "Log"; readonly level: "warning" | "error"; readonly message: string }
   | { readonly _tag: "Drained" }
 

@@ -64,12 +64,16 @@ export const create = (s: State, options: NewSpeech): Speech => {
     toolSteps: 0,
     retried: false,
     refused: false,
+    pauses: 0,
+    continues: undefined,
+    said: "",
     spoke: false,
     heard: false,
     urgent: false,
     step: undefined,
     items: [],
     failure: undefined,
+    watched: false,
     waiters: none,
     trace: undefined
   }
@@ -118,6 +122,9 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     index: speech.step === undefined ? 0 : speech.step.index + 1,
     toolChoice,
     note,
+    from: speech.items.length,
+    continues: speech.continues,
+    finish: undefined,
     entries: [],
     cursor: 0,
     calls: [],
@@ -139,6 +146,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
   }
   follow(step, "note")
   speech.step = step
+  speech.continues = undefined
   if (speech.source === "say") {
     const entry = openText(step, "text", undefined)
     if (typeof speech.text === "string") {
@@ -482,6 +490,9 @@ export const end = (s: State, speech: Speech): void => {
 export const fail = (s: State, speech: Speech, failure: ModelFailure): void => {
   if (speech.state === "ended") return
   speech.failure = failure
+  const watched = speech.watched || Jobs.fail(speech.jobs, failure)
+  // a bug of the model's layer is logged with its cause
+  if (!watched && failure.cause === undefined) command(s, { _tag: "LogFailure", agent: speech.agent, failure })
   emit(s, { _tag: "SessionError", error: { tag: failure.tag, message: failure.message } })
   end(s, speech)
 }

@@ -289,6 +289,12 @@ export interface Speech {
   retried: boolean
   /** calls were made where none were allowed, and got one more step */
   refused: boolean
+  /** how often in a row the model has paused */
+  pauses: number
+  /** the next step goes on with an answer that was paused: the first of its items, among those of the speech */
+  continues: number | undefined
+  /** what its last answer said; a text that a pause has split is one */
+  said: string
   /** its step was given to the output */
   spoke: boolean
   /** the output has reported a word of the step: from here on something was heard (rule O3) */
@@ -298,6 +304,8 @@ export interface Speech {
   step: Step | undefined
   items: Array<ChatItem>
   failure: ModelFailure | undefined
+  /** somebody has asked whether it failed, before it ended */
+  watched: boolean
   waiters: ReadonlyArray<SpeechWaiter>
   /** the recorder's */
   trace: TurnTrace | undefined
@@ -317,6 +325,12 @@ export interface Step {
   /** what was decided; a provider may be asked for something weaker */
   readonly toolChoice: ToolChoice
   note: Text | undefined
+  /** its first item, among those of the speech */
+  readonly from: number
+  /** it goes on with an answer that was paused, whose first item this is */
+  readonly continues: number | undefined
+  /** why the model ended it; none: it has not said so */
+  finish: string | undefined
   /** those that are not in the history yet, and before the step has been played those that are, too */
   entries: Array<Entry>
   /** the first entry that is not yet in the history */
@@ -482,6 +496,8 @@ export interface Job {
   open: number
   readonly items: Array<ChatItem>
   text: string
+  /** the first failure of a model in it */
+  failure: ModelFailure | undefined
   resume: ((closed: boolean) => void) | undefined
 }
 

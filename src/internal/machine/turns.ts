@@ -4,9 +4,11 @@
 import * as Calls from "./calls.js"
 import * as Fillers from "./fillers.js"
 import * as History from "./history.js"
+import * as Jobs from "./jobs.js"
 import * as Speech from "./speech.js"
 import {
   currentAgent,
+  emit,
   type Job,
   type Speech as SpeechState,
   type State,
@@ -65,6 +67,19 @@ export const interrupt = (s: State, speech: SpeechState): void => {
   }
 }
 
+/** Whoever waited for a turn gives it up: what it says is cut, and its calls are cancelled if they may be (rule R4). */
+export const stop = (s: State, job: Job): void => {
+  Jobs.withdraw(s, job)
+  for (const speech of Array.from(s.speeches)) {
+    // a reply may tell of what others wait for
+    const shared = speech.reply?.items.some((delivery) => !delivery.call.jobs.includes(job)) === true
+    if (speech.jobs.includes(job) && !shared) interrupt(s, speech)
+  }
+  for (const call of Array.from(s.calls.values())) {
+    if (call.jobs.includes(job)) Calls.cancel(s, call.callId)
+  }
+}
+
 /** Cuts the speech that has the mouth, and turns that wait for their calls. The first that disallows it is told. */
 export const interruptAll = (s: State, force: boolean): SpeechState | undefined => {
   const begun = Array.from(s.speeches).filter((speech) => Speech.isActive(speech) && speech.step !== undefined)
@@ -89,8 +104,9 @@ export const finishSteps = (s: State): boolean => {
 /** Every call of the step has its output: the model goes on, or the turn is over. */
 const finishStep = (s: State, speech: SpeechState, step: Step): void => {
   const goesOn = step.calls.some((call) => call.output?.reply === true)
-  if (!goesOn) return Speech.end(s, speech)
+  if (!goesOn) return step.finish === "pause" ? goOn(s, speech, step) : Speech.end(s, speech)
   speech.retried = false
+  speech.pauses = 0
   // calls where none were allowed are answered, and get one more step
   if (step.toolChoice === "none") {
     if (speech.refused) return Speech.end(s, speech)
@@ -102,8 +118,25 @@ const finishStep = (s: State, speech: SpeechState, step: Step): void => {
   Speech.enqueue(s, speech)
 }
 
+const maxPauses = 10
+
+/** The model has paused: it is asked to go on with its answer. That is no tool step (rule F7). */
+const goOn = (s: State, speech: SpeechState, step: Step): void => {
+  if (speech.pauses === maxPauses) {
+    const message = `The model paused more than ${maxPauses} times in a row; its answer is not complete.`
+    emit(s, { _tag: "SessionError", error: { tag: "Pause", message } })
+    return Speech.end(s, speech)
+  }
+  speech.pauses++
+  speech.retried = false
+  speech.continues = step.continues ?? step.from
+  Speech.enqueue(s, speech)
+}
+
 const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
   if (speech.toolChoice === "none") return "none"
+  // the same answer
+  if (speech.continues !== undefined && speech.step !== undefined) return speech.step.toolChoice
   // a user's turn in the middle of a reply begins a new chain, and gives the reply itself no more steps
   const used = speech.reply?.act === true ? Math.max(s.actSteps, speech.toolSteps) : speech.toolSteps
   if (used >= s.options.maxToolSteps) return "none"

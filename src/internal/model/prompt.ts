@@ -29,6 +29,8 @@ export interface View {
   readonly placeholder?: ((callId: string) => Result | undefined) | undefined
   /** what this reply adds; the last message */
   readonly note?: string | undefined
+  /** ids of the items of an answer that was paused, if the model is asked to go on with it */
+  readonly answer?: ReadonlySet<string> | undefined
   /** what the provider wants */
   readonly provider?: Provider
   /** a note is needed where the conversation would end with the assistant */
@@ -71,6 +73,8 @@ type Call = Extract<ChatItem, { _tag: "FunctionCall" }>
 const unknownOutcome: Result = { value: "The outcome of this call is not known.", isError: true }
 
 const defaultNote = "It is your turn to speak."
+
+const goOnNote = "Go on with your answer from where you stopped."
 
 const beginNote = "The conversation begins with you."
 
@@ -300,11 +304,13 @@ class Builder {
     return this.calls.get(callId) === id
   }
 
-  /** A call that the provider ran itself goes back as it came. */
-  executed(item: Call, name: string, result: Result, i: number, items: ReadonlyArray<ChatItem>): void {
+  /** A call that the provider ran itself, or is still to run, goes back as it came. */
+  executed(item: Call, name: string, result: Result | undefined, i: number, items: ReadonlyArray<ChatItem>): void {
     const options = this.options(item, "executed", i, items)
     this.calls.set(item.callId, item.id)
     this.pushCall(item.callId, name, wireValue(item.arguments), options, true)
+    // the provider itself answers it, once it goes on
+    if (result === undefined) return
     this.assistant.push(resultPart(item.callId, name, wireValue(result.value), result.isError, true))
   }
 
@@ -377,17 +383,53 @@ export const build = (view: View): Prompt.Prompt => {
     words,
     settled.signed
   )
-  convert(builder, pairs, until, items.length)
+  const answer = answerFrom(view, until)
+  convert(builder, pairs, until, answer)
   builder.flush()
   if (provider?.userBegins === true && builder.messages[first]?.role === "assistant") {
     builder.messages.splice(first, 0, userMessage(frame(beginNote)))
   }
-  if (view.note !== undefined && !isBlank(view.note)) builder.user(frame(wellFormed(view.note)))
-  else if (view.request === true) {
-    const last = builder.messages[builder.messages.length - 1]
-    if (last === undefined || last.role === "assistant" || last.role === "system") builder.user(frame(defaultNote))
+  addNote(builder, defaultNote)
+  if (answer < items.length) {
+    convert(builder, pairs, answer, items.length)
+    builder.flush()
+    endWithAnswer(builder)
   }
   return Prompt.fromMessages(builder.messages)
+}
+
+const addNote = (builder: Builder, otherwise: string): void => {
+  const { note, request } = builder.view
+  if (note !== undefined && !isBlank(note)) builder.user(frame(wellFormed(note)))
+  else if (request === true) {
+    const last = builder.messages[builder.messages.length - 1]
+    if (last === undefined || last.role === "assistant" || last.role === "system") builder.user(frame(otherwise))
+  }
+}
+
+/** Where the answer that the model has paused begins. Behind other items it is a part of the conversation like any. */
+const answerFrom = ({ answer, items }: View, until: number): number => {
+  let from = items.length
+  if (answer === undefined) return from
+  while (from > until && answer.has((items[from - 1] as ChatItem).id)) from--
+  return from
+}
+
+/**
+ * The one request that ends with the assistant (rule M5): an API that pauses goes on with what comes last. Others are
+ * asked to.
+ */
+const endWithAnswer = (builder: Builder): void => {
+  const { messages, view } = builder
+  const last = messages[messages.length - 1]
+  if (last?.role !== "assistant") return
+  if (view.provider?.goesOnBy === "note") return builder.user(frame(goOnNote))
+  if (view.provider?.goesOnBy !== "trimmed") return
+  // blanks are refused at the very end
+  const content = last.content.slice()
+  const part = content.pop()
+  if (part?.type !== "text") return
+  messages[messages.length - 1] = assistantMessage([...content, textPart(part.text.trimEnd(), part.options)])
 }
 
 /** How far the items can no longer change: behind an output, or a user's message, with no call open. */
@@ -453,7 +495,8 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
           outputIn(all, item.callId)
         if (isExecuted(item)) {
           // it cannot be answered by us, if it never had a result
-          if (result === undefined) {
+          const open = result === undefined && builder.view.answer?.has(item.id) === true
+          if (result === undefined && !open) {
             builder.reasoning = []
             break
           }
@@ -462,9 +505,13 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
           const sent =
             provider === undefined
               ? providerName
-              : provider.executed({ id, name, providerName, args, result: result.value })
+              : provider.executed({ id, name, providerName, args, result: open ? {} : result?.value })
+          if (result === undefined && sent === undefined) {
+            builder.reasoning = []
+            break
+          }
           if (sent === undefined || builder.has(id) || !isWritten(id) || !isWritten(sent)) {
-            builder.tell(item, result)
+            builder.tell(item, result ?? unknownOutcome)
             break
           }
           if (builder.tool.length > 0) builder.flush()

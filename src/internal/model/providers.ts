@@ -44,6 +44,8 @@ export interface Provider {
   readonly noReferences: boolean
   /** no message of the user comes right behind a result */
   readonly assistantAfterResults: boolean
+  /** what comes behind an answer that was paused; `nothing`: the answer itself is last, `trimmed`: without blanks there */
+  readonly goesOnBy: "note" | "nothing" | "trimmed"
   /** calls may stand in a history only if the request has tools */
   readonly callsNeedTools: boolean
   /** calls are told in words: the agent has no tools, and they would be needed */
@@ -71,6 +73,7 @@ const unknown: Provider = {
   callId: undefined,
   noReferences: false,
   assistantAfterResults: false,
+  goesOnBy: "nothing",
   callsNeedTools: false,
   tellsCalls: false,
   reads: undefined,
@@ -82,12 +85,16 @@ const names = wordy(name, 64)
 
 const named = { toolName: name, names }
 
+/** None of those that pause. */
+const other: Provider = { ...unknown, goesOnBy: "note" }
+
 /** Its API knows its own calls by their ids, and wants what they found in the form in which it had sent it. */
 const isClaudes = ({ args, id, result }: Executed): boolean =>
   /^(?:srv|mcp)toolu_\w+$/.test(id) && isRecord(args) && typeof result === "object" && result !== null
 
 const claude: Provider = {
   ...unknown,
+  goesOnBy: "trimmed",
   ...named,
   userBegins: true,
   thinkingFirst: true,
@@ -110,7 +117,7 @@ const claudeTool = (call: Executed): string | undefined => {
 }
 
 const openai: Provider = {
-  ...unknown,
+  ...other,
   ...named,
   callId: wordy(/^[\s\S]{1,64}$/, 64),
   reads: { provider: "openai" },
@@ -123,7 +130,7 @@ const known: Readonly<Record<string, Provider>> = {
   // its package leaves the tools out; that of the AI SDK does not
   anthropic: { ...claude, dropsToolsAtNone: true, reads: { provider: "anthropic", typed: true }, executed: claudeTool },
   google: {
-    ...unknown,
+    ...other,
     userBegins: true,
     objectResults: true,
     signedCalls: true,
@@ -135,7 +142,7 @@ const known: Readonly<Record<string, Provider>> = {
     executed: told
   },
   "amazon-bedrock": {
-    ...unknown,
+    ...other,
     ...named,
     dropsToolsAtNone: true,
     userBegins: true,
@@ -147,7 +154,7 @@ const known: Readonly<Record<string, Provider>> = {
   },
   // behind it stand others, each with its own wants
   openrouter: {
-    ...unknown,
+    ...other,
     ...named,
     userBegins: true,
     strict: true,
@@ -157,15 +164,15 @@ const known: Readonly<Record<string, Provider>> = {
   },
   // as packages of the AI SDK name themselves
   "openai.responses": openai,
-  "openai.chat": { ...unknown, ...named, callId: wordy(/^[\s\S]{1,40}$/, 40), executed: told },
+  "openai.chat": { ...other, ...named, callId: wordy(/^[\s\S]{1,40}$/, 40), executed: told },
   "anthropic.messages": claude,
   "vertex.anthropic.messages": claude,
   "bedrock.anthropic.messages": claude,
-  "google.generative-ai": { ...unknown, userBegins: true },
-  "google.generative-ai.interactions": { ...unknown, dropsToolsAtNone: true },
-  "google.vertex.chat": { ...unknown, userBegins: true },
+  "google.generative-ai": { ...other, userBegins: true },
+  "google.generative-ai.interactions": { ...other, dropsToolsAtNone: true },
+  "google.vertex.chat": { ...other, userBegins: true },
   "mistral.chat": {
-    ...unknown,
+    ...other,
     ...named,
     callId: exactly(9),
     assistantAfterResults: true,

@@ -83,7 +83,7 @@ const read = (step: Step, part: unknown): Part | undefined => {
     case "error":
       return { type: "failure", failure: failureOf(part.error) }
     case "finish":
-      return { type, reason: String(part.reason), usage: usageOf(part.usage) }
+      return finished(part)
     case "response-metadata":
       return describedBy(part)
     default:
@@ -149,6 +149,19 @@ const describedBy = ({ id, modelId }: Record<string, unknown>): Described => ({
   modelId: textIn(modelId)
 })
 
+/** Some tell a pause in their own words only. */
+const isPause = (reason: string): boolean => /^pause(?:_turn)?$/i.test(reason)
+
+const finished = (part: Record<string, unknown>): Described => {
+  const reason = String(part.reason)
+  return {
+    type: "finish",
+    reason: isPause(reason) ? "pause" : reason,
+    usage: usageOf(part.usage),
+    failure: reason === "error" ? endedInError : undefined
+  }
+}
+
 const counts = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
 
 /** What nobody reported is absent. */
@@ -191,9 +204,16 @@ const unreadable: Part = {
   )
 }
 
-/** How the fiber that read a model ended. */
-export const modelEnd = (exit: Exit.Exit<unknown, unknown>): ModelEnd => {
-  if (Exit.isSuccess(exit)) return done
+/** The provider gives no other reason. */
+const endedInError = failureOf(
+  new AiError.UnknownError({ ...inSession, description: "The model ended its answer with an error." })
+)
+
+const noAnswer = failureOf(new AiError.UnknownError({ ...inSession, description: "The model's answer was empty." }))
+
+/** How the fiber that read a model ended. An answer without any part is none. */
+export const modelEnd = (exit: Exit.Exit<unknown, unknown>, empty: boolean): ModelEnd => {
+  if (Exit.isSuccess(exit)) return empty ? { _tag: "Failed", failure: noAnswer } : done
   const error = Cause.failureOption(exit.cause)
   if (Option.isSome(error)) return { _tag: "Failed", failure: failureOf(error.value) }
   const died = new AiError.UnknownError({ ...inSession, description: "The model failed unexpectedly." })

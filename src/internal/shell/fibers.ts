@@ -11,11 +11,10 @@ import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scheduler from "effect/Scheduler"
-import type { SessionClosed } from "../../Tags.js"
 import * as Closing from "../machine/closing.js"
 import type { Timer } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
-import { printable } from "../model/errors.js"
+import { printable, read } from "../model/errors.js"
 import type { Environment } from "../scope/build.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { suspended } from "../values/guarded.js"
@@ -142,15 +141,16 @@ export const inTime = <R>(
   noLonger(host, effect, Effect.logWarning(`${what} was interrupted: it did not end in time.`))
 
 /** onEnter and onExit do not fail the session. */
-export const quietly = <R>(
-  effect: Effect.Effect<unknown, SessionClosed, R>,
-  what: string
-): Effect.Effect<void, never, R> =>
+export const quietly = <R>(effect: Effect.Effect<unknown, unknown, R>, what: string): Effect.Effect<void, never, R> =>
   Effect.catchAllCause(Effect.asVoid(suspended(() => effect)), (cause) =>
-    Cause.isInterruptedOnly(cause) || Option.isSome(Cause.failureOption(cause))
+    Cause.isInterruptedOnly(cause) || isClosed(Cause.failureOption(cause))
       ? Effect.void
       : outsideSpans(Effect.logError(`${what} failed.`, printable(cause)))
   )
+
+/** That the session has closed is nothing to log. */
+const isClosed = (failure: Option.Option<unknown>): boolean =>
+  Option.isSome(failure) && read(failure.value, "_tag") === "SessionClosed"
 
 /**
  * Effect's own scheduler keeps a queue, in a WeakMap, for each fiber that was ever woken: with many calls that is a third

@@ -53,5 +53,8 @@ const makeHandle = (host: Host, speech: State.Speech): SpeechHandle => ({
     })
   ),
   items: Effect.sync(() => stillInHistory(host, speech.items)),
-  error: Effect.sync(() => Option.fromNullable(speech.failure?.error))
+  error: Effect.sync(() => {
+    speech.watched = true
+    return Option.fromNullable(speech.failure?.error)
+  })
 })

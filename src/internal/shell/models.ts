@@ -1,14 +1,17 @@
 /**
  * What is said, as it comes: from the model, with the prompt that it is asked with, or from a text.
  */
+import { ProviderName } from "@effect/ai/Model"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { ChatItem } from "../../ChatContext.js"
-import { ModelView } from "../../Tags.js"
+import { ModelView, Telemetry } from "../../Tags.js"
 import * as Parts from "../machine/incoming.js"
+import type { ModelFailure } from "../machine/protocol.js"
 import type * as State from "../machine/state.js"
 import { promptsOf } from "../machine/updates.js"
 import * as PromptBuilder from "../model/prompt.js"
@@ -42,7 +45,7 @@ export const askModel = (host: Host, step: State.Step): void => {
     if (Exit.isFailure(exit) && !step.closed && isDefect(exit.cause)) {
       log(host, "error", "The model failed unexpectedly.", exit.cause)
     }
-    const end = modelEnd(exit)
+    const end = modelEnd(exit, Parts.isEmpty(step))
     host.transact((s) => Parts.modelEnded(s, step, end))
   })
   if (step.closed) interrupt(step.fiber)
@@ -67,12 +70,27 @@ const prompt = (host: Host, step: State.Step) => {
     instructions: agent.instructions,
     // worded since the input that made it
     note: step.note as string | undefined,
+    answer: answerOf(step),
     request: true,
     provider: built.provider,
     placeholder: (callId) => placeholder(host, callId)
   })
   host.telemetry.asked(step, made)
   return made
+}
+
+/** The items of an answer that the model has paused, and goes on with. */
+const answerOf = ({ continues, from, speech }: State.Step): ReadonlySet<string> | undefined =>
+  continues === undefined ? undefined : new Set(speech.items.slice(continues, from).map((item) => item.id))
+
+/** A failure of the model that nobody looks at (rule R3). */
+export const logFailure = (host: Host, agent: State.Activity, failure: ModelFailure): void => {
+  const { context } = agent.built
+  const options = Context.get(context, Telemetry)
+  const provider = options.provider ?? Option.getOrUndefined(Context.getOption(context, ProviderName))
+  const known = [provider, options.model].filter((name) => name !== undefined)
+  const model = known.length === 0 ? "The model" : `The model ${known.join(" ")}`
+  log(host, "warning", `${model} of the agent "${agent.name}" failed: ${failure.message}`)
 }
 
 /**

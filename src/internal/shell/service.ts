@@ -1,6 +1,7 @@
 /**
  * The session as programs and handlers see it.
  */
+import type { AiError } from "@effect/ai/AiError"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -49,12 +50,13 @@ export const makeService = (host: Host): Service => {
     say: (text, options) => speech((s, jobs) => Turns.say(s, text, turnOptions(options), jobs)),
     run: (text, options) =>
       Effect.flatMap(Effect.zip(Effect.context<never>(), callerOf(host)), ([context, caller]) =>
-        Effect.async<State.Job, SessionClosed>((resume) => {
+        Effect.async<State.Job, SessionClosed | AiError>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
-          const job: State.Job = { caller, open: 0, items: [], text: "", resume: undefined }
-          job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : Effect.succeed(job))
+          const job: State.Job = { caller, open: 0, items: [], text: "", failure: undefined, resume: undefined }
+          job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : resultOf(job))
           host.transact((s) => Turns.run(s, text, turnOptions(options), job, jobsIn(context)))
-          return Effect.sync(() => host.transact((s) => Jobs.withdraw(s, job)))
+          const giveUp = options?.onInterrupt === "stop" ? Turns.stop : Jobs.withdraw
+          return Effect.sync(() => host.transact((s) => giveUp(s, job)))
         }).pipe(Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items) })))
       ),
     interrupt: (options) =>
@@ -94,6 +96,9 @@ export const makeService = (host: Host): Service => {
     cancelTool: (callId) => cancelTool(host, callId)
   }
 }
+
+const resultOf = (job: State.Job): Effect.Effect<State.Job, AiError> =>
+  job.failure === undefined ? Effect.succeed(job) : Effect.fail(job.failure.error)
 
 /** What the new agent begins with is part of the turn that asked. */
 const handOff = <R>(host: Host, agent: Agent<R>): Effect.Effect<void, SessionClosed, R> =>

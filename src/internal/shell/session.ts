@@ -33,7 +33,7 @@ import { textOf, thrownBy } from "./door.js"
 import * as Events from "./events.js"
 import { inOneQueue, startTimer } from "./fibers.js"
 import { type Host, interrupt, log, logOf } from "./host.js"
-import { askModel, readText } from "./models.js"
+import { askModel, logFailure, readText } from "./models.js"
 import { play } from "./player.js"
 import { makeService } from "./service.js"
 
@@ -156,6 +156,8 @@ const carryOut = (host: Host, command: Command): void => {
       return stopEntering(command.activity)
     case "CloseAgent":
       return closeAgent(host, command.activity)
+    case "LogFailure":
+      return logFailure(host, command.agent, command.failure)
     case "Log":
       return log(host, command.level, command.message)
     case "Drained":
