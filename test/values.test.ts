@@ -479,10 +479,8 @@ describe("arguments that somebody changes", () => {
           toolCall("look", sent, { id: "a" }),
           "Well.",
           toolCall("look", sent, { id: "b" }),
-          "Well.",
-          "Well.",
-          "Well.",
-          "Well."
+          // as many replies as the longest of these conversations has
+          ...Array.from({ length: 6 }, () => "Well.")
         ],
         layer,
         pace: "instant",
