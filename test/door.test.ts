@@ -14,9 +14,9 @@
  * - `AsyncTool.execute`
  */
 
-import { Toolkit } from "@effect/ai"
+import { LanguageModel, Toolkit } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
-import { Cause, Effect, Layer, Schema, Stream } from "effect"
+import { Cause, Effect, Layer, Logger, Schema, Stream } from "effect"
 import {
   Agent,
   type AgentSession,
@@ -24,6 +24,7 @@ import {
   ChatContext,
   DuplicatePolicy,
   RunContext,
+  SessionModel,
   ToolPrompts
 } from "effect-meantime"
 import {
@@ -485,3 +486,120 @@ for (const [place, { expect: expected, meanwhile, rules, setup }] of Object.entr
     }
   })
 }
+
+describe("what the program gives is looked at outside of an input:", () => {
+  scoped("[L1] [U4] a template that calls the session: the model is asked with its text", () => {
+    let session: AgentSession.Service | undefined
+    const template = () => {
+      if (session !== undefined) Effect.runSync(session.say("By the way."))
+      return "Half way."
+    }
+    return lawful(
+      {
+        agent: agent("helper", {
+          tool: () =>
+            RunContext.RunContext.pipe(
+              Effect.tap((context) => Effect.sync(() => (session = context.session))),
+              Effect.zipRight(Effect.sleep("1 second")),
+              Effect.zipRight(RunContext.update("at it")),
+              Effect.as("done")
+            )
+        }).pipe(Agent.provide(ToolPrompts.layer({ update: template }))),
+        model: callsTool
+      },
+      (talk) =>
+        Effect.gen(function* () {
+          yield* turn(talk.session, "Go")
+          yield* TestSession.advance("1 minute")
+          yield* goesOn(talk)
+          expect(yield* talk.output("c1")).toBe("Half way.")
+          const sent = JSON.stringify(talk.prompts)
+          expect(sent).toContain("Half way.")
+          expect(sent).not.toContain("places")
+        })
+    )
+  })
+
+  scoped("[F7] [T9] options of a turn whose getters throw: the caller's defect, and the session goes on", () =>
+    lawful({ model: firstThen() }, (talk) =>
+      Effect.gen(function* () {
+        const options = {
+          get instructions(): string {
+            throw new Error("no")
+          }
+        }
+        const asked: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          talk.session.send("Hello", options),
+          talk.session.run("Hello", options),
+          talk.session.generateReply(options),
+          talk.session.interrupt({
+            get force(): boolean {
+              throw new Error("no")
+            }
+          })
+        ]
+        for (const ask of asked) {
+          const exit = yield* Effect.exit(ask)
+          expect(exit._tag).toBe("Failure")
+        }
+        // nothing of it got into the conversation
+        expect((yield* talk.session.history).items).toEqual([])
+        yield* goesOn(talk)
+      })
+    )
+  )
+
+  for (const [name, make] of Object.entries(someOdd)) {
+    scoped(`[U8] [T8] outside of a session a handler dies with it: ${name}`, () =>
+      Effect.gen(function* () {
+        const kit = Toolkit.make(AsyncTool.make("tool"))
+        const logs: Array<string> = []
+        const logger = Logger.make(({ cause }) => {
+          logs.push(Cause.pretty(cause))
+        })
+        const executed = yield* AsyncTool.execute(kit, { name: "tool", arguments: {} }).pipe(
+          Effect.provide(kit.toLayer({ tool: () => die(make()) })),
+          Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+        )
+        expect(executed.isError).toBe(true)
+        expect(logs).toHaveLength(1)
+      })
+    )
+  }
+
+  scoped("[T3] the schema of a call that comes when its step is over does not run", () => {
+    let decoded = 0
+    let late: ((parts: ReadonlyArray<any>) => void) | undefined
+    const counted = Schema.transform(Schema.Unknown, Schema.Unknown, {
+      decode: (value) => {
+        decoded++
+        return value
+      },
+      encode: (value) => value
+    })
+    const setup = withSchema(counted, Schema.Unknown, Schema.Never)
+    const layer = SessionModel.layer({
+      run: (_, onParts) =>
+        Effect.suspend(() => {
+          late ??= onParts
+          return Effect.never
+        })
+    })
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: setup.agent as Agent.Agent<never> }).pipe(
+        Effect.provide(layer),
+        Effect.provide(
+          Layer.effect(
+            LanguageModel.LanguageModel,
+            LanguageModel.make({ generateText: () => Effect.succeed([]), streamText: () => Stream.empty })
+          )
+        )
+      )
+      const speech = yield* session.send("Go")
+      yield* TestSession.settle
+      yield* speech.interrupt()
+      late?.([callPart("c1", "tool", { a: 1 })])
+      expect(decoded).toBe(0)
+    })
+  })
+})

@@ -36,21 +36,25 @@ const ways: { readonly [how in Ending["how"] | "nothing"]: Way } = {
   drained: cut
 }
 
+/** Field by field: each settlement has the same shape for V8, and none is spread. */
+const by = ({ isError, reply, status, voiced }: Way, value: unknown, ending: Ending): Settlement => ({
+  status,
+  value,
+  isError,
+  voiced,
+  reply,
+  ending
+})
+
 const done: Ending = { how: "done", errorType: undefined }
 
 /** It was answered without being run. */
-export const answered = (value: unknown): Settlement => ({
-  ...ways.duplicate,
-  value,
-  ending: { how: "duplicate", errorType: undefined }
-})
+export const answered = (value: unknown): Settlement =>
+  by(ways.duplicate, value, { how: "duplicate", errorType: undefined })
 
 /** It could not be run. */
-export const refused = (errorType: string, value: string): Settlement => ({
-  ...ways.refused,
-  value,
-  ending: { how: "refused", errorType }
-})
+export const refused = (errorType: string, value: string): Settlement =>
+  by(ways.refused, value, { how: "refused", errorType })
 
 /** It was run, or stopped before it was. `ended` makes the text for a call with nothing of its own to say. */
 export const settlement = (
@@ -60,20 +64,16 @@ export const settlement = (
 ): Settlement => {
   switch (outcome._tag) {
     case "Success":
-      return { ...ways.done, value: outcome.output, ending: done }
+      return by(ways.done, outcome.output, done)
     case "Nothing":
-      return { ...ways.nothing, value: ended("done"), ending: done }
+      return by(ways.nothing, ended("done"), done)
     case "Failure":
-      return { ...ways[outcome.how], value: outcome.output, ending: outcome }
+      return by(ways[outcome.how], outcome.output, outcome)
     case "Interrupted": {
       const { reason } = outcome
       return reason === "timeout"
-        ? {
-            ...ways.timeout,
-            value: timedOut(call.call.name, call.tool?.timeout ?? 0),
-            ending: { how: "timeout", errorType: "timeout" }
-          }
-        : { ...ways[reason], value: ended(reason), ending: { how: reason, errorType: undefined } }
+        ? by(ways.timeout, timedOut(call.call.name, call.tool?.timeout ?? 0), { how: "timeout", errorType: "timeout" })
+        : by(ways[reason], ended(reason), { how: reason, errorType: undefined })
     }
   }
 }

@@ -17,6 +17,7 @@ import { RunContext } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
+import { printable } from "../model/errors.js"
 import { buildAgent, companion, type Environment, type Restore } from "../scope/build.js"
 import type { AgentDefinition } from "../scope/definitions.js"
 import { inResult } from "../scope/mistakes.js"
@@ -91,7 +92,7 @@ export const enter = (host: Host, activity: State.Activity, jobs: ReadonlyArray<
 
 export const releaseAgent = (host: Host, scope: Scope.CloseableScope): Effect.Effect<void> => {
   const release = Effect.catchAllCause(Scope.close(scope, Exit.void), (cause) =>
-    Effect.logError("An agent's resources failed to be released.", cause)
+    Effect.logError("An agent's resources failed to be released.", printable(cause))
   )
   return Effect.suspend(() => {
     const fiber = Runtime.runFork(host.runtime, release)

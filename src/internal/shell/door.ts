@@ -35,20 +35,19 @@ export const thrownBy = (thrown: unknown): Cause.Cause<unknown> => printable(Cau
 
 // ------------------------------------------------------------------------------------------------- what a model gives
 
-/** A part of a model's answer as the machine has it; none: it says nothing to the session. */
-const readPart = (step: Step, part: unknown): Part | undefined =>
-  guarded(
-    () => read(step, part),
-    () => unreadable
-  )
-
+/** The parts of a model's answer as the machine has them, without those that say nothing to the session. */
 export const readParts = (step: Step, parts: ReadonlyArray<unknown>): ReadonlyArray<Part> => {
-  const read: Array<Part> = []
+  const known: Array<Part> = []
   for (const part of parts) {
-    const known = readPart(step, part)
-    if (known !== undefined) read.push(known)
+    let plain: Part | undefined
+    try {
+      plain = read(step, part)
+    } catch {
+      plain = unreadable
+    }
+    if (plain !== undefined) known.push(plain)
   }
-  return read
+  return known
 }
 
 const read = (step: Step, part: unknown): Part | undefined => {
@@ -94,8 +93,10 @@ const read = (step: Step, part: unknown): Part | undefined => {
 /** Provider by provider; what one attached and JSON cannot carry is left out. */
 const metadataOf = ({ metadata }: Record<string, unknown>): Metadata => {
   if (!isRecord(metadata)) return undefined
+  const providers = Object.keys(metadata)
+  if (providers.length === 0) return undefined
   const out: Record<string, unknown> = {}
-  for (const provider of Object.keys(metadata)) {
+  for (const provider of providers) {
     const json = plainArguments({ value: metadata[provider] })
     if (json !== undefined && "value" in json) out[provider] = json.value
   }
@@ -375,7 +376,8 @@ export const defect = (tool: string, cause: Cause.Cause<unknown>): Outcome => ({
   cause: printable(cause)
 })
 
-const refusedIn = (cause: Cause.Cause<unknown>): RefusedResult | undefined => {
+/** A result that the tool's own schema refuses, if that is what went wrong. */
+export const refusedIn = (cause: Cause.Cause<unknown>): RefusedResult | undefined => {
   for (const error of [...Cause.failures(cause), ...Cause.defects(cause)]) {
     if (
       guarded(

@@ -6,18 +6,18 @@ import type * as Toolkit from "@effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type { Executed } from "../../AsyncTool.js"
 import { RunContext } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
+import { printable } from "../model/errors.js"
 import { millisOf } from "../scope/build.js"
 import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
 import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { defaultOutputLength, errorInTool } from "../values/options.js"
-import { cutTo } from "./door.js"
+import { cutTo, refusedIn } from "./door.js"
 import * as Outside from "./outside.js"
 
 export const execute = (
@@ -101,9 +101,9 @@ export const execute = (
     )
   })
 
-const logDefect = (name: string, cause: Cause.Cause<RefusedResult>): Effect.Effect<void> => {
-  const refused = Cause.failureOption(cause)
-  return Option.isSome(refused)
-    ? Effect.logError(`${name} returned what its own schema refuses: ${refused.value.detail}`)
-    : Effect.logError(`${name} failed unexpectedly.`, cause)
+const logDefect = (name: string, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  const refused = refusedIn(cause)
+  return refused === undefined
+    ? Effect.logError(`${name} failed unexpectedly.`, printable(cause))
+    : Effect.logError(`${name} returned what its own schema refuses: ${refused.detail}`)
 }

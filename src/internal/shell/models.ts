@@ -28,6 +28,8 @@ export const askModel = (host: Host, step: State.Step): void => {
   const { model, provider, toolkit } = built
   const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
   const onParts = (parts: ReadonlyArray<unknown>): void => {
+    // nothing of it counts any more: no schema of the program runs for it
+    if (step.closed || step.streamEnded) return
     const read = readParts(step, parts)
     host.transact((s) => {
       for (const part of read) Parts.part(s, step, part)

@@ -25,7 +25,19 @@ import { begun, closing } from "./closing.js"
 import { handleOf } from "./handles.js"
 import { type Host, stillInHistory } from "./host.js"
 
-const turnOptions = (options: ReplyOptions | undefined): Turns.TurnOptions => options ?? {}
+const noOptions: Turns.TurnOptions = {}
+
+/** Read before the input: an object of the program may do anything when it is looked at. */
+const turnOptions = (options: ReplyOptions | undefined): Turns.TurnOptions => {
+  if (options === undefined) return noOptions
+  const { allowInterruptions, instructions, priority, toolChoice } = options
+  return {
+    allowInterruptions,
+    instructions,
+    priority,
+    toolChoice: typeof toolChoice === "object" ? { tool: toolChoice.tool } : toolChoice
+  }
+}
 
 export const makeService = (host: Host): Service => {
   const { state } = host
@@ -36,32 +48,36 @@ export const makeService = (host: Host): Service => {
     )
   // in one go with the look at the phase: the session may close between two operations of a fiber
   const speech = (
-    input: (s: State.State, jobs: ReadonlyArray<State.Job>) => State.Speech
+    options: ReplyOptions | undefined,
+    input: (s: State.State, turn: Turns.TurnOptions, jobs: ReadonlyArray<State.Job>) => State.Speech
   ): Effect.Effect<SpeechHandle, SessionClosed> =>
     Effect.contextWithEffect((context) =>
       whenOpen(() => {
-        const created = host.transact((s) => input(s, jobsIn(context)))
+        const turn = turnOptions(options)
+        const created = host.transact((s) => input(s, turn, jobsIn(context)))
         return Effect.succeed(handleOf(host, created))
       })
     )
   return {
-    send: (text, options) => speech((s, jobs) => Turns.send(s, text, turnOptions(options), jobs)),
-    generateReply: (options) => speech((s, jobs) => Turns.generateReply(s, turnOptions(options), jobs)),
-    say: (text, options) => speech((s, jobs) => Turns.say(s, text, turnOptions(options), jobs)),
+    send: (text, options) => speech(options, (s, turn, jobs) => Turns.send(s, text, turn, jobs)),
+    generateReply: (options) => speech(options, Turns.generateReply),
+    say: (text, options) => speech(options, (s, turn, jobs) => Turns.say(s, text, turn, jobs)),
     run: (text, options) =>
       Effect.flatMap(Effect.zip(Effect.context<never>(), callerOf(host)), ([context, caller]) =>
         Effect.async<State.Job, SessionClosed | AiError>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
           const job: State.Job = { caller, open: 0, items: [], text: "", failure: undefined, resume: undefined }
           job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : resultOf(job))
-          host.transact((s) => Turns.run(s, text, turnOptions(options), job, jobsIn(context)))
+          const turn = turnOptions(options)
           const giveUp = options?.onInterrupt === "stop" ? Turns.stop : Jobs.withdraw
+          host.transact((s) => Turns.run(s, text, turn, job, jobsIn(context)))
           return Effect.sync(() => host.transact((s) => giveUp(s, job)))
         }).pipe(Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items) })))
       ),
     interrupt: (options) =>
       Effect.suspend(() => {
-        const left = host.transact((s) => Turns.interruptAll(s, options?.force === true))
+        const force = options?.force === true
+        const left = host.transact((s) => Turns.interruptAll(s, force))
         return left === undefined ? Effect.void : Effect.fail(new InterruptionDisallowed({ speechId: left.id }))
       }),
     handoff: (agent) =>

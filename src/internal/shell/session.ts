@@ -13,6 +13,7 @@ import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
 import type { Options, Service } from "../../AgentSession.js"
 import type { Entry } from "../../AsyncToolset.js"
+import type { ChatItem } from "../../ChatContext.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { AgentSession } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
@@ -23,6 +24,7 @@ import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
 import * as Telemetry from "../telemetry/recorder.js"
+import { copyPlain } from "../values/json.js"
 import { check, defaultOutputLength, ofSession } from "../values/options.js"
 import { defaults } from "../values/templates.js"
 import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
@@ -55,6 +57,8 @@ class Session implements Host {
   activities = 0
   /** commands are being carried out */
   draining = false
+  /** templates of the program are being asked for texts */
+  wording = false
 
   constructor(
     readonly runtime: Runtime.Runtime<any>,
@@ -72,6 +76,8 @@ class Session implements Host {
     s.now = this.clock.unsafeCurrentTimeMillis()
     const result = input(s)
     Machine.pump(s)
+    // a template that calls the session in turn: the input whose texts are being worded words and drains for both
+    if (this.wording) return result
     if (s.phrases.length > 0) word(this)
     drain(this)
     return result
@@ -79,12 +85,16 @@ class Session implements Host {
 }
 
 /** The texts that an input left to be worded, before anything of it leaves: templates are code of the program. */
-const word = (host: Host): void => {
-  const s = host.state
-  for (let phrase = s.phrases.shift(); phrase !== undefined; phrase = s.phrases.shift()) {
-    const { args, name, template } = phrase
-    phrase.word(textOf(name, template, args, logOf(host)))
+const word = (host: Session): void => {
+  const { phrases } = host.state
+  host.wording = true
+  // there may be more of them when a template has been asked
+  for (let i = 0; i < phrases.length; i++) {
+    const { args, name, template } = phrases[i] as State.Phrase
+    phrases[i]?.word(textOf(name, template, args, logOf(host)))
   }
+  phrases.length = 0
+  host.wording = false
 }
 
 /** Carries out what the machine asks for. An input that comes meanwhile is taken at once; its commands queue. */
@@ -212,7 +222,8 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     )
     const session = makeService(host)
     host.session = session
-    const items = options.history?.items ?? []
+    // a copy: the program may change what it gave
+    const items = (options.history?.items ?? []).map((item) => copyPlain(item) as ChatItem)
     // layers may use the session while it is made: what they ask for comes behind the conversation so far
     host.transact((s) => {
       History.restore(s, items)
