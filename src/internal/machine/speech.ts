@@ -17,7 +17,9 @@ import {
   follow,
   type Job,
   none,
+  nothing,
   observe,
+  put,
   type ReasoningEntry,
   type Reply,
   type ResultEntry,
@@ -133,9 +135,9 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     streamEnded: false,
     closed: false,
     played: false,
-    openText: new Map(),
-    openReasoning: new Map(),
-    providerCalls: new Map(),
+    openText: nothing,
+    openReasoning: nothing,
+    providerCalls: nothing,
     reasoning: [],
     reasoningLost: false,
     handoff: false,
@@ -178,14 +180,14 @@ export const openText = (step: Step, id: string, metadata: Metadata): TextEntry 
     fiber: undefined
   }
   step.entries.push(entry)
-  step.openText.set(id, entry)
+  step.openText = put(step.openText, id, entry)
   return entry
 }
 
 export const openReasoning = (step: Step, id: string): ReasoningEntry => {
   const entry: ReasoningEntry = { _tag: "Reasoning", text: "", ended: false, metadata: undefined }
   step.entries.push(entry)
-  step.openReasoning.set(id, entry)
+  step.openReasoning = put(step.openReasoning, id, entry)
   return entry
 }
 

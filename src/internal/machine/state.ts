@@ -345,10 +345,10 @@ export interface Step {
   closed: boolean
   /** text and calls are all in the history */
   played: boolean
-  readonly openText: Map<string, TextEntry>
-  readonly openReasoning: Map<string, ReasoningEntry>
+  openText: ReadonlyMap<string, TextEntry>
+  openReasoning: ReadonlyMap<string, ReasoningEntry>
   /** the ids that the provider's own calls got */
-  readonly providerCalls: Map<string, string>
+  providerCalls: ReadonlyMap<string, string>
   /** reasoning that waits for the part it came with */
   reasoning: Array<ReasoningEntry>
   /** some was dropped, with the part it came with */
@@ -692,6 +692,17 @@ export const observe = (s: State, o: Observation): void => {
 
 /** Most calls never have any: an array for each would be a good part of what a call in flight costs. */
 export const none: ReadonlyArray<never> = []
+
+/** Most steps have no reasoning and no calls of the provider's own. */
+export const nothing: ReadonlyMap<string, never> = new Map<string, never>()
+
+/** The map with one more; the shared empty one stays empty. */
+export const put = <V>(map: ReadonlyMap<string, V>, key: string, value: V): ReadonlyMap<string, V> =>
+  map === nothing ? new Map([[key, value]]) : (map as Map<string, V>).set(key, value)
+
+export const drop = (map: ReadonlyMap<string, unknown>, key: string): void => {
+  if (map.size > 0) (map as Map<string, unknown>).delete(key)
+}
 
 export const wake = (s: State, resume: () => void): void => {
   s.commands.push({ _tag: "Wake", resume })
