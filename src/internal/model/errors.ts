@@ -182,13 +182,24 @@ const traces: ErrorConstructor & { stackTraceLimit?: number | undefined } = Erro
 const prints = (u: unknown): boolean => {
   const { stackTraceLimit } = traces
   try {
-    return !isLarge(u) && typeof Cause.pretty(Cause.fail(u), { renderErrorCause: true }) === "string"
+    return hasEnd(u) && !isLarge(u) && typeof Cause.pretty(Cause.fail(u), { renderErrorCause: true }) === "string"
   } catch {
     return false
   } finally {
     // printing lowers the limit for a moment, and leaves it low if it is stopped by an exception
     traces.stackTraceLimit = stackTraceLimit
   }
+}
+
+const maxChain = 200
+
+/** A longer chain of causes is a circle: printing would follow it until the stack is full, which takes long. */
+const hasEnd = (u: unknown): boolean => {
+  for (let n = 0; n < maxChain; n++) {
+    if (typeof u !== "object" || u === null) return true
+    u = (u as { readonly cause?: unknown }).cause
+  }
+  return false
 }
 
 const maxPrinted = 5_000
