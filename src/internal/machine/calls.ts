@@ -66,7 +66,7 @@ export const requested = (s: State, step: Step, part: CallPart): void => {
     return refuse(s, call, "invalid_arguments", invalidArguments(tool.name, part.problem))
   }
   const run = register(s, call, tool)
-  if (part.decoded === "later" || part.decoded === undefined) command(s, { _tag: "Decode", call, run, tool })
+  if (part.decoded === "later" || part.decoded === undefined) command(s, { _tag: "Decode", call, run })
   else decoded(s, call, part.decoded)
 }
 

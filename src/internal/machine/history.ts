@@ -3,12 +3,10 @@
  */
 import { ours } from "../values/metadata.js"
 import { pair } from "../values/pairing.js"
-import { emit, follow, type Job, type Speech, type State } from "./state.js"
+import { emit, follow, type Job, none, type Speech, type State } from "./state.js"
 import type { ChatItem } from "./words.js"
 
 type Fresh<I> = I extends unknown ? Omit<I, "id" | "createdAt"> : never
-
-const none: ReadonlyArray<Job> = []
 
 export const add = (
   s: State,

@@ -30,7 +30,7 @@ import {
   wake
 } from "./state.js"
 
-export interface NewSpeech {
+interface NewSpeech {
   readonly source: Speech["source"]
   readonly agent: Activity
   readonly priority?: number | undefined

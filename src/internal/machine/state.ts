@@ -61,7 +61,7 @@ export type ToolPolicy =
  *     Inline ──first update, release──▶ Background ──▶ Ended
  *        └────────────────────────────────────────────▶ Ended
  */
-export type CallState =
+type CallState =
   | { readonly _tag: "Inline" }
   | { readonly _tag: "Background" }
   | { readonly _tag: "Ended"; readonly status: "done" | "error" | "cancelled" }
@@ -198,7 +198,7 @@ export interface Admission {
 }
 
 /** The calls of one key: the one that is being admitted, and those behind it. */
-export interface Gate {
+interface Gate {
   current: Admission | undefined
   readonly queue: Array<Admission>
 }

@@ -9,7 +9,7 @@ import type * as MetricHook from "effect/MetricHook"
 import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
 
-export type Labels = ReadonlyArray<MetricLabel.MetricLabel>
+type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
 export type Member = MetricHook.MetricHook<number, unknown>
 

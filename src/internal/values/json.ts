@@ -3,7 +3,10 @@
  * in bounded time, whatever its size.
  */
 import { guarded } from "./guarded.js"
+import { isRecord } from "./record.js"
 import { clip } from "./text.js"
+
+export { isRecord } from "./record.js"
 
 const maxDepth = 256
 
@@ -376,7 +379,7 @@ const beginning = (json: unknown, length: number): string => {
   return out
 }
 
-export interface Bounded {
+interface Bounded {
   readonly value: unknown
   /** how many characters it had, if it was cut */
   readonly cut: number | undefined
@@ -412,10 +415,6 @@ export const canonical = (value: unknown): string | undefined => {
   const json = copyOf(value, exact)
   return json === notJson ? undefined : write(json)
 }
-
-/** A plain JSON object, the only legal shape of arguments. */
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
 
 // ---------------------------------------------------------------------------------------------------------- arguments
 

@@ -1,7 +1,7 @@
 /**
  * JSON Schemas of parameters: what strict mode takes, what a provider cannot take at all, and null for what is optional.
  */
-import { isRecord } from "./json.js"
+import { isRecord } from "./record.js"
 
 type Json = Record<string, any>
 
