@@ -26,7 +26,7 @@ import { Options as ToolOptionsReference } from "./toolOptions.js"
 
 type ProviderOptions = NonNullable<LanguageModelV3CallOptions["providerOptions"]>
 
-/** Sent as they are, and left out where there are none. */
+/** Sent as they are, and left out if there are none. */
 const optionsOf = (options: Prompt.ProviderOptions): { providerOptions?: ProviderOptions } => {
   for (const _ in options) return { providerOptions: options as ProviderOptions }
   return {}

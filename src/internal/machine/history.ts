@@ -97,7 +97,7 @@ const isProviders = (item: ChatItem): boolean =>
   item._tag === "FunctionCall" &&
   (item.metadata?.[ours] as { readonly providerExecuted?: unknown } | undefined)?.providerExecuted === true
 
-/** An id in the words of the session, where there is no place for words of the model's choosing. */
+/** An id in the words of the session, for places that must not hold words of the model's choosing. */
 export const spokenId = (id: string): string => id.slice(0, 160).replace(/[^\w.:|/+=@#~-]/g, "_")
 
 /** A call id of the model's choosing: providers take none that is empty, endless or not to be printed. */

@@ -254,7 +254,7 @@ export const advance = (s: State, step: Step): void => {
   flushOutputs(s, step)
 }
 
-/** False where it stopped at a part that still streams in or plays. */
+/** False if it stopped at a part that still streams in or plays. */
 const recordParts = (s: State, step: Step): boolean => {
   while (step.cursor < step.entries.length) {
     const entry = step.entries[step.cursor]
@@ -374,7 +374,7 @@ const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
   )
 }
 
-/** What the reasoning belongs to was never heard. */
+/** The answer that the reasoning belongs to was never heard. */
 const loseReasoning = (step: Step): void => {
   if (step.reasoning.length > 0) step.reasoningLost = true
   step.reasoning = []

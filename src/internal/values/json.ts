@@ -86,7 +86,7 @@ const told = (value: object): string =>
 interface Walk {
   /** how many values it may still look at */
   left: number
-  /** what is told by its kind is no JSON: two of a kind cannot be told apart */
+  /** a value that is shown by its kind alone is no JSON: two of a kind cannot be told apart */
   readonly exact: boolean
   readonly freeze: boolean
 }
@@ -410,7 +410,7 @@ const write = (value: unknown): string => {
   return JSON.stringify(value)
 }
 
-/** Canonical text of a value: keys sorted, arrays in order. None where it is no JSON: two such cannot be told apart. */
+/** Canonical text of a value: keys sorted, arrays in order. None if it is no JSON: two such values cannot be told apart. */
 export const canonical = (value: unknown): string | undefined => {
   const json = copyOf(value, exact)
   return json === notJson ? undefined : write(json)
