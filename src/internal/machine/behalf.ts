@@ -50,6 +50,6 @@ export const worksFor = (
   return search(call)
 }
 
-/** From now on the handler of this run waits for all that belongs to these jobs. */
+/** Does the handler of this run wait for what belongs to these jobs? */
 export const isFor = (s: State, jobs: ReadonlyArray<Job>, run: Run | undefined): boolean =>
   run !== undefined && callersOf(s, jobs).some((caller) => caller.run === run || worksFor(s, caller, run))
