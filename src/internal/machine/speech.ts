@@ -32,7 +32,7 @@ import {
   wake
 } from "./state.js"
 
-export interface NewSpeech {
+interface NewSpeech {
   readonly source: Speech["source"]
   readonly agent: Activity
   readonly priority?: number | undefined
@@ -256,7 +256,7 @@ export const advance = (s: State, step: Step): void => {
   flushOutputs(s, step)
 }
 
-/** False where it stopped at a part that still streams in or plays. */
+/** False if it stopped at a part that still streams in or plays. */
 const recordParts = (s: State, step: Step): boolean => {
   while (step.cursor < step.entries.length) {
     const entry = step.entries[step.cursor]
@@ -376,7 +376,7 @@ const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
   )
 }
 
-/** What the reasoning belongs to was never heard. */
+/** The answer that the reasoning belongs to was never heard. */
 const loseReasoning = (step: Step): void => {
   if (step.reasoning.length > 0) step.reasoningLost = true
   step.reasoning = []

@@ -61,7 +61,7 @@ export type ToolPolicy =
  *     Inline ──first update, release──▶ Background ──▶ Ended
  *        └────────────────────────────────────────────▶ Ended
  */
-export type CallState =
+type CallState =
   | { readonly _tag: "Inline" }
   | { readonly _tag: "Background" }
   | { readonly _tag: "Ended"; readonly status: "done" | "error" | "cancelled" }
@@ -198,7 +198,7 @@ export interface Admission {
 }
 
 /** The calls of one key: the one that is being admitted, and those behind it. */
-export interface Gate {
+interface Gate {
   current: Admission | undefined
   readonly queue: Array<Admission>
 }
@@ -287,7 +287,7 @@ export interface Speech {
   toolSteps: number
   /** the current step was asked for once more */
   retried: boolean
-  /** calls were made where none were allowed, and got one more step */
+  /** calls were made although none were allowed, and got one more step */
   refused: boolean
   /** how often in a row the model has paused */
   pauses: number
@@ -311,7 +311,7 @@ export interface Speech {
   trace: TurnTrace | undefined
 }
 
-/** Who waits for the end of a speech; told as well when that waits for them. */
+/** Somebody who waits for the end of a speech; is called as well if the speech waits for them. */
 export interface SpeechWaiter {
   readonly caller: Call | undefined
   readonly resume: (circular: boolean) => void
@@ -407,7 +407,7 @@ export interface ResultEntry {
 
 // ---------------------------------------------------------------------------------------------------- agents, floor
 
-/** An agent at work: what was built of it, and where it stands. */
+/** An agent at work: what was built of it, and its state. */
 export interface Activity {
   readonly id: string
   readonly name: string

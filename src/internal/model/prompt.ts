@@ -22,7 +22,7 @@ export const viewAll = Context.get(Context.empty(), ModelView)
 
 export interface View {
   readonly items: ReadonlyArray<ChatItem>
-  /** the whole conversation, where `items` is a part of it */
+  /** the whole conversation, if `items` is a part of it */
   readonly all?: ReadonlyArray<ChatItem> | undefined
   readonly instructions?: string
   /** the output to show for a call that has none yet */
@@ -33,7 +33,7 @@ export interface View {
   readonly answer?: ReadonlySet<string> | undefined
   /** what the provider wants */
   readonly provider?: Provider
-  /** a note is needed where the conversation would end with the assistant */
+  /** a note is needed if the conversation would end with the assistant */
   readonly request?: boolean
   /** remembers the messages of what can no longer change */
   readonly cache?: Cache | undefined

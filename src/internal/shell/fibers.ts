@@ -81,14 +81,14 @@ interface Wait<A, E> {
   readonly millis: number
   /** begins to wait; what it returns ends that */
   readonly begin: (done: (result: Effect.Effect<A, E>) => void) => () => void
-  /** what comes of it when the time is over */
+  /** what happens when the time is over */
   readonly late: () => Effect.Effect<A, E>
 }
 
 /**
- * Waits for something, but no longer than so many milliseconds. The timer is no child of who waits: he may be in a region
- * that must not be cut, where a timeout would wait for what it is to end, and an interruption that does not reach him
- * would reach his children.
+ * Waits for something, but no longer than so many milliseconds. The timer is no child of the fiber that waits. That
+ * fiber may be in a region that must not be cut: a timeout there would wait for what it is to end, and an interruption
+ * that does not reach the fiber would reach its children.
  */
 const atMost = <A, E>(
   { begin, late, millis }: Wait<A, E>,

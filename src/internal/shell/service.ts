@@ -152,7 +152,7 @@ const built = (
       Exit.isSuccess(exit) ? discard(exit.value) : Effect.void
     )
     return restore(Effect.raceFirst(Effect.disconnect(Fiber.await(building)), closed)).pipe(
-      // who waits for the release no longer does not end it
+      // if the caller no longer waits for the release, the release goes on
       Effect.onError(() =>
         Effect.flatMap(Effect.forkDaemon(released), (releasing) =>
           Effect.ignore(Effect.raceFirst(Effect.interruptible(Effect.disconnect(Fiber.await(releasing))), closed))

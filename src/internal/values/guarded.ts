@@ -17,7 +17,7 @@ export const guarded = <A>(f: () => A, otherwise: (thrown: unknown) => A): A => 
 /** As `Effect.die`, which looks at the value. */
 export const die = (thrown: unknown): Effect.Effect<never> => Effect.failCause(Cause.die(thrown))
 
-/** What is no effect would stop the fiber that ran it, without an end. */
+/** A value that is no effect would stop the fiber that ran it, without an end. */
 const isEffect = (u: unknown): u is Effect.Effect<any, any, any> =>
   Effect.isEffect(u) && typeof Reflect.get(u, "_op") === "string"
 

@@ -8,7 +8,7 @@ import * as Schedule from "effect/Schedule"
 import { OptionsError, ToolOptionsError } from "../../Tags.js"
 
 /** What is wrong with a value, in words that follow the name of its option. */
-export type Check = (value: unknown) => string | undefined
+type Check = (value: unknown) => string | undefined
 
 /** The options of one thing that are to be looked at. One that is absent or undefined has its default. */
 export type Checks = Readonly<Record<string, Check>>
