@@ -5,6 +5,8 @@
  */
 import * as AiError from "@effect/ai/AiError"
 import * as Cause from "effect/Cause"
+import * as FiberRefs from "effect/FiberRefs"
+import * as Inspectable from "effect/Inspectable"
 import { toText } from "../values/json.js"
 import { redact } from "./secrets.js"
 
@@ -178,11 +180,11 @@ const printableCause = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> => {
 /** V8's: how many lines of a stack are kept. */
 const traces: ErrorConstructor & { stackTraceLimit?: number | undefined } = Error
 
-/** Does it print, with all its causes? Whoever prints it later reads the same. */
+/** Does it print, with all its causes, where a fiber has it logged? Whoever prints it later reads the same. */
 const prints = (u: unknown): boolean => {
   const { stackTraceLimit } = traces
   try {
-    return !isLarge(u) && typeof Cause.pretty(Cause.fail(u), { renderErrorCause: true }) === "string"
+    return !isLarge(u) && typeof Inspectable.withRedactableContext(noRefs, () => pretty(u)) === "string"
   } catch {
     return false
   } finally {
@@ -190,6 +192,10 @@ const prints = (u: unknown): boolean => {
     traces.stackTraceLimit = stackTraceLimit
   }
 }
+
+/** What redacts itself is asked to in the context of a fiber only. */
+const noRefs = FiberRefs.empty()
+const pretty = (u: unknown): unknown => Cause.pretty(Cause.fail(u), { renderErrorCause: true })
 
 const maxPrinted = 5_000
 
