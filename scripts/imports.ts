@@ -47,6 +47,7 @@ const rules: ReadonlyArray<Rule> = [
     room: "internal/telemetry/",
     may: [leaf, "internal/telemetry/", "internal/scope/", "internal/model/", "internal/values/", "internal/machine/"]
   },
+  { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
   { room: "internal/", may: [leaf, "internal/"] }
 ]
 

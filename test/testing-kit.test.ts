@@ -288,6 +288,19 @@ describe("a cursor", () => {
     { fastCheck: { numRuns: 50 } }
   )
 
+  it.scoped("[K2] what fails points at the line of the test", () =>
+    Effect.gen(function* () {
+      const events = yield* expectEvents(having([{ _tag: "SessionClosed" }]))
+      const failing = [events.next("SpeechEnded"), events.skipTo("SpeechEnded"), events.nothingMore]
+      for (const effect of [...failing, events.inAnyOrder(["SpeechEnded"])]) {
+        const { message, stack } = yield* Effect.flip(Effect.asVoid(effect))
+        const head = `EventMismatch: ${message}\n`
+        expect(stack?.startsWith(head)).toBe(true)
+        expect(stack?.slice(head.length).split("\n")[0]).toContain("testing-kit.test.ts")
+      }
+    })
+  )
+
   it.scoped("[K2] to skip more events than there are is a defect, and so is a count that is none", () =>
     Effect.gen(function* () {
       const events = yield* expectEvents(having([{ _tag: "SessionClosed" }]))

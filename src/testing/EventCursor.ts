@@ -131,90 +131,127 @@ export const expectEvents = (
   Effect.map(collect(session), ({ all }): EventCursor => {
     let position = 0
 
-    const mismatch = (events: ReadonlyArray<SessionEvent>, marked: number, problem: string) =>
-      new EventMismatch({ message: `${problem}\n\n${trace(events, marked)}\n` })
+    /** What to do with the events; a problem is told with the place at which it was asked for. */
+    const look = <A>(
+      from: Function,
+      at: (events: ReadonlyArray<SessionEvent>) => A | Problem
+    ): Effect.Effect<A, EventMismatch> => {
+      const site = siteOf(from)
+      return Effect.flatMap(all, (events) => {
+        const found = at(events)
+        return found instanceof Problem ? Effect.fail(mismatch(events, found, site)) : Effect.succeed(found)
+      })
+    }
 
     const next = (tag: string, fields?: object) =>
-      Effect.flatMap(all, (events) => {
+      look(next, (events) => {
         const event = events[position]
-        const difference = differenceOf(event, { _tag: tag, ...fields })
-        if (event !== undefined && difference === undefined) {
-          position++
-          return Effect.succeed(event)
+        const difference = differenceOf(event, { ...fields, _tag: tag })
+        if (event === undefined || difference !== undefined) {
+          return new Problem(
+            position,
+            `Expected the next event to be ${expectation(tag, fields)}, but ${difference ?? "it is none"}.`
+          )
         }
-        return Effect.fail(
-          mismatch(events, position, `Expected the next event to be ${expectation(tag, fields)}, but ${difference}.`)
-        )
+        position++
+        return event
       })
 
     const skipTo = (tag: string, fields?: object) =>
-      Effect.flatMap(all, (events) => {
-        const expected = { _tag: tag, ...fields }
+      look(skipTo, (events) => {
+        const expected = { ...fields, _tag: tag }
         const at = events.findIndex((event, i) => i >= position && differenceOf(event, expected) === undefined)
-        if (at >= 0) {
-          position = at + 1
-          return Effect.succeed(events[at] as SessionEvent)
+        if (at < 0) {
+          const { marked, why } = miss(events, position, expected)
+          return new Problem(marked, `Expected an event ${expectation(tag, fields)}, but ${why}.`)
         }
-        const rest = events.slice(position)
-        const alike = rest.filter((event) => event._tag === tag)
-        // the first of them is marked: what is wrong with it is likely wrong with all
-        const marked = alike[0] === undefined ? position : position + rest.indexOf(alike[0])
-        const why =
-          alike.length > 0
-            ? `${alike.length === 1 ? "in the only one" : `it is none of ${alike.length}; in the first`}, ${differenceOf(alike[0], expected)}`
-            : rest.length === 0
-              ? "no event follows"
-              : `the next ${rest.length} have another tag`
-        return Effect.fail(mismatch(events, marked, `Expected an event ${expectation(tag, fields)}, but ${why}.`))
+        position = at + 1
+        return events[at] as SessionEvent
       })
 
-    return {
+    const skip = (count: number) =>
+      Effect.zipRight(
+        check("EventCursor.skip", { count }, ofCursor),
+        look(skip, (events): void | Problem => {
+          const left = events.length - position
+          if (count > left)
+            return new Problem(events.length, `Expected ${count} events to skip, but there are ${left}.`)
+          position += count
+        })
+      ).pipe(Effect.orDie)
+
+    const inAnyOrder = (expected: ReadonlyArray<ExpectedEvent>) =>
+      look(inAnyOrder, (events): void | Problem => {
+        const wanted = expected.map((one) => (typeof one === "string" ? { _tag: one } : one))
+        const found = events.slice(position, position + wanted.length)
+        const { missing, unmatched } = assign(wanted, found)
+        if (missing.length > 0) {
+          const list = missing.map(({ _tag, ...fields }) => `\n  ${expectation(_tag, fields)}`).join("")
+          return new Problem(
+            position + (unmatched ?? found.length),
+            `Expected the next ${wanted.length} events to be, in any order, those of a list, but some are missing:${list}`
+          )
+        }
+        position += wanted.length
+      })
+
+    const nothingMore = () =>
+      look(nothingMore, (events): void | Problem => {
+        const left = events.length - position
+        return left === 0 ? undefined : new Problem(position, `Expected no more events, but there are ${left}.`)
+      })
+
+    const cursor: Omit<EventCursor, "nothingMore"> = {
       next: next as EventCursor["next"],
       skipTo: skipTo as EventCursor["skipTo"],
-      skip: (count) =>
-        Effect.zipRight(
-          check("EventCursor.skip", { count }, ofCursor),
-          Effect.flatMap(all, (events) => {
-            if (position + count <= events.length) {
-              position += count
-              return Effect.void
-            }
-            return Effect.die(
-              mismatch(
-                events,
-                events.length,
-                `Expected ${count} events to skip, but there are ${events.length - position}.`
-              )
-            )
-          })
-        ),
-      inAnyOrder: (expected) =>
-        Effect.flatMap(all, (events) => {
-          const wanted = expected.map((one) => (typeof one === "string" ? { _tag: one } : one))
-          const found = events.slice(position, position + wanted.length)
-          const { missing, unmatched } = assign(wanted, found)
-          if (missing.length === 0) {
-            position += wanted.length
-            return Effect.void
-          }
-          const list = missing.map(({ _tag, ...fields }) => `\n  ${expectation(_tag, fields)}`).join("")
-          return Effect.fail(
-            mismatch(
-              events,
-              position + (unmatched ?? found.length),
-              `Expected the next ${wanted.length} events to be, in any order, those of a list, but some are missing:${list}`
-            )
-          )
-        }),
-      nothingMore: Effect.flatMap(all, (events) =>
-        position === events.length
-          ? Effect.void
-          : Effect.fail(
-              mismatch(events, position, `Expected no more events, but there are ${events.length - position}.`)
-            )
-      )
+      skip,
+      inAnyOrder
     }
+    // a getter knows who asks
+    return Object.defineProperty(cursor, "nothingMore", { get: nothingMore, enumerable: true }) as EventCursor
   })
+
+/** What is wrong, and with which event. */
+class Problem {
+  constructor(
+    readonly marked: number,
+    readonly text: string
+  ) {}
+}
+
+const mismatch = (events: ReadonlyArray<SessionEvent>, { marked, text }: Problem, site: string): EventMismatch => {
+  const error = new EventMismatch({ message: `${text}\n\n${trace(events, marked)}\n` })
+  // the line of the test, and not where the effect was run
+  if (site !== "") error.stack = `${error.name}: ${error.message}\n${site}`
+  return error
+}
+
+/** The frames of who called, where the platform has them. */
+const siteOf = (called: Function): string => {
+  const here: { stack?: unknown } = {}
+  const { captureStackTrace } = Error as { readonly captureStackTrace?: (target: object, above: Function) => void }
+  captureStackTrace?.(here, called)
+  return typeof here.stack === "string" ? here.stack.replace(/^.*\n?/, "") : ""
+}
+
+/** Why none of the events is the one that is expected; the first of the same tag is marked. */
+const miss = (events: ReadonlyArray<SessionEvent>, position: number, expected: Wanted) => {
+  const rest = events.slice(position)
+  const alike = rest.filter((event) => event._tag === expected._tag)
+  const [first] = alike
+  if (first === undefined) {
+    return {
+      marked: position,
+      why: rest.length === 0 ? "no event follows" : `the next ${rest.length} have another tag`
+    }
+  }
+  return {
+    marked: position + rest.indexOf(first),
+    why:
+      `${alike.length === 1 ? "in the only one" : `it is none of ${alike.length}; in the first`}, ` +
+      differenceOf(first, expected)
+  }
+}
 
 // -------------------------------------------------------------------------------------
 // matching

@@ -147,7 +147,7 @@ export const Outcome: {
  */
 export const stubs = <const O extends Record<string, Stub>>(
   outcomes: O
-): Layer.Layer<Tool.Handler<keyof O & string> | Stubs> =>
+): Layer.Layer<{ [Name in keyof O & string]: Tool.Handler<Name> }[keyof O & string] | Stubs> =>
   Layer.effectContext(
     Effect.contextWithEffect((context: Context.Context<never>) =>
       Effect.suspend(() => {
