@@ -246,6 +246,11 @@ export const compared = (s: State, admission: AdmissionRecord, keys: ReadonlyMap
   if (admission.state._tag === "Comparing") carryOut(s, admission, Admission.decide(s, admission))
 }
 
+/** They cannot be: what the call repeats is not known. */
+export const notCompared = (s: State, admission: AdmissionRecord): void => {
+  if (admission.state._tag === "Comparing") carryOut(s, admission, Admission.failed(admission))
+}
+
 /** A policy of the program's own has decided; none: it failed. */
 export const policyDecided = (s: State, admission: AdmissionRecord, verdict: Verdict | undefined): void => {
   if (admission.state._tag !== "Asking" || admission.run.phase !== "admitting") return

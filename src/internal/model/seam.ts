@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import type { Form, Run, Service } from "../../SessionModel.js"
+import { kept } from "../values/guarded.js"
 import { isRecord } from "../values/json.js"
 import { inSession } from "./errors.js"
 
@@ -29,6 +30,7 @@ export const streamOf = (
     (emit) =>
       Effect.suspend(() => run((parts) => void emit.array(parts))).pipe(
         Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? emit.end() : emit.halt(exit.cause)))),
+        kept,
         Effect.forkScoped
       ),
     { bufferSize: "unbounded" }

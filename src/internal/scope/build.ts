@@ -2,6 +2,7 @@
  * Scopes: session ⊃ agent ⊃ toolset. Each is built once: its layers into a context on top of the broader one's, its
  * tools bound to the handlers, prompts and policies of that context (rules S1, S3, L, P5).
  */
+
 import * as LanguageModel from "@effect/ai/LanguageModel"
 import * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
@@ -35,6 +36,7 @@ import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
+import { kept } from "../values/guarded.js"
 import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import { codecOf, workInSession } from "./codec.js"
@@ -99,8 +101,10 @@ const provideLayers = (
       Effect.getFiberRefs,
       (context, fiberRefs): Environment => ({ context, fiberRefs: withoutContext(fiberRefs) })
     ),
+    kept,
     Effect.fork,
     Effect.flatMap((fiber) => Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))),
+    Effect.flatten,
     Effect.flatten
   )
 }
@@ -309,7 +313,7 @@ export interface Built extends Environment {
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
   /** the fiber of onEnter */
-  entering: Fiber.RuntimeFiber<void> | undefined
+  entering: Fiber.RuntimeFiber<unknown, unknown> | undefined
   /** the messages of the conversation so far, as long as nothing was taken out of it */
   cache: Cache & { readonly removals: number }
   /** what a view of the conversation is given */

@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../../Agent.js"
+import type { ToolCall } from "../../ChatContext.js"
 import type { FillerOptions, UpdateOptions } from "../../RunContext.js"
 import { SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
@@ -29,9 +30,12 @@ import { logOf, waitIn } from "./host.js"
 import type { TaskFinisher } from "./task.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
+  private own: ToolCall | undefined
+
   /** A copy: a handler may change what it is given. */
-  get call() {
-    return shown(this.owner)
+  get call(): ToolCall {
+    this.own ??= shown(this.owner)
+    return this.own
   }
 
   get session() {
