@@ -683,7 +683,7 @@ describe("a judge", () => {
         ])
         expect(said).toEqual({ verdict: given, reason: "So." })
         expect(record).toBe("| assistant:\n|     It costs\n|     120 euros.")
-        expect(requests).toMatchObject([{ method: "generateText", tools: [], toolChoice: "none" }])
+        expect(requests).toMatchObject([{ method: "streamText", tools: [], toolChoice: "none" }])
         const [request] = requests as [ScriptedModel.Request]
         expect(request.prompt.content.map(({ role }) => role)).toEqual(["system", "user"])
         expect(ScriptedModel.systemText(request)).toContain("The sentence: names a price\n")
@@ -864,6 +864,8 @@ describe("a judge", () => {
       const ended = yield* given([[verdict("pass"), ScriptedModel.finish("error")], verdict("pass")])
       expect(ended.said).toBeInstanceOf(AiError.UnknownError)
       expect(ended.requests).toHaveLength(1)
+      const part = yield* given([[verdict("pass"), ScriptedModel.part({ type: "error", error: new Error("broke") })]])
+      expect(part.said).toMatchObject({ _tag: "UnknownError", description: "broke" })
       expect((yield* given([])).said).toBeInstanceOf(AiError.UnknownError)
     })
   )

@@ -5,10 +5,12 @@
  */
 import * as AiError from "@effect/ai/AiError"
 import * as LanguageModel from "@effect/ai/LanguageModel"
+import type * as Prompt from "@effect/ai/Prompt"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import type * as AgentSession from "../AgentSession.js"
 import type { ChatContext, ChatItem } from "../ChatContext.js"
 import { asAiError } from "../internal/model/errors.js"
@@ -74,20 +76,10 @@ export const judge =
   (subject: JudgeSubject): Effect.Effect<Judgement, AiError.AiError, LanguageModel.LanguageModel> =>
     Effect.flatMap(recordOf(subject), (record) => {
       const ask = (more: string) =>
-        LanguageModel.generateText({
-          prompt: [
-            { role: "system", content: wellFormed(`${task}\n\nThe sentence: ${intent}\n\n${answer}`) },
-            { role: "user", content: [{ type: "text", text: `${record}\n\n${reminder}${more}` }] }
-          ]
-        }).pipe(
-          Effect.mapError((error) => asAiError(error, where)),
-          Effect.filterOrFail(
-            ({ finishReason }) => finishReason !== "error",
-            () =>
-              new AiError.UnknownError({ ...where, description: "The judge's model ended its answer with an error." })
-          ),
-          Effect.map(({ text }) => text)
-        )
+        textOf([
+          { role: "system", content: wellFormed(`${task}\n\nThe sentence: ${intent}\n\n${answer}`) },
+          { role: "user", content: [{ type: "text", text: `${record}\n\n${reminder}${more}` }] }
+        ])
       return Effect.gen(function* () {
         const first = judgementIn(yield* ask(""))
         if (Option.isSome(first)) return first.value
@@ -100,6 +92,19 @@ export const judge =
         })
       })
     })
+
+/** What the model says, streamed as it is in a session: what can talk in one can judge. */
+const textOf = (prompt: Prompt.RawInput): Effect.Effect<string, AiError.AiError, LanguageModel.LanguageModel> =>
+  LanguageModel.streamText({ prompt }).pipe(
+    Stream.runFoldEffect("", (text, part) => {
+      if (part.type === "error") return Effect.fail(part.error)
+      if (part.type === "finish" && part.reason === "error") {
+        return new AiError.UnknownError({ ...where, description: "The judge's model ended its answer with an error." })
+      }
+      return Effect.succeed(part.type === "text-delta" ? text + part.delta : text)
+    }),
+    Effect.mapError((error) => asAiError(error, where))
+  )
 
 const where = { module: "effect-meantime/testing", method: "judge" }
 
