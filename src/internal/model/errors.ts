@@ -5,6 +5,8 @@
  */
 import * as AiError from "@effect/ai/AiError"
 import * as Cause from "effect/Cause"
+import * as FiberRefs from "effect/FiberRefs"
+import * as Inspectable from "effect/Inspectable"
 import { guarded } from "../values/guarded.js"
 import { toText } from "../values/json.js"
 import { clip } from "../values/text.js"
@@ -168,11 +170,11 @@ const printableCause = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> => {
 /** V8's: how many lines of a stack are kept. */
 const traces: ErrorConstructor & { stackTraceLimit?: number | undefined } = Error
 
-/** Does it print, with all its causes? Whoever prints it later reads the same. */
+/** Does it print, with all its causes, where a fiber has it logged? Whoever prints it later reads the same. */
 const prints = (u: unknown): boolean => {
   const { stackTraceLimit } = traces
   try {
-    return hasEnd(u) && !isLarge(u) && typeof Cause.pretty(Cause.fail(u), { renderErrorCause: true }) === "string"
+    return hasEnd(u) && !isLarge(u) && typeof Inspectable.withRedactableContext(noRefs, () => pretty(u)) === "string"
   } catch {
     return false
   } finally {
@@ -191,6 +193,9 @@ const hasEnd = (u: unknown): boolean => {
   }
   return false
 }
+/** What redacts itself is asked to in the context of a fiber only. */
+const noRefs = FiberRefs.empty()
+const pretty = (u: unknown): unknown => Cause.pretty(Cause.fail(u), { renderErrorCause: true })
 
 const maxPrinted = 5_000
 

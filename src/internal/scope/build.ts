@@ -41,6 +41,7 @@ import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import { codecOf, workInSession } from "./codec.js"
 import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
+import { handlerOf } from "./handlers.js"
 import * as Mistakes from "./mistakes.js"
 import { bind, DuplicatePolicy } from "./policy.js"
 import { addedParameters, type BoundTool, optionsOf, ownArguments, ownParameters } from "./tool.js"
@@ -203,7 +204,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
     const problem = contradiction(options)
     if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: tool.name, problem }))
     const provider = Tool.isProviderDefined(tool)
-    const handler = place.context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
+    const handler = handlerOf(tool, place.context)
     if (handler === undefined && !(Tool.isProviderDefined(tool) && !tool.requiresHandler)) {
       return yield* Effect.die(Mistakes.noHandler(tool.name, place.description))
     }

@@ -126,6 +126,9 @@ export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats
 
 export const ofScript: Checks = { pace: time, duration: time }
 
+// 0: it stays where it is
+export const ofCursor: Checks = { count: count(0, "none") }
+
 export const ofClock: Checks = { now: finite, seed: whole }
 
 // ---------------------------------------------------------------------------------------------------------- the check
