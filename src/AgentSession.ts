@@ -21,7 +21,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Agent } from "./Agent.js"
+import type { Agent, RequirementsOf } from "./Agent.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
@@ -175,9 +175,14 @@ export type AgentSession_ = Service
  * @since 0.1.0
  * @category models
  */
-export interface Options<R, T extends Entries> {
+export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any>> = []> {
   /** The first agent. */
   readonly agent: Agent<R>
+  /**
+   * The agents with which a stored conversation may be gone on with, beside `agent`, which may be among them. Their names
+   * have to differ. Default: none.
+   */
+  readonly agents?: A | undefined
   /** Tools that every agent has; they outlive hand-offs. */
   readonly tools?: T | undefined
   /** Model steps with tool calls in one turn. 0: no tool is called; Infinity: no bound. Default: 3. */
@@ -209,6 +214,14 @@ export interface Options<R, T extends Entries> {
   readonly maxOutputLength?: number | undefined
   /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
+  /**
+   * With true the conversation of `history` is gone on with as if it had never stopped. The agent to whom it was handed
+   * last takes it up, found by name among `agent` and `agents`; if it is not there, building the session dies with an
+   * `OptionsError`. Its `onEnter` does not run. Of each call that was at work when the conversation was stored the history
+   * is told that its outcome is not known (the `outcomeUnknown` template); no reply is asked for. A history without items
+   * begins a new conversation, with `onEnter`. Default: false, `agent` begins behind the history.
+   */
+  readonly resume?: boolean | undefined
 }
 
 /**
@@ -219,10 +232,13 @@ export interface Options<R, T extends Entries> {
  * @since 0.1.0
  * @category constructors
  */
-export const make: <R, const T extends Entries = []>(
-  options: Options<R, T>
-) => Effect.Effect<Service, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =
-  internal.make as (options: Options<any, any>) => Effect.Effect<Service, never, any>
+export const make: <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+  options: Options<R, T, A>
+) => Effect.Effect<
+  Service,
+  never,
+  R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
+> = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
 
 /**
  * A session as a layer.
@@ -230,9 +246,9 @@ export const make: <R, const T extends Entries = []>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <R, const T extends Entries = []>(
-  options: Options<R, T>
-): Layer.Layer<AgentSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
+export const layer = <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+  options: Options<R, T, A>
+): Layer.Layer<AgentSession, never, R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
   Layer.scoped(AgentSession, make(options))
 
 /**

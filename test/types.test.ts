@@ -239,6 +239,14 @@ describe("requirements", () => {
     expectTypeOf(AgentSession.layer({ agent, tools: [Books] })).toEqualTypeOf<
       Layer.Layer<AgentSession.AgentSession, never, Needed>
     >()
+    const other = Agent.make("other", { instructions: "", onEnter: Mail })
+    const several = AgentSession.make({ agent, agents: [other, {} as Agent.Agent<Scope.Scope>], tools: [Books] })
+    expectTypeOf<R<typeof several>>().toEqualTypeOf<Needed | Mail | Scope.Scope>()
+    expectTypeOf(AgentSession.layer({ agent, agents: [other], tools: [Books] })).toEqualTypeOf<
+      Layer.Layer<AgentSession.AgentSession, never, Needed | Mail>
+    >()
+    // @ts-expect-error a task is nobody's to go on with
+    AgentSession.make({ agent, agents: [{} as Agent.AgentTask<string, never>] })
     const bare = AgentSession.make({ agent: Agent.make("bare", { instructions: "" }) })
     expectTypeOf<R<typeof bare>>().toEqualTypeOf<LanguageModel.LanguageModel | Scope.Scope>()
     // @ts-expect-error a session has an agent
@@ -460,6 +468,7 @@ describe("error channels", () => {
       readonly id: string
       readonly from?: string | undefined
       readonly to: string
+      readonly task?: boolean
       readonly createdAt: number
     }>()
     expectTypeOf<Reads<typeof SessionEvent.SessionEvent>>().toEqualTypeOf<SessionEvent.SessionEvent>()
@@ -587,6 +596,7 @@ describe("the surface", () => {
       readonly inProgress: Of<Call>
       readonly released: Of<Call>
       readonly ended: Of<Call & { readonly how: "done" | "cancelled" | "replaced" | "drained" }>
+      readonly outcomeUnknown: Of<Call>
       readonly duplicateReject: Of<Duplicate>
       readonly duplicateConfirm: Of<Duplicate>
       readonly replyAtTail: Of<Reply>
@@ -686,6 +696,7 @@ describe("the surface", () => {
       readonly cancellationTimeout?: Duration.DurationInput
       readonly onInterruptedReply?: "drop" | "redeliver"
       readonly history?: ChatContext.ChatContext
+      readonly resume?: boolean
     }
     expectTypeOf(options).toExtend<AgentSession.Options<Db, []>>()
     expectTypeOf(AgentSession.generateReply()).toEqualTypeOf<
@@ -775,6 +786,7 @@ describe("the surface", () => {
       readonly role: "user" | "assistant" | "system"
       readonly text: string
       readonly interrupted: boolean
+      readonly author?: string
       readonly metadata?: Record<string, unknown>
       readonly createdAt: number
     }>()
@@ -801,6 +813,7 @@ describe("the surface", () => {
       readonly name: string
       readonly output: unknown
       readonly isError: boolean
+      readonly open?: "running" | "approval"
       readonly createdAt: number
     }>()
     expectTypeOf<ChatContext.AgentHandoff>().toEqualTypeOf<{
@@ -808,6 +821,7 @@ describe("the surface", () => {
       readonly id: string
       readonly from: string | undefined
       readonly to: string
+      readonly task?: boolean
       readonly createdAt: number
     }>()
     expectTypeOf<Member<"Message">>().toEqualTypeOf<ChatContext.Message>()

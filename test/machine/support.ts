@@ -50,6 +50,7 @@ export const prompts: Prompts = {
   inProgress: "inProgress",
   released: "released",
   ended: "ended",
+  outcomeUnknown: "outcomeUnknown",
   duplicateReject: "duplicateReject",
   duplicateConfirm: "duplicateConfirm",
   replyAtTail: "replyAtTail",

@@ -95,7 +95,7 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
   })
 }
 
-const isProviders = (item: ChatItem): boolean =>
+export const isProviders = (item: ChatItem): boolean =>
   item._tag === "FunctionCall" &&
   (item.metadata?.[ours] as { readonly providerExecuted?: unknown } | undefined)?.providerExecuted === true
 

@@ -386,6 +386,9 @@ const recorded = (step: Step, metadata: Metadata): { readonly metadata?: Record<
   return kept === undefined ? {} : { metadata: kept }
 }
 
+const stillRunning = { open: "running" } as const
+const nothingElse = {}
+
 /** Outputs enter in the order in which the model asked, once all calls of the step are in (rule T2). */
 export const flushOutputs = (s: State, step: Step): void => {
   if (!step.streamEnded) return
@@ -402,7 +405,8 @@ export const flushOutputs = (s: State, step: Step): void => {
         callId: call.callId,
         name: call.call.name,
         output: call.output.value,
-        isError: call.output.isError
+        isError: call.output.isError,
+        ...(call.output.open ? stillRunning : nothingElse)
       },
       step.speech,
       call.jobs

@@ -101,6 +101,8 @@ export interface Output {
   readonly isError: boolean
   /** the model is asked to reply to it in the same turn */
   readonly reply: boolean
+  /** the call goes on: its end comes as `<callId>_final` */
+  readonly open: boolean
 }
 
 /** A call of the model, from the moment it streams in until its last item is in the history. */

@@ -11,6 +11,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
+import type { Agent } from "../../Agent.js"
 import type { Options, Service } from "../../AgentSession.js"
 import type { Entry } from "../../AsyncToolset.js"
 import type { ChatItem } from "../../ChatContext.js"
@@ -20,9 +21,11 @@ import * as Agents from "../machine/agents.js"
 import * as History from "../machine/history.js"
 import type { Command } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
+import * as Resume from "../machine/resume.js"
 import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
+import { inAgents, noAgent } from "../scope/mistakes.js"
 import * as Telemetry from "../telemetry/recorder.js"
 import { copyPlain } from "../values/json.js"
 import { check, defaultOutputLength, ofSession } from "../values/options.js"
@@ -194,9 +197,17 @@ const notBegun = (name: string, since: number): State.Activity => ({
   running: 0
 })
 
-export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
+type AnyOptions = Options<any, ReadonlyArray<Entry>, ReadonlyArray<Agent<any>>>
+
+/** Who begins; none: the one who would go on is gone. */
+const agentOf = ({ agent, agents = [] }: AnyOptions, resumed: Resume.Resumed | undefined): Agent<any> | undefined =>
+  resumed?.agent === undefined ? agent : [agent, ...agents].find(({ name }) => name === resumed.agent)
+
+export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
   Effect.gen(function* () {
     yield* check("the session", options, ofSession)
+    const wrong = inAgents(options.agent, options.agents)
+    if (wrong !== undefined) return yield* Effect.die(wrong)
     const outer = yield* Effect.context<any>()
     const runtime = inOneQueue(
       Runtime.updateFiberRefs(
@@ -224,10 +235,13 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     host.session = session
     // a copy: the program may change what it gave
     const items = (options.history?.items ?? []).map((item) => copyPlain(item) as ChatItem)
+    const resumed = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
+    const agent = agentOf(options, resumed)
+    if (agent === undefined) return yield* Effect.die(noAgent(resumed?.agent as string))
     // layers may use the session while it is made: what they ask for comes behind the conversation so far
     host.transact((s) => {
       History.restore(s, items)
-      s.agents.push(notBegun(options.agent.name, s.history.length))
+      s.agents.push(notBegun(agent.name, s.history.length))
     })
     host.telemetry = yield* Telemetry.make(
       () => host.state.now,
@@ -236,7 +250,7 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     )
     const scope = yield* Scope.make()
     yield* Effect.acquireRelease(
-      Effect.sync(() => host.telemetry.start(options.agent.name)),
+      Effect.sync(() => host.telemetry.start(agent.name)),
       () =>
         host.begun
           ? close(host)
@@ -257,10 +271,10 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       companions: companions(host, place),
       releaseAfter: host.state.options.releaseAfter
     })
-    const first = yield* build(host, options.agent)
+    const first = yield* build(host, agent)
     host.transact((s) => {
       host.begun = true
-      Agents.startSession(s, first)
+      Agents.startSession(s, first, resumed)
     })
     for (const waiter of host.beginWaiters) waiter()
     return session

@@ -87,6 +87,8 @@ const finite: Check = (value) => (Number.isFinite(value) ? undefined : `has to b
 const whole: Check = (value) =>
   Number.isSafeInteger(value) ? undefined : `has to be a whole number, not ${shown(value)}`
 
+const flag: Check = (value) => (typeof value === "boolean" ? undefined : `has to be true or false, not ${shown(value)}`)
+
 // ------------------------------------------------------------------------------------------------------ who has which
 
 /** Characters of an update, a result or a failure, if nobody says how many. */
@@ -103,7 +105,8 @@ export const ofSession: Checks = {
   releaseAfter: time,
   // 0: closing waits for nothing that it may interrupt
   drainTimeout: time,
-  cancellationTimeout: time
+  cancellationTimeout: time,
+  resume: flag
 }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
