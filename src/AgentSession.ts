@@ -222,6 +222,14 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
    * begins a new conversation, with `onEnter`. Default: false, `agent` begins behind the history.
    */
   readonly resume?: boolean | undefined
+  /**
+   * Saves the conversation: it is given what was added to the history since its last batch, without what `history`
+   * brought. One batch is awaited before the next; the session does not wait for it, but when it closes, and then for
+   * `drainTimeout` at most (with 0: for `cancellationTimeout`). If it fails, a `SessionError` with the tag `OnItemsFailed`
+   * says so, the cause is logged, and the batch is given again with the next items, or once more as the session closes.
+   * An update that is dropped (`maxPendingUpdates`) is given only if it was still there. Default: nothing is saved.
+   */
+  readonly onItems?: ((items: ReadonlyArray<ChatItem>) => Effect.Effect<void>) | undefined
 }
 
 /**

@@ -697,6 +697,7 @@ describe("the surface", () => {
       readonly onInterruptedReply?: "drop" | "redeliver"
       readonly history?: ChatContext.ChatContext
       readonly resume?: boolean
+      readonly onItems?: (items: ReadonlyArray<ChatContext.ChatItem>) => Effect.Effect<void>
     }
     expectTypeOf(options).toExtend<AgentSession.Options<Db, []>>()
     expectTypeOf(AgentSession.generateReply()).toEqualTypeOf<

@@ -46,6 +46,10 @@ export const removePair = (s: State, callId: string): void => {
     if ((item?._tag === "FunctionCall" || item?._tag === "FunctionCallOutput") && item.callId === callId) {
       s.history.splice(i, 1)
       for (const agent of s.agents) if (agent.since > i) agent.since--
+      if (s.saving !== undefined) {
+        if (s.saving.given > i) s.saving.given--
+        if (s.saving.offered > i) s.saving.offered--
+      }
       left--
     }
   }

@@ -3,6 +3,7 @@
  * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
 import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, TimerKind } from "./protocol.js"
+import type { Saving } from "./saving.js"
 import type {
   AgentParts,
   CallTrace,
@@ -578,6 +579,8 @@ export interface State {
   readonly history: Array<ChatItem>
   /** counts what left the history again */
   historyRemovals: number
+  /** how far `onItems` has come; none: nobody saves */
+  saving: Saving | undefined
   /** every call id of the history and of the calls at work; `provider`: a call of the provider's own without result */
   readonly callIds: Map<string, "call" | "pair" | "provider">
   /** where to look for the next free `<callId>_<n>` */
@@ -639,6 +642,7 @@ export const make = (options: Options): State => ({
   replyId: 0,
   history: [],
   historyRemovals: 0,
+  saving: undefined,
   callIds: new Map(),
   nextSuffix: new Map(),
   agents: [],

@@ -22,6 +22,7 @@ import * as History from "../machine/history.js"
 import type { Command } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
 import * as Resume from "../machine/resume.js"
+import * as Saving from "../machine/saving.js"
 import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
@@ -40,6 +41,7 @@ import { inOneQueue, startTimer } from "./fibers.js"
 import { type Host, interrupt, log, logOf } from "./host.js"
 import { askModel, logFailure, readText } from "./models.js"
 import { play } from "./player.js"
+import { type Saver, startSaving } from "./saving.js"
 import { makeService } from "./service.js"
 
 /** One session at work. */
@@ -52,6 +54,7 @@ class Session implements Host {
   readonly fibers = new Set<Fiber.RuntimeFiber<any, any>>()
   readonly releasing = new Set<Fiber.RuntimeFiber<void>>()
   readonly handles = new WeakMap<State.Speech, SpeechHandle>()
+  saver: Saver | undefined
   begun = false
   readonly beginWaiters = new Set<() => void>()
   readonly closeWaiters = new Set<() => void>()
@@ -127,6 +130,7 @@ const drain = (host: Session): void => {
   } finally {
     host.draining = false
   }
+  host.saver?.notify()
 }
 
 const carryOut = (host: Host, command: Command): void => {
@@ -237,11 +241,13 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
     const items = (options.history?.items ?? []).map((item) => copyPlain(item) as ChatItem)
     const resumed = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
     const agent = agentOf(options, resumed)
+    const { onItems } = options
     if (agent === undefined) return yield* Effect.die(noAgent(resumed?.agent as string))
     // layers may use the session while it is made: what they ask for comes behind the conversation so far
     host.transact((s) => {
       History.restore(s, items)
       s.agents.push(notBegun(agent.name, s.history.length))
+      if (onItems !== undefined) Saving.begin(s)
     })
     host.telemetry = yield* Telemetry.make(
       () => host.state.now,
@@ -276,6 +282,7 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       host.begun = true
       Agents.startSession(s, first, resumed)
     })
+    if (onItems !== undefined) host.saver = startSaving(host, onItems)
     for (const waiter of host.beginWaiters) waiter()
     return session
   })

@@ -89,6 +89,9 @@ const whole: Check = (value) =>
 
 const flag: Check = (value) => (typeof value === "boolean" ? undefined : `has to be true or false, not ${shown(value)}`)
 
+const callback: Check = (value) =>
+  typeof value === "function" ? undefined : `has to be a function, not ${shown(value)}`
+
 // ------------------------------------------------------------------------------------------------------ who has which
 
 /** Characters of an update, a result or a failure, if nobody says how many. */
@@ -106,7 +109,8 @@ export const ofSession: Checks = {
   // 0: closing waits for nothing that it may interrupt
   drainTimeout: time,
   cancellationTimeout: time,
-  resume: flag
+  resume: flag,
+  onItems: callback
 }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
