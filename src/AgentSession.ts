@@ -73,12 +73,40 @@ export interface ReplyOptions {
 }
 
 /**
+ * How a user's turn is asked for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SendOptions extends ReplyOptions {
+  /**
+   * With false the turn cuts nothing: it comes behind the current turn, and behind others that came before it. Its message
+   * is recorded when it begins; if it is interrupted before, or the session closes, it never is. What `say` and
+   * `generateReply` ask for, while the current turn waits for its calls, may be played first. A turn that an inline handler
+   * waits for with `run` does not wait for the turn of that handler. Default: true.
+   */
+  readonly interrupt?: boolean | undefined
+  /**
+   * Who says it, if several people talk in one session: recorded with the message, and shown to the model in front of the
+   * text, in one line of at most 80 characters. Default: nobody is named.
+   */
+  readonly author?: string | undefined
+  /**
+   * The same id is the same turn. Asked for again while it runs, it is joined: `send` gives the same handle, `run` waits for
+   * the same result, which is a failure of the model, too. Once it has ended, its result is kept for an hour, and of the
+   * last 256 such turns. Another text under an id is ignored, with a warning. The handler of a call that the turn waits for
+   * cannot join it: `run` then fails with an `UnknownError` of `AiError`. Default: each turn is a new one.
+   */
+  readonly id?: string | undefined
+}
+
+/**
  * How a turn is asked for and waited for.
  *
  * @since 0.1.0
  * @category models
  */
-export interface RunOptions extends ReplyOptions {
+export interface RunOptions extends SendOptions {
   /**
    * What becomes of the turn if the effect of `run` is interrupted. `stop`: the turn is interrupted, also if it disallows
    * interruptions, and its calls that may be cancelled are cancelled. Default: `continue`, it is left alone.
@@ -112,7 +140,7 @@ export interface Service {
    * A user's turn: interrupts the current speech if that speech allows it, records the message, and starts the reply. If
    * the model fails, the handle's `error` has it; it is logged unless that was read before the speech ended.
    */
-  readonly send: (text: string, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
+  readonly send: (text: string, options?: SendOptions) => Effect.Effect<SpeechHandle, SessionClosed>
   /**
    * As `send`, but waits until the turn, the background calls that the turn started, and their replies have ended. A
    * hand-off that the turn asked for is a part of the turn, and so is what the new agent's `onEnter` asks for before it
@@ -265,7 +293,7 @@ export const layer = <R, const T extends Entries = [], const A extends ReadonlyA
  * @since 0.1.0
  * @category accessors
  */
-export const send = (text: string, options?: ReplyOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
+export const send = (text: string, options?: SendOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
   Effect.flatMap(AgentSession, (session) => session.send(text, options))
 
 /**

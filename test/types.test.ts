@@ -640,7 +640,7 @@ describe("the surface", () => {
   types("AgentSession: its service, its options", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     const service = {} as {
-      readonly send: (text: string, options?: AgentSession.ReplyOptions) => Says
+      readonly send: (text: string, options?: AgentSession.SendOptions) => Says
       readonly run: (
         text: string,
         options?: AgentSession.RunOptions
@@ -679,7 +679,15 @@ describe("the surface", () => {
       readonly allowInterruptions?: boolean | undefined
       readonly priority?: number | undefined
     }>()
-    expectTypeOf<Omit<AgentSession.RunOptions, "onInterrupt">>().toEqualTypeOf<AgentSession.ReplyOptions>()
+    expectTypeOf<Omit<AgentSession.RunOptions, "onInterrupt">>().toEqualTypeOf<AgentSession.SendOptions>()
+    expectTypeOf<
+      Omit<AgentSession.SendOptions, "interrupt" | "author" | "id">
+    >().toEqualTypeOf<AgentSession.ReplyOptions>()
+    expectTypeOf<Pick<AgentSession.SendOptions, "interrupt" | "author" | "id">>().toEqualTypeOf<{
+      readonly interrupt?: boolean | undefined
+      readonly author?: string | undefined
+      readonly id?: string | undefined
+    }>()
     expectTypeOf<AgentSession.RunOptions["onInterrupt"]>().toEqualTypeOf<"continue" | "stop" | undefined>()
     expectTypeOf<AgentSession.RunResult>().toEqualTypeOf<{
       readonly text: string

@@ -17,6 +17,7 @@ import {
   follow,
   type Job,
   none,
+  type Opening,
   observe,
   type ReasoningEntry,
   type Reply,
@@ -36,6 +37,7 @@ export interface NewSpeech {
   readonly priority?: number | undefined
   readonly allowInterruptions?: boolean | undefined
   readonly userTurn?: boolean
+  readonly opening?: Opening | undefined
   readonly text?: unknown
   readonly instructions?: Text | undefined
   readonly toolChoice?: ToolChoice | undefined
@@ -51,6 +53,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     seq: ++s.seq,
     priority: options.priority ?? 0,
     userTurn: options.userTurn ?? false,
+    opening: options.opening,
     text: options.text,
     instructions: options.instructions,
     toolChoice: options.toolChoice ?? "auto",
@@ -104,6 +107,20 @@ export const enqueue = (s: State, speech: Speech): void => {
 
 /** The speech of an agent that a task has paused is left alone (rule S7). */
 export const isActive = (speech: Speech): boolean => speech.agent.state !== "paused"
+
+/**
+ * What has to end before a user's turn that waits for the others begins: those that have begun, and a user's turn whose
+ * message is recorded (rule R8). What is paused by a task is not waited for, nor what only says a text.
+ */
+export const before = (s: State, speech: Speech): ReadonlyArray<Speech> => {
+  if (speech.opening === undefined || speech.opening.urged) return none
+  return Array.from(s.speeches).filter(
+    (other) =>
+      other !== speech &&
+      isActive(other) &&
+      ((other.step !== undefined && other.source !== "say") || (other.userTurn && other.opening === undefined))
+  )
+}
 
 /** While an agent leaves, only its last words are spoken: what `onExit` says and asks for. */
 export const mayGoOn = (s: State, speech: Speech): boolean =>

@@ -273,6 +273,8 @@ export interface Speech {
   readonly seq: number
   readonly priority: number
   readonly userTurn: boolean
+  /** the user's message, which is recorded once the turn begins; none: it is */
+  opening: Opening | undefined
   /** of `say`: a text, or a stream of it, which is the shell's */
   readonly text: unknown
   /** what this reply adds to the conversation */
@@ -494,14 +496,38 @@ export interface IdleWaiter {
 
 /** What `session.run` waits for: how many speeches, calls, deliveries and hand-offs of its turn are still open. */
 export interface Job {
-  /** the call whose handler waits for it; none: a program does */
-  readonly caller?: Call | undefined
   open: number
   readonly items: Array<ChatItem>
   text: string
   /** the first failure of a model in it */
   failure: ModelFailure | undefined
-  resume: ((closed: boolean) => void) | undefined
+  /** who waits for it; several, if a turn has an id */
+  waiters: ReadonlyArray<JobWaiter>
+}
+
+export interface JobWaiter {
+  /** the call whose handler waits; none: a program does */
+  readonly caller: Call | undefined
+  /** `circular`: it waits for itself */
+  readonly resume: (how: "done" | "closed" | "circular") => void
+}
+
+/** A turn that a program has given an id: the same id is the same turn (rule Q19). */
+export interface Turn {
+  readonly id: string
+  readonly text: string
+  readonly speech: Speech
+  readonly job: Job
+  /** none: it is under way */
+  endedAt: number | undefined
+}
+
+/** What the user says, as long as the turn that it begins has not begun (rule R8). */
+export interface Opening {
+  readonly text: string
+  readonly author: string | undefined
+  /** those who would have to end first wait for it: it begins beside them */
+  urged: boolean
 }
 
 // ------------------------------------------------------------------------------------------------------------ texts
@@ -621,7 +647,10 @@ export interface State {
   /** `onExit` has run; the last words may still be spoken */
   entering: Handoff | undefined
   readonly idleWaiters: Set<IdleWaiter>
+  /** those that somebody waits for */
   readonly jobs: Set<Job>
+  /** by their ids, oldest first; of those that have ended so many as are kept */
+  readonly turns: Map<string, Turn>
   agentState: "listening" | "thinking" | "speaking"
   drainTimer: Timer | undefined
 
@@ -668,6 +697,7 @@ export const make = (options: Options): State => ({
   entering: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
+  turns: new Map(),
   agentState: "listening",
   drainTimer: undefined,
   phrases: [],
