@@ -225,7 +225,7 @@ describe("closing a session", () => {
       yield* Fiber.join(run)
       yield* Fiber.join(idle)
       expect(all.toSorted()).toEqual(["foreground", "idle", "run"])
-      const attempts: ReadonlyArray<Effect.Effect<unknown, AgentSession.SessionClosed | AiError.AiError>> = [
+      const attempts: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
         test.session.send("?"),
         test.session.say("?"),
         test.session.generateReply(),

@@ -81,6 +81,7 @@ describe("the default templates", () => {
     inProgress: [base],
     released: [base],
     ended: (["done", "cancelled", "replaced", "drained"] as const).map((how) => ({ ...base, how })),
+    outcomeUnknown: [base],
     duplicateReject: [{ ...base, running, runningText: "Call c0." }],
     duplicateConfirm: [{ ...base, running, runningText: "Call c0." }],
     replyAtTail: [{ callIds: ["c1_final"] }],

@@ -248,6 +248,14 @@ describe("requirements", () => {
     expectTypeOf(AgentSession.layer({ agent, tools: [Books] })).toEqualTypeOf<
       Layer.Layer<AgentSession.AgentSession, never, Needed>
     >()
+    const other = Agent.make("other", { instructions: "", onEnter: Mail })
+    const several = AgentSession.make({ agent, agents: [other, {} as Agent.Agent<Scope.Scope>], tools: [Books] })
+    expectTypeOf<R<typeof several>>().toEqualTypeOf<Needed | Mail | Scope.Scope>()
+    expectTypeOf(AgentSession.layer({ agent, agents: [other], tools: [Books] })).toEqualTypeOf<
+      Layer.Layer<AgentSession.AgentSession, never, Needed | Mail>
+    >()
+    // @ts-expect-error a task is nobody's to go on with
+    AgentSession.make({ agent, agents: [{} as Agent.AgentTask<string, never>] })
     const bare = AgentSession.make({ agent: Agent.make("bare", { instructions: "" }) })
     expectTypeOf<R<typeof bare>>().toEqualTypeOf<LanguageModel.LanguageModel | Scope.Scope>()
     // @ts-expect-error a session has an agent
@@ -469,6 +477,7 @@ describe("error channels", () => {
       readonly id: string
       readonly from?: string | undefined
       readonly to: string
+      readonly task?: boolean
       readonly createdAt: number
     }>()
     expectTypeOf<Reads<typeof SessionEvent.SessionEvent>>().toEqualTypeOf<SessionEvent.SessionEvent>()
@@ -596,6 +605,7 @@ describe("the surface", () => {
       readonly inProgress: Of<Call>
       readonly released: Of<Call>
       readonly ended: Of<Call & { readonly how: "done" | "cancelled" | "replaced" | "drained" }>
+      readonly outcomeUnknown: Of<Call>
       readonly duplicateReject: Of<Duplicate>
       readonly duplicateConfirm: Of<Duplicate>
       readonly replyAtTail: Of<Reply>
@@ -639,7 +649,7 @@ describe("the surface", () => {
   types("AgentSession: its service, its options", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     const service = {} as {
-      readonly send: (text: string, options?: AgentSession.ReplyOptions) => Says
+      readonly send: (text: string, options?: AgentSession.SendOptions) => Says
       readonly run: (
         text: string,
         options?: AgentSession.RunOptions
@@ -678,7 +688,15 @@ describe("the surface", () => {
       readonly allowInterruptions?: boolean | undefined
       readonly priority?: number | undefined
     }>()
-    expectTypeOf<Omit<AgentSession.RunOptions, "onInterrupt">>().toEqualTypeOf<AgentSession.ReplyOptions>()
+    expectTypeOf<Omit<AgentSession.RunOptions, "onInterrupt">>().toEqualTypeOf<AgentSession.SendOptions>()
+    expectTypeOf<
+      Omit<AgentSession.SendOptions, "interrupt" | "author" | "id">
+    >().toEqualTypeOf<AgentSession.ReplyOptions>()
+    expectTypeOf<Pick<AgentSession.SendOptions, "interrupt" | "author" | "id">>().toEqualTypeOf<{
+      readonly interrupt?: boolean | undefined
+      readonly author?: string | undefined
+      readonly id?: string | undefined
+    }>()
     expectTypeOf<AgentSession.RunOptions["onInterrupt"]>().toEqualTypeOf<"continue" | "stop" | undefined>()
     expectTypeOf<AgentSession.RunResult>().toEqualTypeOf<{
       readonly text: string
@@ -695,6 +713,8 @@ describe("the surface", () => {
       readonly cancellationTimeout?: Duration.DurationInput
       readonly onInterruptedReply?: "drop" | "redeliver"
       readonly history?: ChatContext.ChatContext
+      readonly resume?: boolean
+      readonly onItems?: (items: ReadonlyArray<ChatContext.ChatItem>) => Effect.Effect<void>
     }
     expectTypeOf(options).toExtend<AgentSession.Options<Db, []>>()
     expectTypeOf(AgentSession.generateReply()).toEqualTypeOf<
@@ -784,6 +804,7 @@ describe("the surface", () => {
       readonly role: "user" | "assistant" | "system"
       readonly text: string
       readonly interrupted: boolean
+      readonly author?: string
       readonly metadata?: Record<string, unknown>
       readonly createdAt: number
     }>()
@@ -810,6 +831,7 @@ describe("the surface", () => {
       readonly name: string
       readonly output: unknown
       readonly isError: boolean
+      readonly open?: "running" | "approval"
       readonly createdAt: number
     }>()
     expectTypeOf<ChatContext.AgentHandoff>().toEqualTypeOf<{
@@ -817,6 +839,7 @@ describe("the surface", () => {
       readonly id: string
       readonly from: string | undefined
       readonly to: string
+      readonly task?: boolean
       readonly createdAt: number
     }>()
     expectTypeOf<Member<"Message">>().toEqualTypeOf<ChatContext.Message>()

@@ -35,6 +35,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
+import type { Agent, RequirementsOf } from "../Agent.js"
 import * as AgentSession from "../AgentSession.js"
 import type { Entries, HandlersOf } from "../AsyncToolset.js"
 import type { FunctionCall, FunctionCallOutput } from "../ChatContext.js"
@@ -271,9 +272,13 @@ const moveUntilDone = Effect.fnUntraced(function* <A, E>(clock: TestClock.TestCl
  * @since 0.1.0
  * @category constructors
  */
-export const make = <R, const T extends Entries = []>(
-  options: AgentSession.Options<R, T>
-): Effect.Effect<TestSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =>
+export const make = <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+  options: AgentSession.Options<R, T, A>
+): Effect.Effect<
+  TestSession,
+  never,
+  R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
+> =>
   Effect.gen(function* () {
     const scope = yield* Scope.make()
     const close = drive(Effect.uninterruptible(Scope.close(scope, Exit.void)))

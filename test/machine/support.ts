@@ -50,6 +50,7 @@ export const prompts: Prompts = {
   inProgress: "inProgress",
   released: "released",
   ended: "ended",
+  outcomeUnknown: "outcomeUnknown",
   duplicateReject: "duplicateReject",
   duplicateConfirm: "duplicateConfirm",
   replyAtTail: "replyAtTail",
@@ -154,13 +155,8 @@ export const session = (first: Activity = agent("ada"), given: Partial<Options> 
   return s
 }
 
-export const job = (told: Array<string> = [], name = "job"): Job => ({
-  open: 0,
-  items: [],
-  text: "",
-  failure: undefined,
-  resume: (closed) => told.push(`${name} ${closed ? "closed" : "done"}`)
-})
+export const job = (told: Array<string> = [], name = "job", caller?: Call): Job =>
+  Jobs.make({ caller, resume: (how) => told.push(`${name} ${how}`) })
 
 // ------------------------------------------------------------------------------------------------------------ driver
 

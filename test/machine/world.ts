@@ -23,6 +23,7 @@ import {
   type FloorRequest,
   type Handoff,
   type Job,
+  type JobWaiter,
   make,
   type Options,
   type Outcome,
@@ -629,14 +630,33 @@ export class World {
     }
   }
 
-  private send(): void {
+  private userTurnOptions(): Turns.UserTurnOptions {
     const given = this.turnOptions()
+    const n = this.pick(9)
+    return {
+      ...given,
+      ...(n < 3 ? { interrupt: false } : {}),
+      ...(n === 2 || n === 3 ? { id: `turn${this.pick(4)}` } : {}),
+      ...(n === 4 ? { author: "Bo" } : {})
+    }
+  }
+
+  private send(): void {
+    const given = this.userTurnOptions()
     if (this.s.phase !== "open") return
     if (!this.chance(3)) {
       this.speeches.push(this.input((s) => Turns.send(s, "hi", given, [])))
       return
     }
-    const job: Job = { open: 0, items: [], text: "", failure: undefined, resume: this.waiter("job").resume }
+    const { resume } = this.waiter("job")
+    const waiter: JobWaiter = { caller: undefined, resume: () => resume() }
+    const { id } = given
+    if (id !== undefined) {
+      const joined = this.input((s) => Turns.runOnce(s, id, "hi", given, waiter, []))
+      if (!this.jobs.includes(joined)) this.jobs.push(joined)
+      return
+    }
+    const job = Jobs.make(waiter)
     this.jobs.push(job)
     this.speeches.push(this.input((s) => Turns.run(s, "hi", given, job, [])))
   }

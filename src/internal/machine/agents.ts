@@ -7,6 +7,7 @@ import * as History from "./history.js"
 import * as Idle from "./idle.js"
 import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
+import { endOpen, type Resumed } from "./resume.js"
 import * as Speech from "./speech.js"
 import {
   type Activity,
@@ -27,8 +28,11 @@ import {
 } from "./state.js"
 import * as Updates from "./updates.js"
 
-/** The first agent of the session. What was asked for before it was there is its own. */
-export const startSession = (s: State, first: Activity): void => {
+/**
+ * The first agent of the session. What was asked for before it was there is its own. One that goes on with a conversation
+ * does not enter anew: it is shown what it was shown before (rule R5).
+ */
+export const startSession = (s: State, first: Activity, resumed?: Resumed): void => {
   const [before] = s.agents.splice(0)
   s.agents.push(first)
   begin(s, first, undefined, [])
@@ -36,7 +40,9 @@ export const startSession = (s: State, first: Activity): void => {
     if (first.context !== "inherit") first.since = before.since
     for (const speech of s.speeches) if (speech.agent === before) speech.agent = first
   }
-  command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
+  if (resumed === undefined) return command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
+  if (first.context !== "inherit") first.since = resumed.since
+  endOpen(s, first, resumed.open)
 }
 
 const begin = (s: State, to: Activity, from: Activity | undefined, jobs: ReadonlyArray<Job>): void => {
@@ -47,7 +53,8 @@ const begin = (s: State, to: Activity, from: Activity | undefined, jobs: Readonl
 }
 
 const handedOff = (s: State, from: Activity, to: Activity, jobs: ReadonlyArray<Job>): void => {
-  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name }, undefined, jobs)
+  const task = from.task !== undefined || to.task !== undefined
+  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name, ...(task ? { task } : {}) }, undefined, jobs)
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
 }

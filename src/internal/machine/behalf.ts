@@ -7,7 +7,7 @@ import type { Call, Job, Run, Speech, State } from "./state.js"
 /** The calls whose handlers wait for one of these jobs. */
 export const callersOf = (s: State, jobs: ReadonlyArray<Job>): ReadonlyArray<Call> =>
   jobs.flatMap((job) =>
-    job.caller !== undefined && s.jobs.has(job) && job.caller.run?.phase === "working" ? [job.caller] : []
+    s.jobs.has(job) ? job.waiters.flatMap(({ caller }) => (caller?.run?.phase === "working" ? [caller] : [])) : []
   )
 
 /** The turn waits for this call. */

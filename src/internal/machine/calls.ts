@@ -8,6 +8,7 @@ import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
 import { answered } from "./outcomes.js"
 import type { CallPart, Decoded } from "./protocol.js"
+import * as Reports from "./reports.js"
 import {
   type Admission as AdmissionRecord,
   allWoken,
@@ -50,7 +51,8 @@ export const requested = (s: State, step: Step, part: CallPart): void => {
   const tool = step.agent.tools.get(part.name)
   const name = tool === undefined ? cleanName(part.name) : part.name
   const call = makeCall(s, step, { callId, name, arguments: part.arguments }, tool, part.metadata)
-  step.entries.push({ _tag: "Call", callId, name, arguments: call.call.arguments, metadata: part.metadata })
+  const metadata = Reports.marked(callId, part.metadata)
+  step.entries.push({ _tag: "Call", callId, name, arguments: call.call.arguments, metadata })
   s.calls.set(callId, call)
   s.unrecorded.set(callId, call)
   step.calls.push(call)

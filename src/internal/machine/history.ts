@@ -44,6 +44,10 @@ export const removePair = (s: State, callId: string): void => {
     if ((item?._tag === "FunctionCall" || item?._tag === "FunctionCallOutput") && item.callId === callId) {
       s.history.splice(i, 1)
       for (const agent of s.agents) if (agent.since > i) agent.since--
+      if (s.saving !== undefined) {
+        if (s.saving.given > i) s.saving.given--
+        if (s.saving.offered > i) s.saving.offered--
+      }
       left--
     }
   }
@@ -93,7 +97,7 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
   })
 }
 
-const isProviders = (item: ChatItem): boolean =>
+export const isProviders = (item: ChatItem): boolean =>
   item._tag === "FunctionCall" &&
   (item.metadata?.[ours] as { readonly providerExecuted?: unknown } | undefined)?.providerExecuted === true
 

@@ -53,6 +53,8 @@ export const hindrances = (
   )
   for (const speech of s.speeches) {
     if (!Speech.isActive(speech)) continue
+    // it cannot begin before the caller has ended
+    if (caller !== undefined && Speech.before(s, speech).some((other) => isInlineIn(caller, other))) continue
     if (speech.state !== "waiting" || caller === undefined || isInTheWay(s, speech, caller, strict)) found.push(speech)
   }
   return found

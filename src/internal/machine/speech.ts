@@ -18,6 +18,7 @@ import {
   type Job,
   none,
   nothing,
+  type Opening,
   observe,
   put,
   type ReasoningEntry,
@@ -38,6 +39,7 @@ interface NewSpeech {
   readonly priority?: number | undefined
   readonly allowInterruptions?: boolean | undefined
   readonly userTurn?: boolean
+  readonly opening?: Opening | undefined
   readonly text?: unknown
   readonly instructions?: Text | undefined
   readonly toolChoice?: ToolChoice | undefined
@@ -53,6 +55,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     seq: ++s.seq,
     priority: options.priority ?? 0,
     userTurn: options.userTurn ?? false,
+    opening: options.opening,
     text: options.text,
     instructions: options.instructions,
     toolChoice: options.toolChoice ?? "auto",
@@ -106,6 +109,20 @@ export const enqueue = (s: State, speech: Speech): void => {
 
 /** The speech of an agent that a task has paused is left alone (rule S7). */
 export const isActive = (speech: Speech): boolean => speech.agent.state !== "paused"
+
+/**
+ * What has to end before a user's turn that waits for the others begins: those that have begun, and a user's turn whose
+ * message is recorded (rule R8). What is paused by a task is not waited for, nor what only says a text.
+ */
+export const before = (s: State, speech: Speech): ReadonlyArray<Speech> => {
+  if (speech.opening === undefined || speech.opening.urged) return none
+  return Array.from(s.speeches).filter(
+    (other) =>
+      other !== speech &&
+      isActive(other) &&
+      ((other.step !== undefined && other.source !== "say") || (other.userTurn && other.opening === undefined))
+  )
+}
 
 /** While an agent leaves, only its last words are spoken: what `onExit` says and asks for. */
 export const mayGoOn = (s: State, speech: Speech): boolean =>
@@ -388,6 +405,9 @@ const recorded = (step: Step, metadata: Metadata): { readonly metadata?: Record<
   return kept === undefined ? {} : { metadata: kept }
 }
 
+const stillRunning = { open: "running" } as const
+const nothingElse = {}
+
 /** Outputs enter in the order in which the model asked, once all calls of the step are in (rule T2). */
 export const flushOutputs = (s: State, step: Step): void => {
   if (!step.streamEnded) return
@@ -404,7 +424,8 @@ export const flushOutputs = (s: State, step: Step): void => {
         callId: call.callId,
         name: call.call.name,
         output: call.output.value,
-        isError: call.output.isError
+        isError: call.output.isError,
+        ...(call.output.open ? stillRunning : nothingElse)
       },
       step.speech,
       call.jobs

@@ -3,6 +3,7 @@
  * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
 import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, TimerKind } from "./protocol.js"
+import type { Saving } from "./saving.js"
 import type {
   AgentParts,
   CallTrace,
@@ -101,6 +102,8 @@ export interface Output {
   readonly isError: boolean
   /** the model is asked to reply to it in the same turn */
   readonly reply: boolean
+  /** the call goes on: its end comes as `<callId>_final` */
+  readonly open: boolean
 }
 
 /** A call of the model, from the moment it streams in until its last item is in the history. */
@@ -270,6 +273,8 @@ export interface Speech {
   readonly seq: number
   readonly priority: number
   readonly userTurn: boolean
+  /** the user's message, which is recorded once the turn begins; none: it is */
+  opening: Opening | undefined
   /** of `say`: a text, or a stream of it, which is the shell's */
   readonly text: unknown
   /** what this reply adds to the conversation */
@@ -491,14 +496,38 @@ export interface IdleWaiter {
 
 /** What `session.run` waits for: how many speeches, calls, deliveries and hand-offs of its turn are still open. */
 export interface Job {
-  /** the call whose handler waits for it; none: a program does */
-  readonly caller?: Call | undefined
   open: number
   readonly items: Array<ChatItem>
   text: string
   /** the first failure of a model in it */
   failure: ModelFailure | undefined
-  resume: ((closed: boolean) => void) | undefined
+  /** who waits for it; several, if a turn has an id */
+  waiters: ReadonlyArray<JobWaiter>
+}
+
+export interface JobWaiter {
+  /** the call whose handler waits; none: a program does */
+  readonly caller: Call | undefined
+  /** `circular`: it waits for itself */
+  readonly resume: (how: "done" | "closed" | "circular") => void
+}
+
+/** A turn that a program has given an id: the same id is the same turn (rule Q19). */
+export interface Turn {
+  readonly id: string
+  readonly text: string
+  readonly speech: Speech
+  readonly job: Job
+  /** none: it is under way */
+  endedAt: number | undefined
+}
+
+/** What the user says, as long as the turn that it begins has not begun (rule R8). */
+export interface Opening {
+  readonly text: string
+  readonly author: string | undefined
+  /** those who would have to end first wait for it: it begins beside them */
+  urged: boolean
 }
 
 // ------------------------------------------------------------------------------------------------------------ texts
@@ -576,6 +605,8 @@ export interface State {
   readonly history: Array<ChatItem>
   /** counts what left the history again */
   historyRemovals: number
+  /** how far `onItems` has come; none: nobody saves */
+  saving: Saving | undefined
   /** every call id of the history and of the calls at work; `provider`: a call of the provider's own without result */
   readonly callIds: Map<string, "call" | "pair" | "provider">
   /** where to look for the next free `<callId>_<n>` */
@@ -616,7 +647,10 @@ export interface State {
   /** `onExit` has run; the last words may still be spoken */
   entering: Handoff | undefined
   readonly idleWaiters: Set<IdleWaiter>
+  /** those that somebody waits for */
   readonly jobs: Set<Job>
+  /** by their ids, oldest first; of those that have ended so many as are kept */
+  readonly turns: Map<string, Turn>
   agentState: "listening" | "thinking" | "speaking"
   drainTimer: Timer | undefined
 
@@ -637,6 +671,7 @@ export const make = (options: Options): State => ({
   replyId: 0,
   history: [],
   historyRemovals: 0,
+  saving: undefined,
   callIds: new Map(),
   nextSuffix: new Map(),
   agents: [],
@@ -662,6 +697,7 @@ export const make = (options: Options): State => ({
   entering: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
+  turns: new Map(),
   agentState: "listening",
   drainTimer: undefined,
   phrases: [],

@@ -38,4 +38,7 @@ export const waitsForItself =
 export const waitsForRoom =
   "Not run: it would have to wait for a call that is running already, and that one waits for it. Answer without it."
 
+/** Half a report, in a conversation that was stored while that was being written. */
+export const lostReport = "This report was lost."
+
 export const stillStopping = "Not run: the call that it replaces is still stopping. Try again later."

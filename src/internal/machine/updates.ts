@@ -89,7 +89,7 @@ const updateCall = (s: State, call: Call, { isText, mode, template, value: messa
     emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
     observe(s, { _tag: "CallUpdated", call, id: call.callId, message, mode, first })
     if (mode === "interrupt") call.step.speech.urgent = true
-    goBackground(s, call, { value, isError: false, reply: mode !== "silent" }, "update")
+    goBackground(s, call, { value, isError: false, reply: mode !== "silent", open: true }, "update")
     return
   }
   const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
@@ -102,7 +102,7 @@ const updateCall = (s: State, call: Call, { isText, mode, template, value: messa
 export const release = (s: State, call: Call, by: "timer" | "model"): void => {
   if (call.output !== undefined || call.state._tag !== "Inline") return
   const value = phrase(s, promptsOf(call), "released", { toolName: call.call.name, callId: call.callId })
-  goBackground(s, call, { value, isError: false, reply: true }, by)
+  goBackground(s, call, { value, isError: false, reply: true, open: true }, by)
 }
 
 const goBackground = (s: State, call: Call, output: Output, by: "update" | "timer" | "model"): void => {
@@ -145,7 +145,7 @@ export const settle = (s: State, call: Call, end: Settlement): void => {
   follow(emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value }), "output")
   observe(s, follow({ _tag: "CallEnded", call, ending: end.ending, output: end.value }, "output"))
   if (inline) {
-    call.output = follow({ value: end.value, isError: end.isError, reply: end.reply }, "value")
+    call.output = follow({ value: end.value, isError: end.isError, reply: end.reply, open: false }, "value")
     Speech.flushOutputs(s, call.step)
   } else {
     Replies.accept(s, {

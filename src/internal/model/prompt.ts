@@ -9,7 +9,7 @@ import type { ChatItem } from "../../ChatContext.js"
 import { ModelView } from "../../Tags.js"
 import { ours, withoutItemId } from "../values/metadata.js"
 import { type Pairs, pair } from "../values/pairing.js"
-import { isBlank, isWellFormed, wellFormed } from "../values/text.js"
+import { clip, isBlank, isWellFormed, wellFormed } from "../values/text.js"
 import { frame, quoted } from "./frames.js"
 import { itemIdOf, type Kind, optionsOf, oursOf } from "./options.js"
 import type { Provider } from "./providers.js"
@@ -69,6 +69,18 @@ const makeWords = (provider: Provider | undefined): Words => ({
 })
 
 type Call = Extract<ChatItem, { _tag: "FunctionCall" }>
+
+/** Characters of a name. */
+const maxName = 80
+
+/** One line, in which nothing looks like the end of a name. */
+const by = (author: unknown, text: string): string => {
+  if (typeof author !== "string") return text
+  const name = wellFormed(author)
+    .replace(/[\s:\p{Cc}\p{Cf}\p{Z}]+/gu, " ")
+    .trim()
+  return isBlank(name) ? text : `${clip(name, maxName, "…")}: ${text}`
+}
 
 const unknownOutcome: Result = { value: "The outcome of this call is not known.", isError: true }
 
@@ -481,7 +493,7 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
           builder.reasoning = []
           const text = wellFormed(item.text)
           builder.user(
-            item.role === "user" ? quoted(text) : frame(text),
+            item.role === "user" ? quoted(by(item.author, text)) : frame(text),
             optionsOf(item.metadata, "text", provider?.reads)
           )
           break

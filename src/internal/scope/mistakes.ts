@@ -86,6 +86,29 @@ export const inEntries = (owner: string, entries: unknown): OptionsError | undef
   return undefined
 }
 
+/** What is wrong with the agents of a session: they are found by name. */
+export const inAgents = (first: unknown, agents: unknown): OptionsError | undefined => {
+  const wrong = (problem: string) => new OptionsError({ owner: "the session", option: "agents", problem })
+  if (agents === undefined) return undefined
+  if (!Array.isArray(agents)) return wrong("has to be a list of agents: write [Billing]")
+  const known = new Map<unknown, unknown>()
+  for (const agent of [first, ...(agents as ReadonlyArray<unknown>)]) {
+    const { _tag, name } = (isObject(agent) ? agent : {}) as Readonly<Record<string, unknown>>
+    if (_tag !== "Agent") return wrong("has something in it that is no agent")
+    // the first one may be named again
+    if (known.has(name) && known.get(name) !== agent) return wrong(`has two agents named ${JSON.stringify(name)}`)
+    known.set(name, agent)
+  }
+  return undefined
+}
+
+export const noAgent = (name: string): OptionsError =>
+  new OptionsError({
+    owner: "the session",
+    option: "agents",
+    problem: `has no agent named ${JSON.stringify(name)}, to whom the given history was handed last: add it`
+  })
+
 /** What is wrong with the result of a task. */
 export const inResult = (owner: string, result: unknown): OptionsError | undefined =>
   result !== undefined && (Schema.isSchema(result) || inSchemas({ parameters: result }) === undefined)

@@ -87,6 +87,11 @@ const finite: Check = (value) => (Number.isFinite(value) ? undefined : `has to b
 const whole: Check = (value) =>
   Number.isSafeInteger(value) ? undefined : `has to be a whole number, not ${shown(value)}`
 
+const flag: Check = (value) => (typeof value === "boolean" ? undefined : `has to be true or false, not ${shown(value)}`)
+
+const callback: Check = (value) =>
+  typeof value === "function" ? undefined : `has to be a function, not ${shown(value)}`
+
 // ------------------------------------------------------------------------------------------------------ who has which
 
 /** Characters of an update, a result or a failure, if nobody says how many. */
@@ -103,7 +108,9 @@ export const ofSession: Checks = {
   releaseAfter: time,
   // 0: closing waits for nothing that it may interrupt
   drainTimeout: time,
-  cancellationTimeout: time
+  cancellationTimeout: time,
+  resume: flag,
+  onItems: callback
 }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
