@@ -109,10 +109,28 @@ const provideLayers = (
 interface Place extends Environment {
   /** for messages: `agent "travel"`, `toolset "booking"` */
   readonly description: string
+  /** what handlers work in, by the context that their layer was built in */
+  readonly workplaces: Workplaces
   readonly executor: Executor
   readonly activity: Activity | undefined
   readonly scope: Scope.Scope
   readonly releaseAfter: number | undefined
+}
+
+type Workplaces = Map<AnyContext, AnyContext>
+
+/**
+ * What the layer of a handler was built in, below what is in the place. All handlers of a layer share the one, and most
+ * places have all of it: a context of its own for each tool would grow with the square of their number.
+ */
+const workplaceOf = ({ context, workplaces }: Place, captured: AnyContext): AnyContext => {
+  let workplace = workplaces.get(captured)
+  if (workplace === undefined) {
+    const isContained = Array.from(captured.unsafeMap.keys()).every((key) => context.unsafeMap.has(key))
+    workplace = isContained ? context : (Context.merge(captured, context) as AnyContext)
+    workplaces.set(captured, workplace)
+  }
+  return workplace
 }
 
 type Tools = Map<string, { readonly bound: BoundTool; readonly place: string }>
@@ -178,6 +196,7 @@ const collectToolset = (
         ...outer,
         description,
         ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
+        workplaces: new Map(),
         executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
       },
       reserved
@@ -228,7 +247,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       ownArguments: ownArguments(added, codec),
       codec,
       fiberRefs: place.fiberRefs,
-      context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
+      context: handler === undefined ? place.context : workplaceOf(place, handler.context),
       work: workInSession(handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`)), codec)
     }
     return bound
@@ -283,6 +302,7 @@ export const buildSession = (options: {
       options.entries,
       {
         description: "the session",
+        workplaces: new Map(),
         context: options.context,
         fiberRefs: options.fiberRefs,
         executor: makeExecutor("session", undefined, undefined),
@@ -436,6 +456,7 @@ export const buildAgent = (options: {
           definition.options.tools ?? [],
           {
             description,
+            workplaces: new Map(),
             ...place,
             executor: makeExecutor(definition.name, activity, definition.options.maxConcurrency),
             activity,
