@@ -32,6 +32,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DuplicateScope, Mode } from "./DuplicatePolicy.js"
+import * as Dynamic from "./internal/scope/dynamic.js"
 import * as Mistakes from "./internal/scope/mistakes.js"
 import * as internal from "./internal/shell/execute.js"
 import type { Delivery } from "./RunContext.js"
@@ -171,6 +172,64 @@ interface Schemas {
   readonly parameters?: Schema.Struct.Fields | undefined
   readonly success?: Schema.Schema.Any | undefined
   readonly failure?: Schema.Schema.All | undefined
+}
+
+/**
+ * Makes a tool whose parameters are given as a JSON Schema, for tools that are known only when the program runs. The
+ * schema reaches the model as it is, but for parameters that the session adds and for a provider whose strict mode takes
+ * none but its own form. The handler gets the object that the model sent: nothing of it is checked, so the handler, or
+ * what it calls, does that. Arguments that are no object are an error output, and the handler does not run. The schema is
+ * read once, here; if it is not an object that JSON can carry, building the session, or the agent, dies with a
+ * `ToolOptionsError`.
+ *
+ * ```ts
+ * import { Toolkit } from "@effect/ai"
+ * import { AsyncTool } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * const Search = AsyncTool.dynamic("search", {
+ *   description: "Searches the catalogue.",
+ *   jsonSchema: { type: "object", properties: { query: { type: "string" } }, required: ["query"] },
+ *   allowCancellation: true
+ * })
+ *
+ * export const SearchLive = Toolkit.make(Search).toLayer({
+ *   search: ({ query }) => Effect.succeed(`Nothing was found for ${query}.`)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const dynamic = <const Name extends string>(
+  name: Name,
+  options: Options & {
+    /** What the model is told of the tool. Default: nothing. */
+    readonly description?: string | undefined
+    readonly jsonSchema: object
+  }
+): Tool.Tool<
+  Name,
+  {
+    readonly parameters: Schema.Struct<Record<string, typeof Schema.Unknown>>
+    readonly success: typeof Schema.Unknown
+    readonly failure: Schema.Union<[typeof ToolError, typeof StopResponse]>
+    readonly failureMode: "return"
+  },
+  RunContext
+> => {
+  const { description, jsonSchema, ...flags } = options
+  const read = Dynamic.read(jsonSchema)
+  const tool = Tool.make(name, {
+    ...(description === undefined ? {} : { description }),
+    success: Schema.Unknown,
+    failure: Schema.Union(ToolError, StopResponse),
+    failureMode: "return",
+    dependencies: [RunContext]
+  })
+    .setParameters(Dynamic.parameters(read ?? {}))
+    .annotate(Annotations, flags)
+  return Mistakes.annotate(tool, read === undefined ? Mistakes.noJsonSchema : undefined)
 }
 
 /**

@@ -18,7 +18,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { Service as Output } from "../../AgentOutput.js"
 import type { Options } from "../../AsyncTool.js"
-import type { Entry } from "../../AsyncToolset.js"
+import type { AsyncToolset, Entry } from "../../AsyncToolset.js"
 import type { ChatContext, ChatItem } from "../../ChatContext.js"
 import type { Service as Model } from "../../SessionModel.js"
 import {
@@ -35,10 +35,12 @@ import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
+import { suspended } from "../values/guarded.js"
 import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import { codecOf, workInSession } from "./codec.js"
 import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
+import { inStrictForm } from "./dynamic.js"
 import * as Mistakes from "./mistakes.js"
 import { bind, DuplicatePolicy } from "./policy.js"
 import { addedParameters, type BoundTool, optionsOf, ownArguments, ownParameters } from "./tool.js"
@@ -91,18 +93,24 @@ const provideLayers = (
       (built): AnyContext => Context.merge(context, built)
     )
   )
-  // in a fiber of its own: layers may set FiberRefs, which hold in the scope and nowhere else; nor do those of who asks
-  return Effect.updateFiberRefs(() => outer.fiberRefs).pipe(
-    Effect.zipRight(build),
+  return inFiber(
+    outer.fiberRefs,
     Effect.zipWith(
+      build,
       Effect.getFiberRefs,
       (context, fiberRefs): Environment => ({ context, fiberRefs: withoutContext(fiberRefs) })
-    ),
+    )
+  )
+}
+
+/** Layers may set FiberRefs, which hold in the scope and nowhere else; nor do those of who asks hold in it. */
+const inFiber = <A>(fiberRefs: FiberRefs.FiberRefs, build: Effect.Effect<A>): Effect.Effect<A> =>
+  Effect.updateFiberRefs(() => fiberRefs).pipe(
+    Effect.zipRight(build),
     Effect.fork,
     Effect.flatMap((fiber) => Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))),
     Effect.flatten
   )
-}
 
 // ------------------------------------------------------------------------------------------------------------- tools
 
@@ -190,18 +198,34 @@ const collectToolset = (
         scope: undefined
       })
     }
-    return yield* collect(
-      toolset.entries,
-      {
-        ...outer,
-        description,
-        ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
-        workplaces: new Map(),
-        executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
-      },
-      reserved
-    )
+    const place: Place = {
+      ...outer,
+      description,
+      ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
+      workplaces: new Map(),
+      executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
+    }
+    const entries = toolset.unwrap === undefined ? toolset.entries : [yield* unwrapped(toolset.unwrap, place)]
+    return yield* collect(entries, place, reserved)
   })
+
+/** The toolset that the program makes in this scope (rule B7). That it cannot is a defect of the scope's building. */
+const unwrapped = (
+  effect: () => Effect.Effect<AsyncToolset<any>, unknown, any>,
+  { context, description, fiberRefs, scope }: Place
+): Effect.Effect<AsyncToolset<any>> =>
+  inFiber(
+    fiberRefs,
+    Effect.mapInputContext(
+      Effect.orDie(suspended(effect)),
+      (_: Context.Context<never>): AnyContext => Context.add(context, Scope.Scope, scope)
+    )
+  ).pipe(
+    Effect.filterOrDie(
+      (made) => Mistakes.isToolset(made),
+      () => Mistakes.noToolset(description)
+    )
+  )
 
 const contradiction = (options: Options): string | undefined => {
   if (options.allowCancellation === true) return undefined
@@ -247,7 +271,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       ownArguments: ownArguments(added, codec),
       codec,
       fiberRefs: place.fiberRefs,
-      context: handler === undefined ? place.context : workplaceOf(place, handler.context),
+      context: handler === undefined ? place.context : workplaceOf(place, handler.context as AnyContext),
       work: workInSession(handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`)), codec)
     }
     return bound
@@ -346,10 +370,7 @@ const providerIn = (context: AnyContext): Provider => {
 }
 
 /** The tools as the agent's provider takes them; what it would refuse with every request is refused now. */
-const wireTools = (
-  tools: ReadonlyMap<string, BoundTool>,
-  provider: Provider
-): Effect.Effect<Record<string, Tool.Any>> =>
+const wireTools = (tools: Map<string, BoundTool>, provider: Provider): Effect.Effect<Record<string, Tool.Any>> =>
   Effect.gen(function* () {
     const wire: Record<string, Tool.Any> = {}
     for (const [name, tool] of tools) {
@@ -371,6 +392,7 @@ const wireTools = (
         )
       }
       wire[name] = sent
+      if (sent !== tool.wire) tools.set(name, inStrictForm(tool))
     }
     return wire
   })
