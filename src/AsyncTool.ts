@@ -67,6 +67,11 @@ export interface Options {
    */
   readonly releaseAfter?: Duration.DurationInput | undefined
   /**
+   * When a call begins: as soon as the model has asked for it (`call`), or once the whole answer has ended well (`step`).
+   * If the answer is cut off before, a call with `step` does not run and ends as an error. Default: that of the session.
+   */
+  readonly startAfter?: "call" | "step" | undefined
+  /**
    * With `model`, the model may ask for the background itself, with the parameter `run_in_background`. Default: it may
    * not.
    */

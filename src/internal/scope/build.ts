@@ -123,6 +123,7 @@ interface Place extends Environment {
   readonly activity: Activity | undefined
   readonly scope: Scope.Scope
   readonly releaseAfter: number | undefined
+  readonly startAfter: "call" | "step" | undefined
 }
 
 type Workplaces = Map<AnyContext, AnyContext>
@@ -267,6 +268,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       wire: wireOf(tool, added),
       releaseAfter: options.releaseAfter === undefined ? place.releaseAfter : millisOf(options.releaseAfter),
       timeout: millisOf(options.timeout),
+      afterStep: (options.startAfter ?? place.startAfter) === "step",
       added,
       ownArguments: ownArguments(added, codec),
       codec,
@@ -294,6 +296,7 @@ export const companion = (
   wire: wireOf(tool, []),
   releaseAfter: undefined,
   timeout: undefined,
+  afterStep: false,
   added: [],
   ownArguments: codecOf(tool).prepare,
   codec: codecOf(tool),
@@ -309,6 +312,7 @@ export interface SessionScope extends Environment {
   readonly tools: Tools
   readonly companions: ReadonlyArray<BoundTool>
   readonly releaseAfter: number | undefined
+  readonly startAfter: "call" | "step" | undefined
 }
 
 const reservedNames = [cancelTaskName, getRunningTasksName]
@@ -320,6 +324,7 @@ export const buildSession = (options: {
   readonly entries: ReadonlyArray<Entry>
   readonly companions: ReadonlyArray<BoundTool>
   readonly releaseAfter: number | undefined
+  readonly startAfter: "call" | "step" | undefined
 }): Effect.Effect<SessionScope> =>
   Effect.map(
     collect(
@@ -332,7 +337,8 @@ export const buildSession = (options: {
         executor: makeExecutor("session", undefined, undefined),
         activity: undefined,
         scope: options.scope,
-        releaseAfter: options.releaseAfter
+        releaseAfter: options.releaseAfter,
+        startAfter: options.startAfter
       },
       reservedNames
     ),
@@ -483,7 +489,8 @@ export const buildAgent = (options: {
             executor: makeExecutor(definition.name, activity, definition.options.maxConcurrency),
             activity,
             scope,
-            releaseAfter: session.releaseAfter
+            releaseAfter: session.releaseAfter,
+            startAfter: session.startAfter
           },
           [...reservedNames, ...own.map((tool) => tool.name)]
         )

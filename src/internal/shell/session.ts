@@ -255,7 +255,8 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       scope,
       entries: options.tools ?? [],
       companions: companions(host, place),
-      releaseAfter: host.state.options.releaseAfter
+      releaseAfter: host.state.options.releaseAfter,
+      startAfter: options.startAfter
     })
     const first = yield* build(host, options.agent)
     host.transact((s) => {

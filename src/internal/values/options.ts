@@ -87,6 +87,17 @@ const finite: Check = (value) => (Number.isFinite(value) ? undefined : `has to b
 const whole: Check = (value) =>
   Number.isSafeInteger(value) ? undefined : `has to be a whole number, not ${shown(value)}`
 
+const oneOf =
+  (...words: ReadonlyArray<string>): Check =>
+  (value) =>
+    words.some((word) => word === value)
+      ? undefined
+      : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
+
+/** A function that is called with what happens. */
+export const listener: Check = (value) =>
+  typeof value === "function" ? undefined : `has to be a function, not ${shown(value)}`
+
 // ------------------------------------------------------------------------------------------------------ who has which
 
 /** Characters of an update, a result or a failure, if nobody says how many. */
@@ -101,6 +112,7 @@ export const ofSession: Checks = {
   maxOutputLength: count(1, "memory"),
   // 0: before the handler starts
   releaseAfter: time,
+  startAfter: oneOf("call", "step"),
   // 0: closing waits for nothing that it may interrupt
   drainTimeout: time,
   cancellationTimeout: time
@@ -109,7 +121,7 @@ export const ofSession: Checks = {
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
-const ofTool: Checks = { releaseAfter: time, timeout: someTime }
+const ofTool: Checks = { releaseAfter: time, timeout: someTime, startAfter: oneOf("call", "step") }
 
 export const ofFiller: Checks = {
   delay: time,
