@@ -250,16 +250,30 @@ export interface Executed {
 }
 
 /**
+ * Listeners of a call that runs outside any session. One that throws is logged; the call goes on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecuteOptions {
+  /** Gets each update as it comes, as it is kept in `updates`. Default: nobody does. */
+  readonly onUpdate?: ((value: unknown) => void) | undefined
+  /** Gets what the handler shows with `RunContext.progress`, as JSON. Default: nobody does. */
+  readonly onProgress?: ((value: unknown) => void) | undefined
+}
+
+/**
  * Runs one call outside any session and never fails: a failure of the handler is an output with `isError`. Updates are
  * collected, `foreground` and `withFiller` run their effect as it is, `runTask` fails with `SessionClosed` and
- * `handoff` with `ToolError`. An output or an update of more than 400,000 characters is cut, as in a session.
+ * `handoff` with `ToolError`; `release` does nothing. An output or an update of more than 400,000 characters is cut, as in a session.
  *
  * @since 0.1.0
  * @category execution
  */
 export const execute: <Tools extends Record<string, Tool.Any>>(
   toolkit: Toolkit.Toolkit<Tools>,
-  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown }
+  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown },
+  options?: ExecuteOptions
 ) => Effect.Effect<
   Executed,
   never,

@@ -94,8 +94,7 @@ const oneOf =
       ? undefined
       : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
 
-/** A function that is called with what happens. */
-export const listener: Check = (value) =>
+const listener: Check = (value) =>
   typeof value === "function" ? undefined : `has to be a function, not ${shown(value)}`
 
 // ------------------------------------------------------------------------------------------------------ who has which
@@ -135,6 +134,8 @@ export const ofPace: Checks = { charactersPerSecond: rate }
 const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : count(0, "none")(value))
 
 export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats, maxRetryAfter: time }
+
+export const ofListeners: Checks = { onUpdate: listener, onProgress: listener }
 
 export const ofScript: Checks = { pace: time, duration: time }
 
