@@ -5,8 +5,17 @@
 import type { LanguageModelV3CallOptions, LanguageModelV3FunctionTool } from "@ai-sdk/provider"
 import { LanguageModel, Model, Toolkit } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, FiberRef, Layer, Schema } from "effect"
-import { Agent, AgentSession, AsyncTool, AsyncToolset, DuplicatePolicy, RunContext, ToolPrompts } from "effect-meantime"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, FiberRef, Layer, Schema, type Scope } from "effect"
+import {
+  Agent,
+  AgentSession,
+  AsyncTool,
+  AsyncToolset,
+  DuplicatePolicy,
+  RunContext,
+  SessionModel,
+  ToolPrompts
+} from "effect-meantime"
 import { AiSdkModel } from "effect-meantime/ai-sdk"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { it } from "./support/virtual.js"
@@ -536,5 +545,110 @@ describe("a toolset that is known once its scope is built", () => {
         expect(log).toEqual(["opened", "closed"])
         expect(yield* session.currentAgent).toEqual({ name: "a" })
       })
+  )
+})
+
+describe("an agent with many tools", () => {
+  const names = Array.from({ length: 300 }, (_, i) => `tool_${i}`)
+  const kit = Toolkit.make(...names.map((name) => AsyncTool.make(name, { parameters: { a: Schema.String } })))
+  const live = kit.toLayer(
+    Object.fromEntries(names.map((name) => [name, () => Effect.void])) as never
+  ) as Layer.Layer<any>
+  const Many = Agent.make("a", { instructions: "x", tools: [kit] }) as Agent.Agent<never>
+
+  it.scoped("[C3] the seam gets the same list in each request, so what a model makes of it can be kept", () =>
+    Effect.gen(function* () {
+      const seen = new Set<unknown>()
+      let asked = 0
+      const model = SessionModel.layer({
+        run: ({ toolkit }, onParts) =>
+          Effect.sync(() => {
+            seen.add(toolkit).add(toolkit.tools)
+            const id = `c${++asked}`
+            onParts(
+              asked % 2 === 1
+                ? [{ type: "tool-call", id, name: "tool_299", params: { a: "a" } }]
+                : [
+                    { type: "text-start", id },
+                    { type: "text-delta", id, delta: "ok" },
+                    { type: "text-end", id }
+                  ]
+            )
+          })
+      })
+      const { session } = yield* TestSession.make({ agent: Many }).pipe(
+        Effect.provide(Layer.merge(live, model) as Layer.Layer<any>)
+      ) as Effect.Effect<TestSession.TestSession, never, Scope.Scope>
+      yield* session.run("Go")
+      yield* session.run("Go")
+      expect([asked, seen.size]).toEqual([2, 2])
+    })
+  )
+
+  it.scoped("[C3] a model of the AI SDK gets the same encoded list in each request", () =>
+    Effect.gen(function* () {
+      const asked: Array<LanguageModelV3CallOptions> = []
+      const model: AiSdkModel.SdkModel = {
+        specificationVersion: "v3",
+        provider: "mock",
+        modelId: "mock",
+        doStream: () => Promise.reject(new Error("it does not stream")),
+        doGenerate: (options) => {
+          asked.push(options)
+          return Promise.resolve({
+            content: [{ type: "text", text: "ok" }],
+            finishReason: { unified: "stop", raw: undefined },
+            usage: {
+              inputTokens: { total: 1, noCache: undefined, cacheRead: undefined, cacheWrite: undefined },
+              outputTokens: { total: 1, text: undefined, reasoning: undefined }
+            },
+            warnings: []
+          })
+        }
+      }
+      const { session } = yield* TestSession.make({ agent: Many }).pipe(
+        Effect.provide(Layer.merge(live, AiSdkModel.layer(model, { streaming: false })) as Layer.Layer<any>)
+      ) as Effect.Effect<TestSession.TestSession, never, Scope.Scope>
+      yield* session.run("Go")
+      yield* session.run("Go")
+      const [first, second] = asked
+      expect(first?.tools).toHaveLength(300)
+      expect(second?.tools).toBe(first?.tools)
+    })
+  )
+
+  it.scoped("[L2] a handler finds what its own layer had, below what its scope has", () =>
+    Effect.gen(function* () {
+      class Own extends Context.Tag("Own")<Own, string>() {}
+      class Both extends Context.Tag("Both")<Both, string>() {}
+      const both = Toolkit.make(
+        AsyncTool.make("one", { success: Schema.String, dependencies: [Own, Both] }),
+        AsyncTool.make("two", { success: Schema.String, dependencies: [Both] })
+      )
+      const read = Effect.map(Effect.context<never>(), (context) => {
+        const find = (key: string) => (context.unsafeMap.get(key) as string | undefined) ?? "none"
+        return `${find(Own.key)} ${find(Both.key)}`
+      })
+      const handlers = both.toLayer({ one: () => read, two: () => read })
+      const inside = Layer.provide(
+        handlers,
+        Layer.merge(Layer.succeed(Own, "the layer's"), Layer.succeed(Both, "the layer's"))
+      )
+      const outputsWith = (layer: Layer.Layer<any>) => {
+        const toolset = AsyncToolset.make("set", both).pipe(
+          AsyncToolset.provide(layer),
+          AsyncToolset.provide(Layer.succeed(Both, "the scope's"))
+        ) as AsyncToolset.AsyncToolset<never>
+        return Effect.map(
+          turn({ agent: agentWith(toolset) }, [[toolCall("one", {}), toolCall("two", {})], "ok"]),
+          ({ outputs }) => outputs.map(({ output }) => output)
+        )
+      }
+      expect(yield* outputsWith(inside as Layer.Layer<any>)).toEqual([
+        "the layer's the scope's",
+        "the layer's the scope's"
+      ])
+      expect(yield* outputsWith(handlers as Layer.Layer<any>)).toEqual(["none the scope's", "none the scope's"])
+    })
   )
 })
