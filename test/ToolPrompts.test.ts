@@ -1,8 +1,9 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Agent, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, script, talk } from "./support/scopes.js"
+import { it } from "./support/virtual.js"
 
 /** What becomes of an update, for a template and a message. */
 const updated = (template: string, message: string) =>

@@ -15,6 +15,15 @@ import {
   type SpeechHandle,
   ToolPrompts
 } from "effect-meantime"
+import {
+  type EventCursor,
+  type EventMismatch,
+  type expectEvents,
+  judge,
+  Outcome,
+  Stubs,
+  stubs
+} from "effect-meantime/testing"
 
 class Db extends Context.Tag("test/Db")<Db, { readonly get: Effect.Effect<number> }>() {}
 class Mail extends Context.Tag("test/Mail")<Mail, { readonly send: Effect.Effect<void> }>() {}
@@ -879,5 +888,65 @@ describe("the surface", () => {
     }>()
     expectTypeOf<Event>().toExtend<SessionEvent.SessionEvent>()
     expectTypeOf<SessionEvent.SessionEvent>().toExtend<Event>()
+  })
+})
+
+describe("testing", () => {
+  types("[K2] a cursor returns the event that was asked for, and knows its fields", () => {
+    const cursor = {} as EventCursor
+    type Success<E> = E extends Effect.Effect<infer A, any, any> ? A : never
+    const ended = cursor.next("ToolCallEnded", { status: "done", output: { any: ["thing"] } })
+    expectTypeOf<Success<typeof ended>>().toEqualTypeOf<SessionEvent.ToolCallEnded>()
+    expectTypeOf<E<typeof ended>>().toEqualTypeOf<EventMismatch>()
+    expectTypeOf<R<typeof ended>>().toEqualTypeOf<never>()
+    const added = cursor.skipTo("ItemAdded", { item: { _tag: "Message", role: "user" } })
+    expectTypeOf<Success<typeof added>>().toEqualTypeOf<SessionEvent.ItemAdded>()
+    cursor.skipTo("ReplyEnded", { updateIds: ["a"], speechId: undefined })
+    cursor.inAnyOrder(["SpeechEnded", { _tag: "ToolCallStarted", call: { arguments: { to: "Oslo" } } }])
+    expectTypeOf(cursor.nothingMore).toEqualTypeOf<Effect.Effect<void, EventMismatch>>()
+    expectTypeOf(cursor.skip(1)).toEqualTypeOf<Effect.Effect<void>>()
+    // @ts-expect-error no event has this tag
+    cursor.next("ToolCallFinished")
+    // @ts-expect-error the event has no such field
+    cursor.next("SpeechEnded", { interupted: true })
+    // @ts-expect-error the field has other values
+    cursor.next("ToolCallEnded", { status: "failed" })
+    // @ts-expect-error so has one within it
+    cursor.skipTo("ItemAdded", { item: { role: "nobody" } })
+    // @ts-expect-error the field belongs to another event
+    cursor.inAnyOrder([{ _tag: "SpeechEnded", status: "done" }])
+    expectTypeOf<Success<ReturnType<typeof expectEvents>>>().toEqualTypeOf<EventCursor>()
+  })
+
+  types("[K3] stubs are the handlers of the tools that they name", () => {
+    const layer = stubs({
+      book: [Outcome.success(1), Outcome.after("1 second", Outcome.withUpdates(["One."], Outcome.never))],
+      plain: ({ to }, { callId }) => (to === callId ? Outcome.failure("no") : Outcome.defect("bug"))
+    })
+    expectTypeOf(layer).toEqualTypeOf<Layer.Layer<Tool.Handler<"book"> | Tool.Handler<"plain"> | Stubs>>()
+    expectTypeOf(Stubs.calls).toEqualTypeOf<Effect.Effect<ReadonlyArray<ChatContext.ToolCall>, never, Stubs>>()
+    const agent = Agent.make("a", { instructions: "", tools: [Books, Plains] }).pipe(Agent.provide(layer))
+    // what the tool itself needs stays
+    expectTypeOf<AgentR<typeof agent>>().toEqualTypeOf<Db>()
+    expectTypeOf(stubs({})).toExtend<Layer.Layer<Stubs>>()
+    // @ts-expect-error a value is no outcome
+    stubs({ book: ["Booked."] })
+    // @ts-expect-error so it is with what a function returns
+    stubs({ book: () => "Booked." })
+  })
+
+  types("[K4] a judge takes a session, a conversation or a text", () => {
+    const kind = judge("is kind")
+    for (const judged of [kind("Hello."), kind({ items: [] }), kind({} as AgentSession.Service)]) {
+      expectTypeOf(judged).toEqualTypeOf<
+        Effect.Effect<
+          { readonly verdict: "pass" | "fail" | "unsure"; readonly reason: string },
+          AiError.AiError,
+          LanguageModel.LanguageModel
+        >
+      >()
+    }
+    // @ts-expect-error a number is nothing to judge
+    kind(1)
   })
 })

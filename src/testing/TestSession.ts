@@ -37,7 +37,8 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as AgentSession from "../AgentSession.js"
 import type { Entries, HandlersOf } from "../AsyncToolset.js"
-import type { ChatItem, FunctionCall, FunctionCallOutput } from "../ChatContext.js"
+import type { FunctionCall, FunctionCallOutput } from "../ChatContext.js"
+import { itemLine } from "../internal/testing/lines.js"
 import type { SessionEvent } from "../SessionEvent.js"
 import { isVirtualClock } from "./VirtualClock.js"
 
@@ -378,25 +379,10 @@ const texts = (session: WithHistory, role: "assistant" | "user") =>
 export const transcript = (session: WithHistory): Effect.Effect<string> =>
   Effect.map(session.history, ({ items }) => {
     const start = items[0]?.createdAt ?? 0
-    return items.map((item) => `${elapsed(item.createdAt - start)}  ${describe(item)}`).join("\n")
+    return items.map((item) => `${elapsed(item.createdAt - start)}  ${itemLine(item)}`).join("\n")
   })
 
 const elapsed = (millis: number): string => {
   const seconds = Math.floor(millis / 1000)
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`
-}
-
-const describe = (item: ChatItem): string => {
-  switch (item._tag) {
-    case "Message":
-      return `${item.role}: ${item.interrupted ? `${item.text.trimEnd()} …` : item.text}`
-    case "Reasoning":
-      return `reasoning: ${item.text}`
-    case "FunctionCall":
-      return `call ${item.callId}: ${item.name}(${JSON.stringify(item.arguments)})`
-    case "FunctionCallOutput":
-      return `${item.isError ? "error" : "output"} ${item.callId}: ${JSON.stringify(item.output)}`
-    case "AgentHandoff":
-      return `hand-off: ${item.from === undefined ? "" : `${item.from} → `}${item.to}`
-  }
 }

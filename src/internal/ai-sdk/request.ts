@@ -26,7 +26,7 @@ import { Options as ToolOptionsReference } from "./toolOptions.js"
 
 type ProviderOptions = NonNullable<LanguageModelV3CallOptions["providerOptions"]>
 
-/** Sent as they are, and left out where there are none. */
+/** Sent as they are, and left out if there are none. */
 const optionsOf = (options: Prompt.ProviderOptions): { providerOptions?: ProviderOptions } => {
   for (const _ in options) return { providerOptions: options as ProviderOptions }
   return {}
@@ -204,7 +204,7 @@ const none: LanguageModelV3ToolChoice = { type: "none" }
 const required: LanguageModelV3ToolChoice = { type: "required" }
 
 /** `oneOf` is in the tools already: those that may not be called are not among them. */
-export const toToolChoice = (choice: LanguageModel.ToolChoice<string>): LanguageModelV3ToolChoice => {
+const toToolChoice = (choice: LanguageModel.ToolChoice<string>): LanguageModelV3ToolChoice => {
   if (typeof choice === "object") {
     if ("tool" in choice) return { type: "tool", toolName: choice.tool }
     return choice.mode === "required" ? required : auto

@@ -74,7 +74,7 @@ export const withdraw = (s: State, run: Run): Admission | undefined => {
   for (const gate of s.gates.values()) {
     if (gate.current?.run === run) return gate.current
     const i = gate.queue.findIndex((admission) => admission.run === run)
-    if (i >= 0) gate.queue.splice(i, 1)
+    if (i >= 0) for (const admission of gate.queue.splice(i, 1)) admission.state = { _tag: "Over" }
   }
   return undefined
 }
@@ -106,6 +106,7 @@ export const isAdmitted = ({ phase }: Run): boolean => phase !== "held" && phase
 /** Looks at what is running, and decides. */
 export const decide = (s: State, admission: Admission): Decision => {
   const { call, run: own } = admission
+  if (isAllowed(own.tool)) return run
   const running = duplicatesOf(s, own)
   if (running === undefined) {
     admission.state = { _tag: "Comparing" }

@@ -58,7 +58,7 @@ const hasLeft = (s: State): void => {
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
 }
 
-/** What it began as it entered ends with it; its scope stays until the last of its calls has ended (rule S2b). */
+/** The `onEnter` of the agent ends with it; its scope stays until the last of its calls has ended (rule S2b). */
 const end = (s: State, agent: Activity): void => {
   agent.state = "ended"
   command(s, { _tag: "StopEntering", activity: agent })
@@ -114,14 +114,14 @@ export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   return true
 }
 
-/** From outside: it comes behind one that is under way, and is asked for again then. False where the session closes. */
+/** From outside: it comes behind one that is under way, and is asked for again then. False if the session closes. */
 export const requestHandoffInTurn = (s: State, handoff: Handoff, again: () => void): boolean => {
   if (s.phase !== "open") return false
   if (!requestHandoff(s, handoff)) addWaiter(s, "handoffWaiters", again)
   return true
 }
 
-/** Who asked from outside waits no longer; false where it can no longer be stopped. */
+/** The caller from outside waits no longer; false if the hand-off can no longer be stopped. */
 export const withdrawHandoff = (s: State, handoff: Handoff, again: () => void): boolean => {
   if (s.handoffWaiters.includes(again)) {
     removeWaiter(s, "handoffWaiters", again)
@@ -138,7 +138,7 @@ export const startHandoff = (s: State): boolean => {
   const handoff = s.handoff
   if (handoff === undefined || s.leavingSince !== undefined || !handoffIsDue(s, handoff)) return false
   s.handoff = undefined
-  // what follows ends the agents, and never the call that asked
+  // the next lines end the agents, and never the call that asked
   if (handoff.call?.run !== undefined) toSession(handoff.call.run)
   // the end of a task ends its own leaving: this one begins behind it
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
@@ -189,7 +189,7 @@ export const takeOver = (s: State): boolean => {
   s.agents[s.agents.length - 1] = to
   end(s, from)
   begin(s, to, from, handoff.jobs)
-  // what is let in from here on is shown to the new agent anyway
+  // outputs that are let in from here on are shown to the new agent anyway
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   const hasRuns = from.running > 0
   leaveBehind(s, runsOf(s, from))

@@ -50,6 +50,6 @@ export const worksFor = (
   return search(call)
 }
 
-/** What belongs to these jobs is waited for by the handler of this run. */
+/** Does the handler of this run wait for what belongs to these jobs? */
 export const isFor = (s: State, jobs: ReadonlyArray<Job>, run: Run | undefined): boolean =>
   run !== undefined && callersOf(s, jobs).some((caller) => caller.run === run || worksFor(s, caller, run))

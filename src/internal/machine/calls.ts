@@ -69,7 +69,7 @@ export const requested = (s: State, step: Step, part: CallPart): void => {
   }
   const run = register(s, call, tool)
   if (run.phase === "held" && !s.holding.includes(step)) s.holding = [...s.holding, step]
-  if (part.decoded === "later" || part.decoded === undefined) command(s, { _tag: "Decode", call, run, tool })
+  if (part.decoded === "later" || part.decoded === undefined) command(s, { _tag: "Decode", call, run })
   else decoded(s, call, part.decoded)
 }
 
@@ -186,7 +186,7 @@ const refuseHeld = (s: State, call: Call, run: Run): void => {
 
 // ---------------------------------------------------------------------------------------------------------- admission
 
-/** Calls of one tool in one step are admitted in the order in which the model asked (rule P4), where they are compared. */
+/** Calls of one tool in one step are admitted in the order in which the model asked (rule P4) if they are compared. */
 export const decoded = (s: State, call: Call, args: Decoded): void => {
   if (call.run !== undefined && args._tag === "Decoded") call.run.argsKey = args.key
   // it will never be run, however its step ends
@@ -298,13 +298,18 @@ export const compared = (s: State, admission: AdmissionRecord, keys: ReadonlyMap
   if (admission.state._tag === "Comparing") carryOut(s, admission, Admission.decide(s, admission))
 }
 
+/** They cannot be: what the call repeats is not known. */
+export const notCompared = (s: State, admission: AdmissionRecord): void => {
+  if (admission.state._tag === "Comparing") carryOut(s, admission, Admission.failed(admission))
+}
+
 /** A policy of the program's own has decided; none: it failed. */
 export const policyDecided = (s: State, admission: AdmissionRecord, verdict: Verdict | undefined): void => {
   if (admission.state._tag !== "Asking" || admission.run.phase !== "admitting") return
   carryOut(s, admission, verdict === undefined ? Admission.failed(admission) : Admission.decided(s, admission, verdict))
 }
 
-/** What a call replaces is still stopping. */
+/** The run that this call replaces is still stopping. */
 export const replaceTimedOut = (s: State, admission: AdmissionRecord): void => {
   if (admission.state._tag === "Replacing") carryOut(s, admission, Admission.timedOut)
 }
@@ -454,7 +459,7 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
   leaveGate(s, admission)
 }
 
-/** The point of no return; false where a cancellation came first (rule C1b). */
+/** The point of no return; false if a cancellation came first (rule C1b). */
 export const commit = (s: State, run: Run): boolean => {
   if (run.stop !== undefined || run.phase === "ended") return false
   if (!run.committed) observe(s, { _tag: "RunCommitted", run })
@@ -463,7 +468,7 @@ export const commit = (s: State, run: Run): boolean => {
   return true
 }
 
-/** Those who are at work where it is queued wait for it, and would never make room (rule T12). */
+/** The runs that occupy its queue wait for it, and would never make room (rule T12). */
 export const refuseQueued = (s: State, run: Run): void => {
   leave(s, run)
   for (const call of run.calls) refuse(s, call, "circular_wait", waitsForRoom)

@@ -3,12 +3,10 @@
  */
 import { ours } from "../values/metadata.js"
 import { pair } from "../values/pairing.js"
-import { emit, follow, type Job, type Speech, type State } from "./state.js"
+import { emit, follow, type Job, none, type Speech, type State } from "./state.js"
 import type { ChatItem } from "./words.js"
 
 type Fresh<I> = I extends unknown ? Omit<I, "id" | "createdAt"> : never
-
-const none: ReadonlyArray<Job> = []
 
 export const add = (
   s: State,
@@ -99,7 +97,7 @@ const isProviders = (item: ChatItem): boolean =>
   item._tag === "FunctionCall" &&
   (item.metadata?.[ours] as { readonly providerExecuted?: unknown } | undefined)?.providerExecuted === true
 
-/** An id in the words of the session, where there is no place for words of the model's choosing. */
+/** An id in the words of the session, for places that must not hold words of the model's choosing. */
 export const spokenId = (id: string): string => id.slice(0, 160).replace(/[^\w.:|/+=@#~-]/g, "_")
 
 /** A call id of the model's choosing: providers take none that is empty, endless or not to be printed. */

@@ -17,7 +17,9 @@ import {
   follow,
   type Job,
   none,
+  nothing,
   observe,
+  put,
   type ReasoningEntry,
   type Reply,
   type ResultEntry,
@@ -30,7 +32,7 @@ import {
   wake
 } from "./state.js"
 
-export interface NewSpeech {
+interface NewSpeech {
   readonly source: Speech["source"]
   readonly agent: Activity
   readonly priority?: number | undefined
@@ -134,9 +136,9 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     complete: false,
     closed: false,
     played: false,
-    openText: new Map(),
-    openReasoning: new Map(),
-    providerCalls: new Map(),
+    openText: nothing,
+    openReasoning: nothing,
+    providerCalls: nothing,
     reasoning: [],
     reasoningLost: false,
     handoff: false,
@@ -179,14 +181,14 @@ export const openText = (step: Step, id: string, metadata: Metadata): TextEntry 
     fiber: undefined
   }
   step.entries.push(entry)
-  step.openText.set(id, entry)
+  step.openText = put(step.openText, id, entry)
   return entry
 }
 
 export const openReasoning = (step: Step, id: string): ReasoningEntry => {
   const entry: ReasoningEntry = { _tag: "Reasoning", text: "", ended: false, metadata: undefined }
   step.entries.push(entry)
-  step.openReasoning.set(id, entry)
+  step.openReasoning = put(step.openReasoning, id, entry)
   return entry
 }
 
@@ -255,7 +257,7 @@ export const advance = (s: State, step: Step): void => {
   flushOutputs(s, step)
 }
 
-/** False where it stopped at a part that still streams in or plays. */
+/** False if it stopped at a part that still streams in or plays. */
 const recordParts = (s: State, step: Step): boolean => {
   while (step.cursor < step.entries.length) {
     const entry = step.entries[step.cursor]
@@ -375,7 +377,7 @@ const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
   )
 }
 
-/** What the reasoning belongs to was never heard. */
+/** The answer that the reasoning belongs to was never heard. */
 const loseReasoning = (step: Step): void => {
   if (step.reasoning.length > 0) step.reasoningLost = true
   step.reasoning = []

@@ -63,7 +63,7 @@ export type ToolPolicy =
  *     Inline ──first update, release──▶ Background ──▶ Ended
  *        └────────────────────────────────────────────▶ Ended
  */
-export type CallState =
+type CallState =
   | { readonly _tag: "Inline" }
   | { readonly _tag: "Background" }
   | { readonly _tag: "Ended"; readonly status: "done" | "error" | "cancelled" }
@@ -207,7 +207,7 @@ export interface Admission {
 }
 
 /** The calls of one key: the one that is being admitted, and those behind it. */
-export interface Gate {
+interface Gate {
   current: Admission | undefined
   readonly queue: Array<Admission>
 }
@@ -296,7 +296,7 @@ export interface Speech {
   toolSteps: number
   /** the current step was asked for once more */
   retried: boolean
-  /** calls were made where none were allowed, and got one more step */
+  /** calls were made although none were allowed, and got one more step */
   refused: boolean
   /** how often in a row the model has paused */
   pauses: number
@@ -320,7 +320,7 @@ export interface Speech {
   trace: TurnTrace | undefined
 }
 
-/** Who waits for the end of a speech; told as well when that waits for them. */
+/** Somebody who waits for the end of a speech; is called as well if the speech waits for them. */
 export interface SpeechWaiter {
   readonly caller: Call | undefined
   readonly resume: (circular: boolean) => void
@@ -356,10 +356,10 @@ export interface Step {
   closed: boolean
   /** text and calls are all in the history */
   played: boolean
-  readonly openText: Map<string, TextEntry>
-  readonly openReasoning: Map<string, ReasoningEntry>
+  openText: ReadonlyMap<string, TextEntry>
+  openReasoning: ReadonlyMap<string, ReasoningEntry>
   /** the ids that the provider's own calls got */
-  readonly providerCalls: Map<string, string>
+  providerCalls: ReadonlyMap<string, string>
   /** reasoning that waits for the part it came with */
   reasoning: Array<ReasoningEntry>
   /** some was dropped, with the part it came with */
@@ -418,7 +418,7 @@ export interface ResultEntry {
 
 // ---------------------------------------------------------------------------------------------------- agents, floor
 
-/** An agent at work: what was built of it, and where it stands. */
+/** An agent at work: what was built of it, and its state. */
 export interface Activity {
   readonly id: string
   readonly name: string
@@ -706,6 +706,17 @@ export const observe = (s: State, o: Observation): void => {
 
 /** Most calls never have any: an array for each would be a good part of what a call in flight costs. */
 export const none: ReadonlyArray<never> = []
+
+/** Most steps have no reasoning and no calls of the provider's own. */
+export const nothing: ReadonlyMap<string, never> = new Map<string, never>()
+
+/** The map with one more; the shared empty one stays empty. */
+export const put = <V>(map: ReadonlyMap<string, V>, key: string, value: V): ReadonlyMap<string, V> =>
+  map === nothing ? new Map([[key, value]]) : (map as Map<string, V>).set(key, value)
+
+export const drop = (map: ReadonlyMap<string, unknown>, key: string): void => {
+  if (map.size > 0) (map as Map<string, unknown>).delete(key)
+}
 
 export const wake = (s: State, resume: () => void): void => {
   s.commands.push({ _tag: "Wake", resume })

@@ -108,7 +108,7 @@ const finishStep = (s: State, speech: SpeechState, step: Step): void => {
   if (!goesOn) return step.finish === "pause" ? goOn(s, speech, step) : Speech.end(s, speech)
   speech.retried = false
   speech.pauses = 0
-  // calls where none were allowed are answered, and get one more step
+  // calls that were not allowed are answered, and get one more step
   if (step.toolChoice === "none") {
     if (speech.refused) return Speech.end(s, speech)
     speech.refused = true

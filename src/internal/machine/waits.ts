@@ -79,7 +79,7 @@ class Graph {
       else others.push(wait)
     }
     for (const { run } of waits) this.run(run)
-    // what needs nothing moves, and so does what needs only that, and so on
+    // a wait that needs nothing moves, then one that needs only such, and so on
     let more = true
     while (more) {
       more = false

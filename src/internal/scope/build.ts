@@ -2,6 +2,7 @@
  * Scopes: session ⊃ agent ⊃ toolset. Each is built once: its layers into a context on top of the broader one's, its
  * tools bound to the handlers, prompts and policies of that context (rules S1, S3, L, P5).
  */
+
 import * as LanguageModel from "@effect/ai/LanguageModel"
 import * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
@@ -35,12 +36,13 @@ import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
-import { suspended } from "../values/guarded.js"
+import { kept, suspended } from "../values/guarded.js"
 import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import { codecOf, workInSession } from "./codec.js"
 import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
 import { inStrictForm } from "./dynamic.js"
+import { handlerOf } from "./handlers.js"
 import * as Mistakes from "./mistakes.js"
 import { bind, DuplicatePolicy } from "./policy.js"
 import { addedParameters, type BoundTool, optionsOf, ownArguments, ownParameters } from "./tool.js"
@@ -107,8 +109,10 @@ const provideLayers = (
 const inFiber = <A>(fiberRefs: FiberRefs.FiberRefs, build: Effect.Effect<A>): Effect.Effect<A> =>
   Effect.updateFiberRefs(() => fiberRefs).pipe(
     Effect.zipRight(build),
+    kept,
     Effect.fork,
     Effect.flatMap((fiber) => Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))),
+    Effect.flatten,
     Effect.flatten
   )
 
@@ -243,7 +247,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
     const problem = contradiction(options)
     if (problem !== undefined) return yield* Effect.die(new ToolOptionsError({ tool: tool.name, problem }))
     const provider = Tool.isProviderDefined(tool)
-    const handler = place.context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
+    const handler = handlerOf(tool, place.context)
     if (handler === undefined && !(Tool.isProviderDefined(tool) && !tool.requiresHandler)) {
       return yield* Effect.die(Mistakes.noHandler(tool.name, place.description))
     }
@@ -358,7 +362,7 @@ export interface Built extends Environment {
   readonly view: (context: ChatContext) => ChatContext
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
   /** the fiber of onEnter */
-  entering: Fiber.RuntimeFiber<void> | undefined
+  entering: Fiber.RuntimeFiber<unknown, unknown> | undefined
   /** the messages of the conversation so far, as long as nothing was taken out of it */
   cache: Cache & { readonly removals: number }
   /** what a view of the conversation is given */

@@ -29,7 +29,7 @@ interface Coders {
 }
 
 export interface Codec extends Coders {
-  /** leaves out null for a parameter that is optional, as strict modes and many models send it; all, where there is none */
+  /** leaves out null for a parameter that is optional, as strict modes and many models send it; all, if there is none */
   readonly prepare: (args: Record<string, unknown>) => Record<string, unknown>
   /** what the end of a handler is to the conversation */
   readonly outcome: {
@@ -55,7 +55,7 @@ const codecs = new WeakMap<Tool.Any, Codec>()
 const inTime = { isEffectAllowed: true } as ParseOptions
 const all: ParseOptions = { ...inTime, errors: "all" }
 
-/** A struct without fields takes any value as it is, where others leave out what they do not have. */
+/** A struct without fields takes any value as it is; others leave out what they do not have. */
 const hasNoFields = ({ ast }: Schema.Schema.All): boolean =>
   isTypeLiteral(ast) && ast.propertySignatures.length === 0 && ast.indexSignatures.length === 0
 
@@ -142,7 +142,7 @@ const failure =
     if (error instanceof ToolError) return Effect.succeed(failed("ToolError", toJson(error.message)))
     return Effect.matchEffect(codec.encodeFailure(error), {
       onSuccess: (encoded) => Effect.succeed(failed(errorTypeOf(error), toJson(encoded))),
-      // what the failure schema does not know of was not expected
+      // a failure that the schema does not know was not expected
       onFailure: () => die(error ?? new RefusedResult(name, "failed with nothing"))
     })
   }

@@ -4,7 +4,8 @@
 import type * as Tool from "@effect/ai/Tool"
 import * as Schema from "effect/Schema"
 import { guarded } from "../values/guarded.js"
-import { isRecord, plainJson } from "../values/json.js"
+import { plainJson } from "../values/json.js"
+import { isRecord } from "../values/record.js"
 import { withoutNulls } from "../values/schemas.js"
 import type { BoundTool } from "./tool.js"
 

@@ -19,7 +19,7 @@ import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part, Usage 
 import type { Call, Outcome, Run, Step } from "../machine/state.js"
 import { unexpected } from "../machine/texts.js"
 import { type Message, nameOf } from "../machine/updates.js"
-import { asAiError, describeError, errorTypeOf, printable } from "../model/errors.js"
+import { asAiError, describeError, errorTypeOf, inSession, printable } from "../model/errors.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
 import { guarded } from "../values/guarded.js"
@@ -178,8 +178,6 @@ const usageOf = (usage: unknown): Usage => {
 
 // ---------------------------------------------------------------------------------------------- what a model fails with
 
-const inSession = { module: "effect-meantime", method: "streamText" } as const
-
 const describe = (error: AiError.AiError, cause: Cause.Cause<unknown> | undefined): ModelFailure => ({
   tag: error._tag,
   message: describeError(error),
@@ -195,7 +193,7 @@ const errorTypeOfModel = (error: AiError.AiError): string =>
     () => error._tag
   )
 
-export const failureOf = (error: unknown): ModelFailure => describe(asAiError(error), undefined)
+const failureOf = (error: unknown): ModelFailure => describe(asAiError(error), undefined)
 
 const unreadable: Part = {
   type: "failure",

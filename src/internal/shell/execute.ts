@@ -1,7 +1,6 @@
 /**
  * One call outside any session (rule U8).
  */
-import type * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -13,6 +12,7 @@ import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
 import { printable } from "../model/errors.js"
 import { millisOf } from "../scope/build.js"
 import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
+import { handlerOf } from "../scope/handlers.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
 import { guarded } from "../values/guarded.js"
@@ -48,7 +48,7 @@ export const execute = (
     const options = optionsOf(tool)
     const wrong = errorInTool(tool.name, options) ?? Mistakes.inTool(tool)
     if (wrong !== undefined) return Effect.die(wrong)
-    const handler = context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
+    const handler = handlerOf(tool, context)
     if (handler === undefined) return Effect.die(Mistakes.noHandler(tool.name, "the context of AsyncTool.execute"))
     const codec = codecOf(tool)
     if (!isRecord(call.arguments)) {

@@ -29,7 +29,7 @@ import { logOf, waitIn } from "./host.js"
 import type { TaskFinisher } from "./task.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
-  /** A copy: a handler may change what it is given. */
+  /** A copy at each look: a handler may change what it is given. */
   get call() {
     return shown(this.owner)
   }

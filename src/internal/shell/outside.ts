@@ -44,7 +44,7 @@ const noSpeech: SpeechHandle = {
   error: Effect.succeed(Option.none())
 }
 
-/** What `members` leaves out behaves as if nobody listened and nobody interfered. */
+/** A member that is left out of `members` behaves as if nobody listened and nobody interfered. */
 export const make = (members: Partial<Service>): Service => {
   // what is given as undefined is left out
   const given = Object.fromEntries(Object.entries(members).filter(([, member]) => member !== undefined))

@@ -1,6 +1,7 @@
 /**
  * The session as programs and handlers see it.
  */
+
 import type { AiError } from "@effect/ai/AiError"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -19,6 +20,7 @@ import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
 import * as Turns from "../machine/turns.js"
 import type { AnyContext, Environment, Restore } from "../scope/build.js"
+import { kept } from "../values/guarded.js"
 import { build, discard, jobsIn } from "./agents.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
@@ -149,19 +151,20 @@ const built = (
   outer: Environment,
   restore: Restore
 ): Effect.Effect<State.Activity, SessionClosed> =>
-  Effect.flatMap(Effect.forkDaemon(build(host, agent, { outer, restore: Effect.interruptible })), (building) => {
+  Effect.flatMap(Effect.forkDaemon(kept(build(host, agent, { outer, restore: Effect.interruptible }))), (building) => {
     // in here, a race must be able to end the one that lost
     const closed = Effect.interruptible(Effect.zipRight(closing(host), Effect.fail(new SessionClosed())))
-    const released = Effect.flatMap(Fiber.interrupt(building), (exit) =>
+    const released = Effect.flatMap(Effect.map(Fiber.interrupt(building), Exit.flatten), (exit) =>
       Exit.isSuccess(exit) ? discard(exit.value) : Effect.void
     )
     return restore(Effect.raceFirst(Effect.disconnect(Fiber.await(building)), closed)).pipe(
-      // who waits for the release no longer does not end it
+      // if the caller no longer waits for the release, the release goes on
       Effect.onError(() =>
         Effect.flatMap(Effect.forkDaemon(released), (releasing) =>
           Effect.ignore(Effect.raceFirst(Effect.interruptible(Effect.disconnect(Fiber.await(releasing))), closed))
         )
       ),
+      Effect.flatten,
       Effect.flatten
     )
   })

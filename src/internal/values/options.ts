@@ -8,7 +8,7 @@ import * as Schedule from "effect/Schedule"
 import { OptionsError, ToolOptionsError } from "../../Tags.js"
 
 /** What is wrong with a value, in words that follow the name of its option. */
-export type Check = (value: unknown) => string | undefined
+type Check = (value: unknown) => string | undefined
 
 /** The options of one thing that are to be looked at. One that is absent or undefined has its default. */
 export type Checks = Readonly<Record<string, Check>>
@@ -138,6 +138,9 @@ export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats
 export const ofListeners: Checks = { onUpdate: listener, onProgress: listener }
 
 export const ofScript: Checks = { pace: time, duration: time }
+
+// 0: it stays where it is
+export const ofCursor: Checks = { count: count(0, "none") }
 
 export const ofClock: Checks = { now: finite, seed: whole }
 

@@ -1,7 +1,7 @@
 /**
  * JSON Schemas of parameters: what strict mode takes, what a provider cannot take at all, and null for what is optional.
  */
-import { isRecord } from "./json.js"
+import { isRecord } from "./record.js"
 
 type Json = Record<string, any>
 
@@ -205,7 +205,7 @@ const prepareOf = (root: Json, schema: Json, seen: ReadonlyArray<unknown>): Prep
   }
 }
 
-/** Leaves out null where a property is optional and does not take it; `undefined` where there is nothing to do. */
+/** Leaves out null if a property is optional and does not take it; `undefined` if there is nothing to do. */
 export const withoutNulls = (
   schema: Json
 ): ((args: Record<string, unknown>) => Record<string, unknown>) | undefined => {
