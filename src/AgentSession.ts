@@ -185,6 +185,11 @@ export interface Service {
    * if the call does not run, may not be cancelled, or is still stopping.
    */
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError>
+  /**
+   * An inline call leaves its turn: it works on in the background, and the turn goes on without its result. Fails with a
+   * `ToolError` if there is no such call, or if it has left its turn or ended already.
+   */
+  readonly release: (callId: string) => Effect.Effect<void, ToolError>
 }
 
 /**
@@ -224,6 +229,12 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
    * Default: never.
    */
   readonly releaseAfter?: Duration.DurationInput | undefined
+  /**
+   * When a call begins: `call`, as soon as the model has asked for it, while the answer still streams in; `step`, once
+   * the answer has ended well. If the answer is cut off (by its limit of tokens, a filter, a failure of the model or an
+   * interruption), such a call does not run and ends as an error. A tool's own `startAfter` wins. Default: `call`.
+   */
+  readonly startAfter?: "call" | "step" | undefined
   /** How long closing waits for calls that may not be cancelled; 0: it interrupts them at once. Default: 30 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** How long the canceller of a call waits for the call to stop. Default: 5 seconds. */

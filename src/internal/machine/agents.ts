@@ -300,6 +300,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
     if (speech.state === "holding") speech.interrupted = true
     Speech.end(s, speech)
   }
+  Calls.settleHeld(s)
   back.state = "current"
   if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
   const hasRuns = task.running > 0

@@ -150,6 +150,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     nextOutput: 0,
     nextAdmission: 0,
     streamEnded: false,
+    complete: false,
     closed: false,
     played: false,
     openText: nothing,

@@ -58,6 +58,10 @@ export class HandlerContext extends Caller implements TaskFinisher {
       })
   }
 
+  get release(): Effect.Effect<void> {
+    return Effect.sync(() => this.host.transact((s) => Updates.releaseRun(s, this.run)))
+  }
+
   get isCancelled(): Effect.Effect<boolean> {
     return Effect.sync(() => this.run.stop !== undefined)
   }

@@ -11,8 +11,9 @@ import * as FiberId from "effect/FiberId"
 import type { Agent } from "../../Agent.js"
 import type { ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
-import { InterruptionDisallowed, RunContext, SessionClosed } from "../../Tags.js"
+import { InterruptionDisallowed, RunContext, SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
+import * as Calls from "../machine/calls.js"
 import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
@@ -147,7 +148,12 @@ export const makeService = (host: Host): Service => {
       )
     ),
     runningTools: Effect.sync(() => runningTools(host)),
-    cancelTool: (callId) => cancelTool(host, callId)
+    cancelTool: (callId) => cancelTool(host, callId),
+    release: (callId) =>
+      Effect.suspend(() => {
+        const problem = host.transact((s) => Calls.releaseBy(s, callId))
+        return problem === undefined ? Effect.void : Effect.fail(new ToolError({ message: problem }))
+      })
   }
 }
 
