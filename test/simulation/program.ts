@@ -45,7 +45,7 @@ export interface Turn {
 }
 
 export type Action = { readonly pause: number } & (
-  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Turn }
+  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Turn & { readonly interrupt?: false } }
   | { readonly kind: "say"; readonly n: number; readonly options: Turn; readonly stream: boolean }
   | { readonly kind: "reply"; readonly n: number; readonly options: Turn }
   | { readonly kind: "interrupt"; readonly force: boolean }
@@ -134,7 +134,12 @@ const action = (random: Random.Random, n: number): Action => {
   switch (kind) {
     case "send":
     case "run":
-      return { pause, kind, n, options: turn(random) }
+      return {
+        pause,
+        kind,
+        n,
+        options: { ...turn(random), ...option(random, 0.25, "interrupt", () => false as const) }
+      }
     case "reply":
       return {
         pause,

@@ -247,6 +247,8 @@ export class Reference {
   readonly agents: Array<Agent>
   /** user's turns that were sent and are not in the history */
   readonly sent: Array<string> = []
+  /** those of them that come behind the turn that is under way */
+  readonly behind = new Set<string>()
   readonly runs = new Set<Run>()
   readonly speeches = new Map<string, Speech>()
   readonly endedSpeeches = new Map<string, { readonly interrupted: boolean }>()
@@ -594,6 +596,7 @@ export class Reference {
           this.must(i >= 0, "F3", () => `${item.text} is recorded, and the user did not say it`)
           this.sent.splice(i, 1)
           this.turns++
+          if (this.behind.delete(item.text)) this.isItsTurn(item.text)
           return
         }
         return this.said(item.text, item.interrupted)
@@ -1369,6 +1372,20 @@ export class Reference {
 
   /** handlers that wait for `session.run`: whose replies, calls and hand-offs are theirs is not known here */
   asks = 0
+
+  /** It came behind the others: none of those that have begun is still under way, unless a handler may wait for it. */
+  private isItsTurn(text: string): void {
+    if (this.asks > 0) return
+    for (const { speech: id } of this.steps) {
+      const speech = id === undefined ? undefined : this.speeches.get(id)
+      this.must(
+        speech === undefined || speech.agent.state === "paused",
+        "R8",
+        () => `${text} is recorded while ${id} is under way`
+      )
+    }
+    this.count("turn behind others")
+  }
 
   /** Nobody sleeps, and nothing more happens by itself: then nobody waits, but for the user who is to end a task. */
   goesOn(at: Snapshot): void {
