@@ -53,6 +53,7 @@ export type Action = { readonly pause: number } & (
   | { readonly kind: "cancel"; readonly which: number; readonly who: "running" | "any" | "unknown" }
   | { readonly kind: "handoff"; readonly to: "first" | "second" }
   | { readonly kind: "waitForIdle" }
+  | { readonly kind: "task"; readonly n: number; readonly text: boolean }
   | {
       readonly kind: "speech"
       readonly which: number
@@ -128,6 +129,7 @@ const action = (random: Random.Random, n: number): Action => {
     cancel: 10,
     handoff: 4,
     waitForIdle: 4,
+    task: 3,
     speech: 8,
     advance: 12
   })
@@ -161,6 +163,8 @@ const action = (random: Random.Random, n: number): Action => {
       return { pause, kind, to: pick("first", "second") }
     case "waitForIdle":
       return { pause, kind }
+    case "task":
+      return { pause, kind, n, text: chance(0.6) }
     case "speech":
       return { pause, kind, which: int(1000), what: pick("interrupt", "force", "allow", "disallow", "wait") }
     case "advance":

@@ -900,6 +900,19 @@ class World {
           )
         )
       }
+      case "task": {
+        const task = this.task(this.random.fork(`task${action.n}`)) as Agent.AgentTask<
+          { readonly value: string },
+          never
+        >
+        const text = action.text ? `task${action.n}` : undefined
+        if (text !== undefined) this.ref.sent.push(text)
+        return this.beside(
+          Effect.map(Effect.exit(session.runTask(task, text)), (exit) =>
+            this.ref.count(Exit.isSuccess(exit) ? "task of a program" : "task of a program failed")
+          )
+        )
+      }
       case "reply":
         return session.generateReply(action.options).pipe(
           Effect.map((handle) => this.keep(handle)),
