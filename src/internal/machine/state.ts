@@ -454,11 +454,24 @@ export interface Task {
   readonly resume: (result: TaskResult) => void
   /** the call that ended the task, and with what */
   done: { readonly call: Call | undefined; readonly result: TaskResult } | undefined
+  /** what `session.runTask` asks of it (rule B5) */
+  readonly asked?: AskedTask | undefined
+}
+
+export interface AskedTask {
+  /** what the user says to it */
+  readonly text: string | undefined
+  said: boolean
+  /** its result was asked for, since its turn had ended without */
+  pressed: boolean
+  /** a model failed in it */
+  failure: ModelFailure | undefined
 }
 
 export type TaskResult =
   | { readonly _tag: "Completed"; readonly value: unknown }
   | { readonly _tag: "Declined"; readonly reason: string }
+  | { readonly _tag: "Failed"; readonly failure: ModelFailure }
   | { readonly _tag: "SessionClosed" }
 
 export interface Handoff {
