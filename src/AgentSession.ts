@@ -25,7 +25,7 @@ import type { Agent } from "./Agent.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
-import type { SessionEvent } from "./SessionEvent.js"
+import type { SessionEvent, Usage } from "./SessionEvent.js"
 import type { SpeechHandle } from "./SpeechHandle.js"
 import {
   AgentSession,
@@ -36,6 +36,7 @@ import {
   ToolNameConflict
 } from "./Tags.js"
 
+export type { Usage }
 export { AgentSession, OptionsError, SessionClosed, ToolNameConflict }
 
 /**
@@ -97,6 +98,11 @@ export interface RunResult {
   readonly text: string
   /** What was added to the history. */
   readonly items: ReadonlyArray<ChatItem>
+  /**
+   * The sum of the model steps of the turn and of the deferred replies that `run` waited for; a reply that tells of calls
+   * of several turns counts in each. A field that no step reported is absent.
+   */
+  readonly usage: Usage
 }
 
 /**

@@ -88,6 +88,56 @@ export const SpeechEnded = Schema.TaggedStruct("SpeechEnded", {
  */
 export interface SpeechEnded extends Schema.Schema.Type<typeof SpeechEnded> {}
 
+const count = Schema.optionalWith(Schema.Number, { exact: true })
+
+/**
+ * The Schema of `Usage`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Usage = Schema.Struct({
+  inputTokens: count,
+  outputTokens: count,
+  totalTokens: count,
+  reasoningTokens: count,
+  cachedInputTokens: count
+})
+
+/**
+ * What models say that they have used, in tokens. A field that no model reported is absent, and never 0; a sum is made
+ * field by field, of those that reported it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Usage extends Schema.Schema.Type<typeof Usage> {}
+
+/**
+ * The Schema of `StepEnded`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const StepEnded = Schema.TaggedStruct("StepEnded", {
+  at,
+  speechId: Schema.String,
+  agent: Schema.String,
+  model: Schema.optionalWith(Schema.String, { exact: true }),
+  finishReason: Schema.optionalWith(Schema.String, { exact: true }),
+  usage: Schema.optionalWith(Usage, { exact: true })
+})
+
+/**
+ * The model's answer to one request is over: it is complete, it failed, or it was cut; what was written may still be
+ * played. Each request has one, also one that is asked again. `model` is what the model calls itself; `finishReason` and
+ * `usage` are absent if the model has not come to report them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StepEnded extends Schema.Schema.Type<typeof StepEnded> {}
+
 /**
  * The Schema of `ItemAdded`.
  *
@@ -373,6 +423,7 @@ export type SessionEvent =
   | AgentStateChanged
   | SpeechCreated
   | SpeechEnded
+  | StepEnded
   | ItemAdded
   | ToolCallStarted
   | ToolCallUpdated
@@ -409,6 +460,7 @@ export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Sc
   AgentStateChanged,
   SpeechCreated,
   SpeechEnded,
+  StepEnded,
   ItemAdded,
   ToolCallStarted,
   ToolCallUpdated,

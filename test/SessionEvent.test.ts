@@ -58,6 +58,7 @@ const everything: Record<Exclude<SessionEvent.SessionEvent["_tag"], "EventsMisse
   AgentStateChanged: true,
   SpeechCreated: true,
   SpeechEnded: true,
+  StepEnded: true,
   ItemAdded: true,
   ToolCallStarted: true,
   ToolCallUpdated: true,
@@ -255,7 +256,9 @@ describe("events that are stored", () => {
 
   it("[E1] are read from what was stored before the types were made from the Schemas, and written the same", () => {
     const events = written.map((line) => decode(line))
-    expect(new Set(events.map((event) => event._tag))).toEqual(new Set([...Object.keys(everything), "EventsMissed"]))
+    // kinds that came later are not among them
+    const { StepEnded: _, ...then } = everything
+    expect(new Set(events.map((event) => event._tag))).toEqual(new Set([...Object.keys(then), "EventsMissed"]))
     // a value that may be undefined is there all the same
     const whole = (line: any): unknown => {
       if (line._tag === "AgentHandoff") return { from: undefined, ...line }

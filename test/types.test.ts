@@ -421,6 +421,7 @@ describe("error channels", () => {
       | "AgentStateChanged"
       | "SpeechCreated"
       | "SpeechEnded"
+      | "StepEnded"
       | "ItemAdded"
       | "ToolCallStarted"
       | "ToolCallUpdated"
@@ -674,6 +675,14 @@ describe("the surface", () => {
     expectTypeOf<AgentSession.RunResult>().toEqualTypeOf<{
       readonly text: string
       readonly items: ReadonlyArray<ChatContext.ChatItem>
+      readonly usage: AgentSession.Usage
+    }>()
+    expectTypeOf<AgentSession.Usage>().toEqualTypeOf<{
+      readonly inputTokens?: number
+      readonly outputTokens?: number
+      readonly totalTokens?: number
+      readonly reasoningTokens?: number
+      readonly cachedInputTokens?: number
     }>()
     const options = {} as {
       readonly agent: Agent.Agent<Db>
@@ -712,6 +721,7 @@ describe("the surface", () => {
       }) => Effect.Effect<void, SpeechHandle.InterruptionDisallowed>
       readonly wait: Effect.Effect<void, SpeechHandle.CircularWait>
       readonly items: Effect.Effect<ReadonlyArray<ChatContext.ChatItem>>
+      readonly usage: Effect.Effect<AgentSession.Usage>
       readonly error: Effect.Effect<Option.Option<AiError.AiError>>
     }
     expectTypeOf(handle).toExtend<SpeechHandle.SpeechHandle>()
@@ -821,6 +831,16 @@ describe("the surface", () => {
       | Tagged<"AgentStateChanged", { readonly state: "listening" | "thinking" | "speaking" }>
       | Tagged<"SpeechCreated", { readonly speechId: string; readonly source: "say" | "reply" | "tool-reply" }>
       | Tagged<"SpeechEnded", { readonly speechId: string; readonly interrupted: boolean }>
+      | Tagged<
+          "StepEnded",
+          {
+            readonly speechId: string
+            readonly agent: string
+            readonly model?: string
+            readonly finishReason?: string
+            readonly usage?: AgentSession.Usage
+          }
+        >
       | Tagged<"ItemAdded", { readonly item: ChatContext.ChatItem }>
       | Tagged<"ToolCallStarted", { readonly call: ChatContext.ToolCall }>
       | Tagged<"ToolCallUpdated", { readonly id: string; readonly callId: string; readonly message: unknown }>

@@ -237,6 +237,9 @@ const happened = (view: View, event: Event): View => {
         unanswered: ended?.source === "say" ? view.unanswered : []
       }
     }
+    // what was written is shown once it counts
+    case "StepEnded":
+      return view
     case "ItemAdded":
       return item(view, event)
     case "ToolCallStarted": {

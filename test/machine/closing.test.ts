@@ -81,7 +81,7 @@ describe("[S2] a session that closes", () => {
     input(s, () => Agents.requestHandoff(s, handoffTo(agent("bob"), told)))
     const { commands, events } = close(s)
     expect(told).toEqual(["job closed", "bob was dropped", "floor false", "idle false", "form SessionClosed"])
-    expect(events).toEqual(["speech_1 cut", "speech_2 cut", "agent listening"])
+    expect(events).toEqual(["speech_1 cut", "speech_2 step ended: - {}", "speech_2 cut", "agent listening"])
     expect(commands.slice(0, 1)).toEqual(["CloseAgent bob"])
     expect([s.speeches.size, s.queue.length, s.mouth]).toEqual([0, 0, undefined])
   })

@@ -111,7 +111,7 @@ describe("[F7] a step that is paused", () => {
     say(s, stepOf(s), "First, ")
     const first = finish(s, stepOf(s), "pause")
     expect(first.commands).toEqual(["AskModel speech_1 none"])
-    expect(first.events.filter((line) => line.startsWith("speech_"))).toEqual([])
+    expect(first.events.filter((line) => line.startsWith("speech_"))).toEqual(["speech_1 step ended: pause {}"])
     expect(stepOf(s)).toMatchObject({ index: 1, from: 1, continues: 0 })
     say(s, stepOf(s), "second, ")
     finish(s, stepOf(s), "pause")

@@ -387,6 +387,8 @@ export const showEvent = (e: SessionEvent): string => {
       return `${e.speechId} created: ${e.source}`
     case "SpeechEnded":
       return `${e.speechId} ${e.interrupted ? "cut" : "ended"}`
+    case "StepEnded":
+      return `${e.speechId} step ended: ${e.finishReason ?? "-"} ${json(e.usage ?? {})}`
     case "ItemAdded":
       return `+ ${showItem(e.item)}`
     case "ToolCallStarted":

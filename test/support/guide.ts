@@ -9,6 +9,7 @@ export const guide = [
   "testing",
   "models",
   "events",
+  "content",
   "telemetry",
   "mistakes"
 ]

@@ -65,10 +65,11 @@ export const part = (s: State, step: Step, p: Part): void => {
       return providerResult(s, step, p)
     case "finish": {
       step.finish = p.reason
-      observe(s, { _tag: "StepDescribed", step, part: p })
+      if (p.usage !== undefined) step.usage = { ...step.usage, ...p.usage }
       return p.failure === undefined ? undefined : modelFailed(s, step, p.failure)
     }
     case "response-metadata":
+      step.model = p.modelId ?? step.model
       return observe(s, { _tag: "StepDescribed", step, part: p })
   }
 }

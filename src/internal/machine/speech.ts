@@ -29,6 +29,7 @@ import {
   type ToolChoice,
   wake
 } from "./state.js"
+import * as Usage from "./usage.js"
 
 export interface NewSpeech {
   readonly source: Speech["source"]
@@ -73,6 +74,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     step: undefined,
     items: [],
     failure: undefined,
+    usage: undefined,
     watched: false,
     waiters: none,
     trace: undefined
@@ -125,6 +127,9 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     from: speech.items.length,
     continues: speech.continues,
     finish: undefined,
+    model: undefined,
+    usage: undefined,
+    told: false,
     entries: [],
     cursor: 0,
     calls: [],
@@ -233,6 +238,7 @@ export const endText = (s: State, entry: TextEntry): void => {
 export const streamEnded = (s: State, step: Step): void => {
   if (step.streamEnded) return
   step.streamEnded = true
+  Usage.stepEnded(s, step)
   for (const entry of step.openText.values()) {
     entry.ended = true
     notify(s, entry)
@@ -426,6 +432,7 @@ export const cutStep = (s: State, step: Step): void => {
   step.closed = true
   if (!step.streamEnded) command(s, { _tag: "StopReading", step })
   step.streamEnded = true
+  Usage.stepEnded(s, step)
   let cut = false
   for (; step.cursor < step.entries.length; step.cursor++) {
     const entry = step.entries[step.cursor] as Entry
@@ -493,6 +500,7 @@ export const fail = (s: State, speech: Speech, failure: ModelFailure): void => {
   const watched = speech.watched || Jobs.fail(speech.jobs, failure)
   // a bug of the model's layer is logged with its cause
   if (!watched && failure.cause === undefined) command(s, { _tag: "LogFailure", agent: speech.agent, failure })
+  if (speech.step !== undefined) Usage.stepEnded(s, speech.step)
   emit(s, { _tag: "SessionError", error: { tag: failure.tag, message: failure.message } })
   end(s, speech)
 }

@@ -18,7 +18,8 @@ import type {
   Template,
   ToolCall,
   TurnTrace,
-  UpdateArgs
+  UpdateArgs,
+  Usage
 } from "./words.js"
 
 // ---------------------------------------------------------------------------------------------------------- tools
@@ -304,6 +305,8 @@ export interface Speech {
   step: Step | undefined
   items: Array<ChatItem>
   failure: ModelFailure | undefined
+  /** the sum of its steps; none: no model has reported any */
+  usage: Usage | undefined
   /** somebody has asked whether it failed, before it ended */
   watched: boolean
   waiters: ReadonlyArray<SpeechWaiter>
@@ -331,6 +334,12 @@ export interface Step {
   readonly continues: number | undefined
   /** why the model ended it; none: it has not said so */
   finish: string | undefined
+  /** as the model calls itself, if it does */
+  model: string | undefined
+  /** what the model says that the step has cost, if it does */
+  usage: Usage | undefined
+  /** its end was told */
+  told: boolean
   /** those that are not in the history yet, and before the step has been played those that are, too */
   entries: Array<Entry>
   /** the first entry that is not yet in the history */
@@ -498,6 +507,8 @@ export interface Job {
   text: string
   /** the first failure of a model in it */
   failure: ModelFailure | undefined
+  /** the sum of the model steps in it; none: no model has reported any */
+  usage?: Usage | undefined
   resume: ((closed: boolean) => void) | undefined
 }
 

@@ -8,7 +8,7 @@ import type * as EffectFiber from "effect/Fiber"
 import type { ChatItem, ToolCall } from "../../ChatContext.js"
 import type { DuplicateScope, Mode, Verdict } from "../../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../../RunContext.js"
-import type { SessionEvent } from "../../SessionEvent.js"
+import type { SessionEvent, Usage } from "../../SessionEvent.js"
 import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
 import type { Built } from "../scope/build.js"
 import type { CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
@@ -23,6 +23,7 @@ export type {
   Template,
   ToolCall,
   UpdateArgs,
+  Usage,
   Verdict
 }
 

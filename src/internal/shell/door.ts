@@ -15,10 +15,11 @@ import type { Verdict } from "../../DuplicatePolicy.js"
 import type { UpdateOptions } from "../../RunContext.js"
 import type { Prompts, Template } from "../../ToolPrompts.js"
 import { needsKey } from "../machine/admission.js"
-import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part, Usage } from "../machine/protocol.js"
+import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part } from "../machine/protocol.js"
 import type { Call, Outcome, Run, Step } from "../machine/state.js"
 import { unexpected } from "../machine/texts.js"
 import { type Message, nameOf } from "../machine/updates.js"
+import type { Usage } from "../machine/words.js"
 import { asAiError, describeError, errorTypeOf, printable } from "../model/errors.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
@@ -158,23 +159,33 @@ const finished = (part: Record<string, unknown>): Described => {
   return {
     type: "finish",
     reason: isPause(reason) ? "pause" : reason,
-    usage: usageOf(part.usage),
+    usage: usageOf(part),
     failure: reason === "error" ? endedInError : undefined
   }
 }
 
 const counts = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
 
-/** What nobody reported is absent. */
-const usageOf = (usage: unknown): Usage => {
-  const out: { -readonly [K in keyof Usage]: Usage[K] } = {}
-  if (!isRecord(usage)) return out
-  for (const name of counts) {
-    const count = usage[name]
-    if (typeof count === "number") out[name] = count
-  }
-  return out
-}
+/** What nobody reported is absent, and so is what is no count: an answer is not lost for what is said of its cost. */
+const usageOf = (part: Record<string, unknown>): Usage | undefined =>
+  guarded(
+    () => {
+      const { usage } = part
+      if (!isRecord(usage)) return undefined
+      let out: { -readonly [K in keyof Usage]: Usage[K] } | undefined
+      for (const name of counts) {
+        const count = guarded(
+          () => usage[name],
+          () => undefined
+        )
+        if (!Number.isSafeInteger(count) || (count as number) < 0) continue
+        out ??= {}
+        out[name] = count as number
+      }
+      return out
+    },
+    () => undefined
+  )
 
 // ---------------------------------------------------------------------------------------------- what a model fails with
 

@@ -53,6 +53,7 @@ const makeHandle = (host: Host, speech: State.Speech): SpeechHandle => ({
     })
   ),
   items: Effect.sync(() => stillInHistory(host, speech.items)),
+  usage: Effect.sync(() => ({ ...speech.usage })),
   error: Effect.sync(() => {
     speech.watched = true
     return Option.fromNullable(speech.failure?.error)

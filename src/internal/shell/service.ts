@@ -72,7 +72,9 @@ export const makeService = (host: Host): Service => {
           const giveUp = options?.onInterrupt === "stop" ? Turns.stop : Jobs.withdraw
           host.transact((s) => Turns.run(s, text, turn, job, jobsIn(context)))
           return Effect.sync(() => host.transact((s) => giveUp(s, job)))
-        }).pipe(Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items) })))
+        }).pipe(
+          Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items), usage: { ...job.usage } }))
+        )
       ),
     interrupt: (options) =>
       Effect.suspend(() => {
