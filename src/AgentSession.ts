@@ -213,6 +213,11 @@ export interface Options<R, T extends Entries> {
    * how much is missing and a warning in the log; any other value whose JSON is longer becomes text. Default: 400,000.
    */
   readonly maxOutputLength?: number | undefined
+  /**
+   * Do the events have what is written as it is written: `TextDelta`, `ReasoningDelta` and `ToolInputDelta`? Default:
+   * false.
+   */
+  readonly deltas?: boolean | undefined
   /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
 }

@@ -139,6 +139,69 @@ export const StepEnded = Schema.TaggedStruct("StepEnded", {
 export interface StepEnded extends Schema.Schema.Type<typeof StepEnded> {}
 
 /**
+ * The Schema of `TextDelta`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const TextDelta = Schema.TaggedStruct("TextDelta", {
+  at,
+  speechId: Schema.String,
+  text: Schema.String
+})
+
+/**
+ * A piece of a text as a model, or `say`, writes it, before it is played; only with `deltas: true`. `ItemAdded` says what
+ * counts: of a speech that is cut, of a step that is asked for again and of one that failed, that may be less.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TextDelta extends Schema.Schema.Type<typeof TextDelta> {}
+
+/**
+ * The Schema of `ReasoningDelta`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ReasoningDelta = Schema.TaggedStruct("ReasoningDelta", {
+  at,
+  speechId: Schema.String,
+  text: Schema.String
+})
+
+/**
+ * A piece of what the model thinks, as it comes; only with `deltas: true`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReasoningDelta extends Schema.Schema.Type<typeof ReasoningDelta> {}
+
+/**
+ * The Schema of `ToolInputDelta`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolInputDelta = Schema.TaggedStruct("ToolInputDelta", {
+  at,
+  speechId: Schema.String,
+  callId: Schema.String,
+  text: Schema.String
+})
+
+/**
+ * A piece of the JSON of a call's arguments, as the model writes it; only with `deltas: true`, and only if the model gives
+ * it piece by piece. The call itself comes as `ToolCallStarted` with the same `callId`, or not at all if the step is cut.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolInputDelta extends Schema.Schema.Type<typeof ToolInputDelta> {}
+
+/**
  * The Schema of `ItemAdded`.
  *
  * @since 0.1.0
@@ -424,6 +487,9 @@ export type SessionEvent =
   | SpeechCreated
   | SpeechEnded
   | StepEnded
+  | TextDelta
+  | ReasoningDelta
+  | ToolInputDelta
   | ItemAdded
   | ToolCallStarted
   | ToolCallUpdated
@@ -461,6 +527,9 @@ export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Sc
   SpeechCreated,
   SpeechEnded,
   StepEnded,
+  TextDelta,
+  ReasoningDelta,
+  ToolInputDelta,
   ItemAdded,
   ToolCallStarted,
   ToolCallUpdated,

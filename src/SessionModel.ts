@@ -30,6 +30,8 @@ export interface Request {
   /** The tools as the model is shown them; they take any arguments and have no handlers. The same object each time. */
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
   readonly toolChoice: "auto" | "none" | "required" | { readonly tool: string }
+  /** The session tells of input of tools as it is written: `tool-params-delta` parts are read. Absent: they are not. */
+  readonly deltas?: boolean | undefined
 }
 
 /**

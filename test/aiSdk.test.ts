@@ -131,6 +131,54 @@ const pairs = (prompt: Call["prompt"]): ReadonlyArray<string> => {
   return out
 }
 
+describe("what a model of the AI SDK writes and uses, in a session", () => {
+  const chunks = [
+    { type: "tool-input-start", id: "c1", toolName: "weather" },
+    { type: "tool-input-delta", id: "c1", delta: '{"city":' },
+    { type: "tool-input-delta", id: "c1", delta: '"Oslo"}' },
+    { type: "tool-input-end", id: "c1" },
+    calls("c1", "weather", '{"city":"Oslo"}')
+  ] as ReadonlyArray<any>
+
+  it.scoped("[B6] input of tools is told piece by piece, under the call's id", () => {
+    const model = mock([chunks, [words("Sunny.")]])
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Travel, deltas: true })
+      const events = yield* TestSession.collect(session)
+      yield* session.run("How is Oslo?")
+      const told = yield* events.filter("TextDelta", "ToolInputDelta", "ToolCallStarted")
+      expect(told.map((event) => ("text" in event ? event.text : event.call.callId))).toEqual([
+        '{"city":',
+        '"Oslo"}',
+        "c1",
+        "Sunny."
+      ])
+    }).pipe(Effect.provide(on(model)))
+  })
+
+  it.scoped("[B4] usage is told and summed, and what is no count is dropped", () => {
+    const odd = { inputTokens: { total: "11", cacheRead: Number.NaN }, outputTokens: { total: 5, reasoning: -1 } }
+    const model = new MockLanguageModelV3({
+      doStream: async () => ({
+        stream: simulateReadableStream({
+          chunks: [...streamed([words("Hi.")], []).slice(0, -1), { ...finish, usage: odd as any }]
+        })
+      })
+    })
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Travel })
+      const events = yield* TestSession.collect(session)
+      expect((yield* session.run("Hi")).usage).toEqual({ outputTokens: 5 })
+      expect(yield* events.filter("StepEnded")).toMatchObject([{ model: "m1", finishReason: "stop" }])
+      // and behind `@effect/ai`, whose schema would fail the answer
+      const whole = yield* LanguageModel.generateText({ prompt: "Hi" }).pipe(
+        Effect.provide(AiSdkModel.layerLanguageModel(mock([[words("Hi.")]])))
+      )
+      expect(whole.usage).toMatchObject({ inputTokens: 11, outputTokens: 5, totalTokens: 16, cachedInputTokens: 7 })
+    }).pipe(Effect.provide(on(model)))
+  })
+})
+
 for (const streaming of [true, false]) {
   describe(`a session with a model of the AI SDK, ${streaming ? "streaming" : "whole answers"}`, () => {
     const withModel = (model: AiSdkModel.SdkModel, options: AiSdkModel.Options = {}) =>

@@ -422,6 +422,9 @@ describe("error channels", () => {
       | "SpeechCreated"
       | "SpeechEnded"
       | "StepEnded"
+      | "TextDelta"
+      | "ReasoningDelta"
+      | "ToolInputDelta"
       | "ItemAdded"
       | "ToolCallStarted"
       | "ToolCallUpdated"
@@ -841,6 +844,8 @@ describe("the surface", () => {
             readonly usage?: AgentSession.Usage
           }
         >
+      | Tagged<"TextDelta" | "ReasoningDelta", { readonly speechId: string; readonly text: string }>
+      | Tagged<"ToolInputDelta", { readonly speechId: string; readonly callId: string; readonly text: string }>
       | Tagged<"ItemAdded", { readonly item: ChatContext.ChatItem }>
       | Tagged<"ToolCallStarted", { readonly call: ChatContext.ToolCall }>
       | Tagged<"ToolCallUpdated", { readonly id: string; readonly callId: string; readonly message: unknown }>

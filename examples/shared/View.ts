@@ -239,6 +239,9 @@ const happened = (view: View, event: Event): View => {
     }
     // what was written is shown once it counts
     case "StepEnded":
+    case "TextDelta":
+    case "ReasoningDelta":
+    case "ToolInputDelta":
       return view
     case "ItemAdded":
       return item(view, event)

@@ -196,7 +196,7 @@ export const make = (model: SdkModel, options?: Options): Effect.Effect<SessionM
         const call = Request.toCall(currentSettings(context, settings), prompt, conversation.tools, request.toolChoice)
         return options?.streaming === false
           ? Effect.map(Ask.generate(prepared.model, call, toStreamParts, warn), onParts)
-          : Ask.stream(prepared.model, call, onParts, false, warn)
+          : Ask.stream(prepared.model, call, onParts, request.deltas === true, warn)
       })
     const retry = Ask.retrying(options)
     const run: SessionModel.Run =

@@ -144,7 +144,8 @@ export const options: Options = {
   releaseAfter: undefined,
   drainTimeout: 30_000,
   cancellationTimeout: 5_000,
-  onInterruptedReply: "drop"
+  onInterruptedReply: "drop",
+  deltas: false
 }
 
 /** A session with its first agent at work. */
@@ -389,6 +390,11 @@ export const showEvent = (e: SessionEvent): string => {
       return `${e.speechId} ${e.interrupted ? "cut" : "ended"}`
     case "StepEnded":
       return `${e.speechId} step ended: ${e.finishReason ?? "-"} ${json(e.usage ?? {})}`
+    case "TextDelta":
+    case "ReasoningDelta":
+      return `${e.speechId} ${e._tag}: ${e.text}`
+    case "ToolInputDelta":
+      return `${e.speechId} ${e._tag} ${e.callId}: ${e.text}`
     case "ItemAdded":
       return `+ ${showItem(e.item)}`
     case "ToolCallStarted":

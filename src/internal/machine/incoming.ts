@@ -42,7 +42,12 @@ export const part = (s: State, step: Step, p: Part): void => {
     case "reasoning-start":
     case "reasoning-delta": {
       const entry = step.openReasoning.get(p.id) ?? Speech.openReasoning(step, p.id)
-      if (p.type === "reasoning-delta") entry.text += p.delta
+      if (p.type === "reasoning-delta") {
+        entry.text += p.delta
+        if (s.options.deltas && p.delta !== "") {
+          emit(s, { _tag: "ReasoningDelta", speechId: step.speech.id, text: p.delta })
+        }
+      }
       return addMetadata(entry, p)
     }
     case "reasoning-end": {
@@ -52,6 +57,10 @@ export const part = (s: State, step: Step, p: Part): void => {
       entry.ended = true
       step.openReasoning.delete(p.id)
       return Speech.advance(s, step)
+    }
+    case "input-delta": {
+      const callId = History.announceCallId(s, step, p.id)
+      return void emit(s, { _tag: "ToolInputDelta", speechId: step.speech.id, callId, text: p.delta })
     }
     case "tool-call": {
       Calls.requested(s, step, p)
@@ -83,7 +92,7 @@ const addMetadata = (
 
 /** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
 const providerCall = (s: State, step: Step, part: ProviderCallPart): void => {
-  const callId = History.reserveCallId(s, History.cleanId(part.id), "provider")
+  const callId = History.takeCallId(s, step, part.id, "provider")
   step.providerCalls.set(part.id, callId)
   step.entries.push({ _tag: "Call", callId, name: part.name, arguments: part.arguments, metadata: part.metadata })
 }

@@ -33,6 +33,8 @@ export type Part =
   | { readonly type: "text-delta"; readonly id: string; readonly delta: string; readonly metadata: Metadata }
   | { readonly type: "reasoning-start" | "reasoning-end"; readonly id: string; readonly metadata: Metadata }
   | { readonly type: "reasoning-delta"; readonly id: string; readonly delta: string; readonly metadata: Metadata }
+  /** a piece of the arguments of a call that is still to come */
+  | { readonly type: "input-delta"; readonly id: string; readonly delta: string }
   | CallPart
   | ProviderCallPart
   | ProviderResultPart

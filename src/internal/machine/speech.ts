@@ -141,6 +141,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     openText: new Map(),
     openReasoning: new Map(),
     providerCalls: new Map(),
+    inputs: undefined,
     reasoning: [],
     reasoningLost: false,
     handoff: false,
@@ -197,6 +198,7 @@ export const openReasoning = (step: Step, id: string): ReasoningEntry => {
 export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
   if (delta === "") return
   entry.text += delta
+  if (s.options.deltas) emit(s, { _tag: "TextDelta", speechId: entry.step.speech.id, text: delta })
   if (entry.step.agent.instantOutput) {
     entry.played = entry.text
     beginToSpeak(s, entry.step.speech)
@@ -238,6 +240,7 @@ export const endText = (s: State, entry: TextEntry): void => {
 export const streamEnded = (s: State, step: Step): void => {
   if (step.streamEnded) return
   step.streamEnded = true
+  History.forgetAnnounced(s, step)
   Usage.stepEnded(s, step)
   for (const entry of step.openText.values()) {
     entry.ended = true
@@ -432,6 +435,7 @@ export const cutStep = (s: State, step: Step): void => {
   step.closed = true
   if (!step.streamEnded) command(s, { _tag: "StopReading", step })
   step.streamEnded = true
+  History.forgetAnnounced(s, step)
   Usage.stepEnded(s, step)
   let cut = false
   for (; step.cursor < step.entries.length; step.cursor++) {

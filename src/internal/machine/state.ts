@@ -358,6 +358,8 @@ export interface Step {
   readonly openReasoning: Map<string, ReasoningEntry>
   /** the ids that the provider's own calls got */
   readonly providerCalls: Map<string, string>
+  /** by the model's own id: the ids of calls whose input is being told; they are reserved until the call is there */
+  inputs: Map<string, string> | undefined
   /** reasoning that waits for the part it came with */
   reasoning: Array<ReasoningEntry>
   /** some was dropped, with the part it came with */
@@ -572,6 +574,8 @@ export interface Options {
   readonly drainTimeout: number
   readonly cancellationTimeout: number
   readonly onInterruptedReply: "drop" | "redeliver"
+  /** what is written is told as it is written (rule B6) */
+  readonly deltas: boolean
 }
 
 export interface State {

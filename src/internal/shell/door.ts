@@ -36,13 +36,16 @@ export const thrownBy = (thrown: unknown): Cause.Cause<unknown> => printable(Cau
 
 // ------------------------------------------------------------------------------------------------- what a model gives
 
-/** The parts of a model's answer as the machine has them, without those that say nothing to the session. */
-export const readParts = (step: Step, parts: ReadonlyArray<unknown>): ReadonlyArray<Part> => {
+/**
+ * The parts of a model's answer as the machine has them, without those that say nothing to the session. `deltas`: it tells
+ * its listeners of input of tools as it is written.
+ */
+export const readParts = (step: Step, parts: ReadonlyArray<unknown>, deltas: boolean): ReadonlyArray<Part> => {
   const known: Array<Part> = []
   for (const part of parts) {
     let plain: Part | undefined
     try {
-      plain = read(step, part)
+      plain = read(step, part, deltas)
     } catch {
       plain = unreadable
     }
@@ -51,7 +54,7 @@ export const readParts = (step: Step, parts: ReadonlyArray<unknown>): ReadonlyAr
   return known
 }
 
-const read = (step: Step, part: unknown): Part | undefined => {
+const read = (step: Step, part: unknown, deltas: boolean): Part | undefined => {
   if (!isRecord(part)) return unreadable
   const { type } = part
   switch (type) {
@@ -67,6 +70,14 @@ const read = (step: Step, part: unknown): Part | undefined => {
       const { delta, id } = part
       if (typeof id !== "string" || typeof delta !== "string") return unreadable
       return { type, id, delta, metadata: metadataOf(part) }
+    }
+    case "tool-params-delta": {
+      if (!deltas) return undefined
+      const { delta, id } = part
+      // it is told and no more: a call that cannot be read fails by itself
+      return typeof id === "string" && typeof delta === "string" && delta !== ""
+        ? { type: "input-delta", id, delta }
+        : undefined
     }
     case "tool-call": {
       const { id, name } = part

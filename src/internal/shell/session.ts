@@ -68,7 +68,7 @@ class Session implements Host {
     eventBuffer: number
   ) {
     this.state = makeState(options)
-    this.hub = Events.make(eventBuffer)
+    this.hub = Events.make(eventBuffer, options.deltas)
   }
 
   transact<A>(input: (s: State.State) => A): A {
@@ -215,7 +215,8 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
         releaseAfter: millisOf(options.releaseAfter),
         drainTimeout: Duration.toMillis(options.drainTimeout ?? "30 seconds"),
         cancellationTimeout: Duration.toMillis(options.cancellationTimeout ?? "5 seconds"),
-        onInterruptedReply: options.onInterruptedReply ?? "drop"
+        onInterruptedReply: options.onInterruptedReply ?? "drop",
+        deltas: options.deltas ?? false
       },
       options.maxOutputLength ?? defaultOutputLength,
       options.eventBuffer ?? 1024

@@ -82,6 +82,8 @@ const rate: Check = (value) =>
     ? undefined
     : `has to be a number of more than 0, not ${shown(value)}`
 
+const flag: Check = (value) => (typeof value === "boolean" ? undefined : `has to be true or false, not ${shown(value)}`)
+
 const finite: Check = (value) => (Number.isFinite(value) ? undefined : `has to be a number, not ${shown(value)}`)
 
 const whole: Check = (value) =>
@@ -99,6 +101,7 @@ export const ofSession: Checks = {
   maxRunning: count(1, "memory"),
   eventBuffer: count(1, "memory"),
   maxOutputLength: count(1, "memory"),
+  deltas: flag,
   // 0: before the handler starts
   releaseAfter: time,
   // 0: closing waits for nothing that it may interrupt
