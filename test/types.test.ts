@@ -507,7 +507,18 @@ describe("the surface", () => {
       readonly output: unknown
       readonly isError: boolean
       readonly updates: ReadonlyArray<unknown>
+      readonly files?: ReadonlyArray<AsyncTool.File>
+      readonly updateFiles?: ReadonlyArray<ReadonlyArray<AsyncTool.File>>
     }>()
+    expectTypeOf<AsyncTool.File>().toEqualTypeOf<{
+      readonly data: string | URL
+      readonly mediaType: string
+      readonly name?: string
+      readonly omitted?: string
+    }>()
+    expectTypeOf(AsyncTool.content("a", [])).toEqualTypeOf<string>()
+    // @ts-expect-error a file has a media type
+    AsyncTool.content(1, [{ data: "" }])
     expectTypeOf<AsyncTool.ToolError>().toExtend<Error & Tagged<"ToolError", { readonly message: string }>>()
     expectTypeOf<AsyncTool.StopResponse>().toExtend<Tagged<"StopResponse", {}>>()
     expectTypeOf<Context.Tag.Service<typeof AsyncTool.Annotations>>().toEqualTypeOf<AsyncTool.Options>()
@@ -634,9 +645,9 @@ describe("the surface", () => {
   types("AgentSession: its service, its options", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     const service = {} as {
-      readonly send: (text: string, options?: AgentSession.ReplyOptions) => Says
+      readonly send: (input: AgentSession.Input, options?: AgentSession.ReplyOptions) => Says
       readonly run: (
-        text: string,
+        input: AgentSession.Input,
         options?: AgentSession.RunOptions
       ) => Effect.Effect<AgentSession.RunResult, AgentSession.SessionClosed | AiError.AiError>
       readonly generateReply: (options?: AgentSession.ReplyOptions) => Says
@@ -789,6 +800,7 @@ describe("the surface", () => {
       readonly text: string
       readonly interrupted: boolean
       readonly metadata?: Record<string, unknown>
+      readonly files?: ReadonlyArray<ChatContext.File>
       readonly createdAt: number
     }>()
     expectTypeOf<ChatContext.Reasoning>().toEqualTypeOf<{
@@ -814,6 +826,7 @@ describe("the surface", () => {
       readonly name: string
       readonly output: unknown
       readonly isError: boolean
+      readonly files?: ReadonlyArray<ChatContext.File>
       readonly createdAt: number
     }>()
     expectTypeOf<ChatContext.AgentHandoff>().toEqualTypeOf<{

@@ -37,7 +37,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as AgentSession from "../AgentSession.js"
 import type { Entries, HandlersOf } from "../AsyncToolset.js"
-import type { ChatItem, FunctionCall, FunctionCallOutput } from "../ChatContext.js"
+import type { ChatItem, FunctionCall, FunctionCallOutput, Message } from "../ChatContext.js"
 import type { SessionEvent } from "../SessionEvent.js"
 import { isVirtualClock } from "./VirtualClock.js"
 
@@ -355,7 +355,11 @@ export const outputs = (session: WithHistory): Effect.Effect<ReadonlyArray<Funct
 
 const texts = (session: WithHistory, role: "assistant" | "user") =>
   Effect.map(session.history, ({ items }) =>
-    items.flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : []))
+    items.flatMap((item) => {
+      if (item._tag !== "Message" || item.role !== role) return []
+      // a file of the model's is a message without a word
+      return item.text === "" && item.files !== undefined ? [] : [item.text]
+    })
   )
 
 /**
@@ -386,16 +390,20 @@ const elapsed = (millis: number): string => {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`
 }
 
+/** The files of an item, by their names, behind what it says. */
+const filesOf = ({ files }: Pick<Message, "files">): string =>
+  files === undefined ? "" : files.map((file) => ` [${file.name ?? file.mediaType}]`).join("")
+
 const describe = (item: ChatItem): string => {
   switch (item._tag) {
     case "Message":
-      return `${item.role}: ${item.interrupted ? `${item.text.trimEnd()} …` : item.text}`
+      return `${item.role}: ${item.interrupted ? `${item.text.trimEnd()} …` : item.text}${filesOf(item)}`
     case "Reasoning":
       return `reasoning: ${item.text}`
     case "FunctionCall":
       return `call ${item.callId}: ${item.name}(${JSON.stringify(item.arguments)})`
     case "FunctionCallOutput":
-      return `${item.isError ? "error" : "output"} ${item.callId}: ${JSON.stringify(item.output)}`
+      return `${item.isError ? "error" : "output"} ${item.callId}: ${JSON.stringify(item.output)}${filesOf(item)}`
     case "AgentHandoff":
       return `hand-off: ${item.from === undefined ? "" : `${item.from} → `}${item.to}`
   }

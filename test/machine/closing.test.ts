@@ -75,7 +75,7 @@ describe("[S2] a session that closes", () => {
     const s = session(agent("ada", { tools: [{ name: "book" }] }))
     turn(s, [["c1", "book"]])
     input(s, () => Agents.startTask(s, taskAgent("form", callOf(s, "c1"), told)))
-    input(s, () => Turns.run(s, "hi", {}, job(told), []))
+    input(s, () => Turns.run(s, { text: "hi" }, {}, job(told), []))
     input(s, () => Idle.requestFloor(s, callOf(s, "c1"), (yes) => told.push(`floor ${yes}`)))
     input(s, () => Idle.addWaiter(s, { caller: undefined, resume: (yes) => told.push(`idle ${yes}`) }))
     input(s, () => Agents.requestHandoff(s, handoffTo(agent("bob"), told)))

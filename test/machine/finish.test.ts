@@ -256,7 +256,7 @@ describe("[R4] a run that is given up with its turn", () => {
     const told: Array<string> = []
     const waits = job(told)
     const s = book()
-    const { result: speech } = input(s, () => Turns.run(s, "hi", { allowInterruptions: false }, waits, []))
+    const { result: speech } = input(s, () => Turns.run(s, { text: "hi" }, { allowInterruptions: false }, waits, []))
     call(s, stepOf(s), "c1", "book")
     call(s, stepOf(s), "c2", "keep")
     done(s, stepOf(s))
@@ -277,7 +277,7 @@ describe("[R4] a run that is given up with its turn", () => {
     turn(s, [["c1", "book"]])
     update(s, "c1", "on it")
     answer(s)
-    input(s, () => Turns.run(s, "hi", {}, waits, []))
+    input(s, () => Turns.run(s, { text: "hi" }, {}, waits, []))
     const left = input(s, () => Turns.stop(s, waits))
     expect(left.events).toContain("speech_2 cut")
     expect(runOf(s, "c1").stop).toBeUndefined()

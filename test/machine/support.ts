@@ -215,7 +215,7 @@ export const input = <A>(s: State, f: (s: State) => A, at: number = s.now + 1): 
 // ------------------------------------------------------------------------------------------------------------ inputs
 
 export const send = (s: State, text = "hi", given: Turns.TurnOptions = {}, jobs: ReadonlyArray<Job> = []) =>
-  input(s, () => Turns.send(s, text, given, jobs))
+  input(s, () => Turns.send(s, { text }, given, jobs))
 
 /** The step of whoever has the mouth. */
 export const stepOf = (s: State): Step => {

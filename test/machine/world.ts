@@ -378,6 +378,10 @@ export class World {
             )
       }
       case 12: {
+        if (this.chance(3)) {
+          const file = { data: "YQ==", mediaType: "text/plain" }
+          return this.input((s) => Incoming.part(s, step, { type: "file", file, metadata: undefined }))
+        }
         const type = (["reasoning-start", "reasoning-end"] as const)[this.pick(2)]!
         return this.input((s) => Incoming.part(s, step, { type, id: "r", metadata: undefined }))
       }
@@ -644,12 +648,12 @@ export class World {
     const given = this.turnOptions()
     if (this.s.phase !== "open") return
     if (!this.chance(3)) {
-      this.speeches.push(this.input((s) => Turns.send(s, "hi", given, [])))
+      this.speeches.push(this.input((s) => Turns.send(s, { text: "hi" }, given, [])))
       return
     }
     const job: Job = { open: 0, items: [], text: "", failure: undefined, resume: this.waiter("job").resume }
     this.jobs.push(job)
-    this.speeches.push(this.input((s) => Turns.run(s, "hi", given, job, [])))
+    this.speeches.push(this.input((s) => Turns.run(s, { text: "hi" }, given, job, [])))
   }
 
   private program(): void {

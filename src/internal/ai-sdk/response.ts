@@ -196,9 +196,8 @@ export const fromStreamPart = (part: LanguageModelV3StreamPart, aside: Aside, al
     case "tool-call":
     case "tool-result":
     case "source":
-      return wholeOf(part)
     case "file":
-      return all ? wholeOf(part) : undefined
+      return wholeOf(part)
     case "tool-input-start":
       return all
         ? {

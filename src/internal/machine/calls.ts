@@ -114,6 +114,7 @@ const register = (s: State, call: Call, tool: Tool): Run => {
     silent: true,
     lastUpdate: undefined,
     lastIsText: false,
+    lastFiles: undefined,
     lastTemplate: undefined,
     queuedAt: undefined,
     timeoutTimer: undefined,

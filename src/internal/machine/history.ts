@@ -20,7 +20,7 @@ export const add = (
   const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
   if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
-  const said = speech !== undefined && added._tag === "Message" && added.role === "assistant"
+  const said = speech !== undefined && added._tag === "Message" && added.role === "assistant" && added.text !== ""
   if (said) speech.said = isSplit(speech) ? speech.said + added.text : added.text
   if (speech !== undefined) speech.items.push(added)
   for (const job of jobs) {

@@ -72,6 +72,10 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "provider-result":
       return providerResult(s, step, p)
+    case "file": {
+      step.entries.push({ _tag: "File", file: p.file, metadata: p.metadata })
+      return Speech.advance(s, step)
+    }
     case "finish": {
       step.finish = p.reason
       if (p.usage !== undefined) step.usage = { ...step.usage, ...p.usage }
@@ -127,7 +131,7 @@ const wordless: Readonly<Record<string, { readonly tag: string; readonly message
 const tellWordless = (s: State, step: Step): void => {
   const error = Object.hasOwn(wordless, step.finish ?? "") ? wordless[step.finish as string] : undefined
   if (error === undefined || step.calls.length > 0) return
-  if (step.entries.some((entry) => entry._tag === "Text" && entry.text.trim() !== "")) return
+  if (step.entries.some((entry) => entry._tag === "File" || (entry._tag === "Text" && entry.text.trim() !== ""))) return
   emit(s, { _tag: "SessionError", error })
 }
 

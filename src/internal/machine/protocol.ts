@@ -21,7 +21,7 @@ import type {
   TextEntry,
   Tool
 } from "./state.js"
-import type { Cause, DeliveryMode, ModelError, Usage, Verdict } from "./words.js"
+import type { Cause, DeliveryMode, File, ModelError, Usage, Verdict } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------------- parts
 
@@ -38,6 +38,7 @@ export type Part =
   | CallPart
   | ProviderCallPart
   | ProviderResultPart
+  | { readonly type: "file"; readonly file: File; readonly metadata: Metadata }
   | Described
   | { readonly type: "failure"; readonly failure: ModelFailure }
 

@@ -13,6 +13,7 @@ import {
   command,
   type Entry,
   emit,
+  type FileEntry,
   type Filler,
   follow,
   type Job,
@@ -288,6 +289,10 @@ const recordParts = (s: State, step: Step): boolean => {
         step.reasoning.push(entry)
         break
       }
+      case "File": {
+        recordFile(s, step, entry)
+        break
+      }
       default:
         recordCall(s, step, entry)
     }
@@ -333,6 +338,16 @@ const recordReasoning = (s: State, step: Step): void => {
       step.speech
     )
   }
+}
+
+/** What a model sends is a message without a text. */
+const recordFile = (s: State, step: Step, { file, metadata }: FileEntry): void => {
+  recordReasoning(s, step)
+  History.add(
+    s,
+    { _tag: "Message", role: "assistant", text: "", interrupted: false, files: [file], ...recorded(step, metadata) },
+    step.speech
+  )
 }
 
 const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
@@ -411,7 +426,8 @@ export const flushOutputs = (s: State, step: Step): void => {
         callId: call.callId,
         name: call.call.name,
         output: call.output.value,
-        isError: call.output.isError
+        isError: call.output.isError,
+        ...(call.output.files === undefined ? {} : { files: call.output.files })
       },
       step.speech,
       call.jobs
@@ -453,6 +469,12 @@ export const cutStep = (s: State, step: Step): void => {
       }
       case "Reasoning": {
         step.reasoning.push(entry)
+        break
+      }
+      case "File": {
+        // what comes behind a text that was cut nobody has seen
+        if (cut) loseReasoning(step)
+        else recordFile(s, step, entry)
         break
       }
       default:

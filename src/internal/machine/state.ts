@@ -11,6 +11,7 @@ import type {
   DeliveryMode,
   DuplicateScope,
   Fiber,
+  File,
   Mode,
   Prompts,
   SessionEvent,
@@ -75,7 +76,7 @@ export type StopReason = "cancelled" | "replaced" | "drained" | "timeout"
 
 /** How the fiber of a run ended, seen from the conversation. */
 export type Outcome =
-  | { readonly _tag: "Success"; readonly output: unknown }
+  | { readonly _tag: "Success"; readonly output: unknown; readonly files?: ReadonlyArray<File> | undefined }
   | { readonly _tag: "Nothing" }
   | {
       readonly _tag: "Failure"
@@ -100,6 +101,7 @@ export interface Output {
   /** JSON, or a text that is being worded */
   value: unknown
   readonly isError: boolean
+  readonly files?: ReadonlyArray<File> | undefined
   /** the model is asked to reply to it in the same turn */
   readonly reply: boolean
 }
@@ -156,6 +158,8 @@ export interface Run {
   silent: boolean
   lastUpdate: unknown
   lastIsText: boolean
+  /** what came with the last update */
+  lastFiles: ReadonlyArray<File> | undefined
   /** the template of the last update, for those who join later */
   lastTemplate: Template<UpdateArgs> | undefined
   /** since when it waits for its executor */
@@ -239,6 +243,7 @@ export interface Delivery {
   /** JSON, or a text that is being worded */
   value: unknown
   readonly isError: boolean
+  readonly files?: ReadonlyArray<File> | undefined
   mode: DeliveryMode
   readonly act: boolean
   readonly seq: number
@@ -375,7 +380,7 @@ export interface Step {
   trace: StepTrace | undefined
 }
 
-export type Entry = TextEntry | ReasoningEntry | CallEntry | ResultEntry
+export type Entry = TextEntry | ReasoningEntry | FileEntry | CallEntry | ResultEntry
 
 export interface TextEntry {
   readonly _tag: "Text"
@@ -397,6 +402,12 @@ export interface ReasoningEntry {
   text: string
   ended: boolean
   metadata: Metadata
+}
+
+export interface FileEntry {
+  readonly _tag: "File"
+  readonly file: File
+  readonly metadata: Metadata
 }
 
 export interface CallEntry {

@@ -16,6 +16,7 @@ import {
   stopTimer,
   type ToolChoice
 } from "./state.js"
+import type { File } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------ from a program
 
@@ -26,11 +27,19 @@ export interface TurnOptions {
   readonly priority?: number | undefined
 }
 
+/** What a user says and sends. */
+export interface Input {
+  readonly text: string
+  readonly files?: ReadonlyArray<File> | undefined
+}
+
 /** A user's turn (rules F3, F4). */
-export const send = (s: State, text: string, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+export const send = (s: State, input: Input, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
   interruptAll(s, false)
   s.actSteps = 0
-  History.add(s, { _tag: "Message", role: "user", text, interrupted: false }, undefined, jobs)
+  const { files, text } = input
+  const sent = files === undefined ? {} : { files }
+  History.add(s, { _tag: "Message", role: "user", text, interrupted: false, ...sent }, undefined, jobs)
   return Speech.create(s, { ...options, source: "reply", agent: currentAgent(s), userTurn: true, jobs })
 }
 
@@ -41,9 +50,9 @@ export const say = (s: State, text: unknown, options: TurnOptions, jobs: Readonl
   Speech.create(s, { ...options, source: "say", agent: currentAgent(s), text, jobs })
 
 /** `session.run`: a user's turn that somebody waits for (rule R1). */
-export const run = (s: State, text: string, options: TurnOptions, job: Job, jobs: ReadonlyArray<Job>): SpeechState => {
+export const run = (s: State, input: Input, options: TurnOptions, job: Job, jobs: ReadonlyArray<Job>): SpeechState => {
   s.jobs.add(job)
-  return send(s, text, options, [job, ...jobs])
+  return send(s, input, options, [job, ...jobs])
 }
 
 /** Cuts a speech. Its inline calls go on, but for those that asked not to (rule C8). */

@@ -5,7 +5,7 @@
 import type * as AiError from "@effect/ai/AiError"
 import type * as EffectCause from "effect/Cause"
 import type * as EffectFiber from "effect/Fiber"
-import type { ChatItem, ToolCall } from "../../ChatContext.js"
+import type { ChatItem, File, ToolCall } from "../../ChatContext.js"
 import type { DuplicateScope, Mode, Verdict } from "../../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../../RunContext.js"
 import type { SessionEvent, Usage } from "../../SessionEvent.js"
@@ -17,6 +17,7 @@ export type {
   ChatItem,
   DeliveryMode,
   DuplicateScope,
+  File,
   Mode,
   Prompts,
   SessionEvent,

@@ -29,7 +29,7 @@ export const startRun = (host: Host, run: State.Run): void => {
   const fiber = start(host, tool.work, place)
   run.fiber = fiber
   fiber.addObserver((exit) => {
-    const outcome = Door.outcomeOf(run, exit, host.maxOutputLength, logOf(host))
+    const outcome = Door.outcomeOf(run, exit, host, logOf(host))
     host.transact((s) => Machine.runEnded(s, run, outcome))
   })
   // asked to stop while it started

@@ -10,7 +10,7 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { ParseIssue } from "effect/ParseResult"
-import type { ToolCall } from "../../ChatContext.js"
+import type { File, ToolCall } from "../../ChatContext.js"
 import type { Verdict } from "../../DuplicatePolicy.js"
 import type { UpdateOptions } from "../../RunContext.js"
 import type { Prompts, Template } from "../../ToolPrompts.js"
@@ -18,11 +18,13 @@ import { needsKey } from "../machine/admission.js"
 import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part } from "../machine/protocol.js"
 import type { Call, Outcome, Run, Step } from "../machine/state.js"
 import { unexpected } from "../machine/texts.js"
+import type { Input } from "../machine/turns.js"
 import { type Message, nameOf } from "../machine/updates.js"
 import type { Usage } from "../machine/words.js"
 import { asAiError, describeError, errorTypeOf, printable } from "../model/errors.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
+import { readFile, readFiles, unwrap } from "../values/files.js"
 import { guarded } from "../values/guarded.js"
 import { bounded, canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { mergeMetadata, ours } from "../values/metadata.js"
@@ -36,16 +38,19 @@ export const thrownBy = (thrown: unknown): Cause.Cause<unknown> => printable(Cau
 
 // ------------------------------------------------------------------------------------------------- what a model gives
 
-/**
- * The parts of a model's answer as the machine has them, without those that say nothing to the session. `deltas`: it tells
- * its listeners of input of tools as it is written.
- */
-export const readParts = (step: Step, parts: ReadonlyArray<unknown>, deltas: boolean): ReadonlyArray<Part> => {
+/** `deltas`: input of tools is told as it is written. */
+export interface Reading {
+  readonly deltas: boolean
+  readonly maxFileBytes: number
+}
+
+/** The parts of a model's answer as the machine has them, without those that say nothing to the session. */
+export const readParts = (step: Step, parts: ReadonlyArray<unknown>, reading: Reading): ReadonlyArray<Part> => {
   const known: Array<Part> = []
   for (const part of parts) {
     let plain: Part | undefined
     try {
-      plain = read(step, part, deltas)
+      plain = read(step, part, reading)
     } catch {
       plain = unreadable
     }
@@ -54,7 +59,7 @@ export const readParts = (step: Step, parts: ReadonlyArray<unknown>, deltas: boo
   return known
 }
 
-const read = (step: Step, part: unknown, deltas: boolean): Part | undefined => {
+const read = (step: Step, part: unknown, { deltas, maxFileBytes }: Reading): Part | undefined => {
   if (!isRecord(part)) return unreadable
   const { type } = part
   switch (type) {
@@ -90,6 +95,10 @@ const read = (step: Step, part: unknown, deltas: boolean): Part | undefined => {
       if (part.providerExecuted !== true) return undefined
       const output = result === undefined ? null : toJson(result)
       return { type: "provider-result", id, name, output, isError: part.isFailure === true }
+    }
+    case "file": {
+      const { data, mediaType } = part
+      return { type: "file", file: readFile({ data, mediaType }, maxFileBytes), metadata: metadataOf(part) }
     }
     case "error":
       return { type: "failure", failure: failureOf(part.error) }
@@ -363,19 +372,55 @@ const limited = (run: Run, json: unknown, length: number, log: Log): unknown => 
 
 export const cutTo = (length: number): string => `It was cut to ${length}, which is maxOutputLength.`
 
+/** What of a call's making may be how long, or large. */
+export interface Limits {
+  readonly maxOutputLength: number
+  readonly maxFileBytes: number
+}
+
+/** What is taken of files, and what is not is logged. */
+const taken = (given: unknown, from: string, most: number, log: Log): ReadonlyArray<File> | undefined => {
+  const files = readFiles(given, most)
+  for (const { mediaType, name, omitted } of files ?? []) {
+    if (omitted === undefined) continue
+    log(
+      "warning",
+      `${from} gave a file (${name === undefined ? "" : `"${name}", `}${mediaType}) that is not taken. ${omitted}`
+    )
+  }
+  return files
+}
+
+/** What a user says and sends. */
+export const inputOf = (given: unknown, { maxFileBytes }: Limits, log: Log): Input => {
+  if (typeof given === "string") return { text: given }
+  const { files, text } = guarded(
+    () => (isRecord(given) ? { files: given.files, text: given.text } : { files: undefined, text: undefined }),
+    () => ({ files: undefined, text: undefined })
+  )
+  const read = taken(files, "The user's turn", maxFileBytes, log)
+  const said = typeof text === "string" ? text : ""
+  return read === undefined ? { text: said } : { text: said, files: read }
+}
+
 /** What a handler reports. */
 export const messageOf = (
   run: Run,
-  message: unknown,
+  given: unknown,
   options: UpdateOptions | undefined,
-  length: number,
+  limits: Limits,
   log: Log
-): Message => ({
-  value: limited(run, toJson(message), length, log),
-  isText: typeof message === "string",
-  template: options?.template,
-  mode: options?.delivery ?? "when-idle"
-})
+): Message => {
+  const { files, value: message } = unwrap(given)
+  const read = files === undefined ? undefined : taken(files, nameOf(run), limits.maxFileBytes, log)
+  return {
+    value: limited(run, toJson(message), limits.maxOutputLength, log),
+    isText: typeof message === "string",
+    ...(read === undefined ? {} : { files: read }),
+    template: options?.template,
+    mode: options?.delivery ?? "when-idle"
+  }
+}
 
 /** What a duplicate policy gave, if it is a verdict. */
 export const verdictOf = (u: unknown): Verdict | undefined =>
@@ -414,14 +459,19 @@ export const refusedIn = (cause: Cause.Cause<unknown>): RefusedResult | undefine
 }
 
 /** How a handler ended, and what the log is told of it. */
-export const outcomeOf = (run: Run, exit: Exit.Exit<Outcome, unknown>, length: number, log: Log): Outcome => {
+export const outcomeOf = (run: Run, exit: Exit.Exit<Outcome, unknown>, limits: Limits, log: Log): Outcome => {
   const named = (what: string): string => `${nameOf(run)} ${what}`
   if (Exit.isSuccess(exit)) {
     const outcome = exit.value
     if (outcome._tag !== "Success" && outcome._tag !== "Failure") return outcome
-    const output = limited(run, outcome.output, length, log)
+    const output = limited(run, outcome.output, limits.maxOutputLength, log)
     if (outcome._tag === "Failure" && run.tool.kind === "user") {
       log("warning", named(`failed: ${typeof output === "string" ? output : JSON.stringify(output)}`))
+    }
+    if (outcome._tag === "Success" && outcome.files !== undefined) {
+      const { files: given, ...rest } = outcome
+      const files = taken(given, nameOf(run), limits.maxFileBytes, log)
+      return files === undefined ? { ...rest, output } : { ...rest, output, files }
     }
     return output === outcome.output ? outcome : { ...outcome, output }
   }

@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Executed } from "../../AsyncTool.js"
+import type { File } from "../../ChatContext.js"
 import { RunContext } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
@@ -15,6 +16,7 @@ import { millisOf } from "../scope/build.js"
 import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
+import { defaultFileBytes, readFiles, unwrap } from "../values/files.js"
 import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { defaultOutputLength, errorInTool } from "../values/options.js"
 import { cutTo, refusedIn } from "./door.js"
@@ -26,6 +28,9 @@ export const execute = (
 ): Effect.Effect<Executed, never, any> =>
   Effect.contextWithEffect((context: Context.Context<any>) => {
     const updates: Array<unknown> = []
+    const updateFiles: Array<ReadonlyArray<File>> = []
+    const withFiles = (): Pick<Executed, "updateFiles"> =>
+      updateFiles.some((files) => files.length > 0) ? { updateFiles } : {}
     const bound = (value: unknown): Effect.Effect<unknown> => {
       const { cut, value: kept } = bounded(value, defaultOutputLength)
       if (cut === undefined) return Effect.succeed(kept)
@@ -34,7 +39,7 @@ export const execute = (
         kept
       )
     }
-    const fail = (output: unknown): Executed => ({ output, isError: true, updates })
+    const fail = (output: unknown): Executed => ({ output, isError: true, updates, ...withFiles() })
     const tool = Object.hasOwn(toolkit.tools, call.name) ? toolkit.tools[call.name] : undefined
     if (tool === undefined) {
       return Effect.succeed(
@@ -57,11 +62,15 @@ export const execute = (
     const service = Outside.make({
       // the handler may change what it is given: its parameters are another copy
       call: { callId: call.callId ?? "call", name: call.name, arguments: copyPlain(args) },
-      update: (message) =>
-        Effect.flatMap(
-          Effect.suspend(() => bound(toJson(message))),
-          (kept) => Effect.sync(() => void updates.push(kept))
-        )
+      update: (given) =>
+        Effect.suspend(() => {
+          const { files, value } = unwrap(given)
+          const read = readFiles(files, defaultFileBytes) ?? []
+          return Effect.map(bound(toJson(value)), (kept) => {
+            updates.push(kept)
+            updateFiles.push(read)
+          })
+        })
     })
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
@@ -87,10 +96,12 @@ export const execute = (
     return limited.pipe(
       Effect.flatMap((outcome): Effect.Effect<Executed> => {
         if (outcome._tag !== "Success" && outcome._tag !== "Failure") {
-          return Effect.succeed({ output: undefined, isError: false, updates })
+          return Effect.succeed({ output: undefined, isError: false, updates, ...withFiles() })
         }
         const isError = outcome._tag === "Failure"
-        return Effect.map(bound(outcome.output), (output) => ({ output, isError, updates }))
+        const read = outcome._tag === "Success" ? readFiles(outcome.files, defaultFileBytes) : undefined
+        const files = read === undefined ? {} : { files: read }
+        return Effect.map(bound(outcome.output), (output) => ({ output, isError, updates, ...files, ...withFiles() }))
       }),
       Effect.catchAllCause((cause) =>
         Cause.isInterruptedOnly(cause)

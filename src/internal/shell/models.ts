@@ -30,11 +30,13 @@ export const askModel = (host: Host, step: State.Step): void => {
   const built = agent.built
   const { model, provider, toolkit } = built
   const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
-  const asked = host.state.options.deltas ? withDeltas : undefined
+  const { deltas } = host.state.options
+  const reading = { deltas, maxFileBytes: host.maxFileBytes }
+  const asked = deltas ? withDeltas : undefined
   const onParts = (parts: ReadonlyArray<unknown>): void => {
     // nothing of it counts any more: no schema of the program runs for it
     if (step.closed || step.streamEnded) return
-    const read = readParts(step, parts, host.state.options.deltas)
+    const read = readParts(step, parts, reading)
     host.transact((s) => {
       for (const part of read) Parts.part(s, step, part)
     })

@@ -22,8 +22,9 @@ import { build, discard, jobsIn } from "./agents.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
 import { begun, closing } from "./closing.js"
+import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
-import { type Host, stillInHistory } from "./host.js"
+import { type Host, logOf, stillInHistory } from "./host.js"
 
 const noOptions: Turns.TurnOptions = {}
 
@@ -59,18 +60,25 @@ export const makeService = (host: Host): Service => {
       })
     )
   return {
-    send: (text, options) => speech(options, (s, turn, jobs) => Turns.send(s, text, turn, jobs)),
+    send: (given, options) =>
+      typeof given === "string"
+        ? speech(options, (s, turn, jobs) => Turns.send(s, { text: given }, turn, jobs))
+        : Effect.suspend(() => {
+            const input = inputOf(given, host, logOf(host))
+            return speech(options, (s, turn, jobs) => Turns.send(s, input, turn, jobs))
+          }),
     generateReply: (options) => speech(options, Turns.generateReply),
     say: (text, options) => speech(options, (s, turn, jobs) => Turns.say(s, text, turn, jobs)),
-    run: (text, options) =>
+    run: (given, options) =>
       Effect.flatMap(Effect.zip(Effect.context<never>(), callerOf(host)), ([context, caller]) =>
         Effect.async<State.Job, SessionClosed | AiError>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
           const job: State.Job = { caller, open: 0, items: [], text: "", failure: undefined, resume: undefined }
           job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : resultOf(job))
           const turn = turnOptions(options)
+          const input = inputOf(given, host, logOf(host))
           const giveUp = options?.onInterrupt === "stop" ? Turns.stop : Jobs.withdraw
-          host.transact((s) => Turns.run(s, text, turn, job, jobsIn(context)))
+          host.transact((s) => Turns.run(s, input, turn, job, jobsIn(context)))
           return Effect.sync(() => host.transact((s) => giveUp(s, job)))
         }).pipe(
           Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items), usage: { ...job.usage } }))

@@ -24,6 +24,7 @@ import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
 import * as Telemetry from "../telemetry/recorder.js"
+import { defaultFileBytes, withOwnFiles } from "../values/files.js"
 import { copyPlain } from "../values/json.js"
 import { check, defaultOutputLength, ofSession } from "../values/options.js"
 import { defaults } from "../values/templates.js"
@@ -65,6 +66,7 @@ class Session implements Host {
     readonly clock: Clock.Clock,
     options: State.Options,
     readonly maxOutputLength: number,
+    readonly maxFileBytes: number,
     eventBuffer: number
   ) {
     this.state = makeState(options)
@@ -219,12 +221,15 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
         deltas: options.deltas ?? false
       },
       options.maxOutputLength ?? defaultOutputLength,
+      options.maxFileBytes ?? defaultFileBytes,
       options.eventBuffer ?? 1024
     )
     const session = makeService(host)
     host.session = session
     // a copy: the program may change what it gave
-    const items = (options.history?.items ?? []).map((item) => copyPlain(item) as ChatItem)
+    const items = (options.history?.items ?? []).map((item) =>
+      withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes)
+    )
     // layers may use the session while it is made: what they ask for comes behind the conversation so far
     host.transact((s) => {
       History.restore(s, items)

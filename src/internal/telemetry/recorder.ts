@@ -654,8 +654,11 @@ const inputPart = (part: Prompt.Part): unknown => {
       return { type: "tool_call", id: part.id, name: part.name, arguments: part.params }
     case "tool-result":
       return { type: "tool_call_response", id: part.id, response: part.result }
+    case "file":
+      // never its data
+      return { type: "file", mime_type: part.mediaType }
     default:
-      return { type: part.type }
+      return part
   }
 }
 
@@ -674,6 +677,8 @@ const outputPart = (entry: Entry): unknown => {
       return textPart(entry.text)
     case "Reasoning":
       return { type: "reasoning", content: entry.text }
+    case "File":
+      return { type: "file", mime_type: entry.file.mediaType }
     case "Call":
       return { type: "tool_call", id: entry.callId, name: entry.name, arguments: entry.arguments }
     case "Result":
