@@ -44,9 +44,15 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          // long conversations: `npm run test:soak`; longer ones with `npm run soak`
+          // long conversations, and more of what the rules try few of: `npm run test:soak`; longer ones with `npm run soak`
           name: "soak",
-          include: ["test/soak/**/*.test.ts"]
+          env: { THOROUGH: "1" },
+          include: [
+            "test/soak/**/*.test.ts",
+            // those that ask `test/support/times.ts`
+            "test/{ChatContext,SessionModel,found,interleavings}.test.ts",
+            "test/{checkers/histories,machine/properties}.test.ts"
+          ]
         }
       },
       {

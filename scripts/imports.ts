@@ -31,7 +31,7 @@ const rules: ReadonlyArray<Rule> = [
   { room: leaf, may: [], packages: ["effect/Context", "effect/Data", "effect/Schema", "effect/Stream"] },
   {
     room: "internal/machine/",
-    may: ["internal/machine/", "internal/values/metadata.ts", "internal/values/pairing.ts", "internal/values/text.ts"],
+    may: ["internal/machine/", "internal/values/metadata.ts", "internal/values/pairing.ts"],
     packages: ["effect/Either", "effect/Option"],
     types: true
   },
@@ -45,8 +45,10 @@ const rules: ReadonlyArray<Rule> = [
   },
   {
     room: "internal/telemetry/",
-    may: [leaf, "internal/telemetry/", "internal/scope/", "internal/model/", "internal/values/", "internal/machine/"]
+    may: [leaf, "internal/telemetry/", "internal/scope/", "internal/machine/"]
   },
+  { room: "internal/ai-sdk/", may: ["internal/ai-sdk/", "internal/model/"] },
+  { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
   { room: "internal/", may: [leaf, "internal/"] }
 ]
 

@@ -45,6 +45,17 @@ export interface Agent<out R> extends Pipeable {
 }
 
 /**
+ * What the agents of a list still need.
+ *
+ * @since 0.1.0
+ * @category type-level
+ */
+export type RequirementsOf<A extends ReadonlyArray<Agent<any>>> = NeedsOf<A[number]>
+
+/** A list without agents needs nothing. */
+type NeedsOf<A> = A extends Agent<infer R> ? R : never
+
+/**
  * An agent that ends with a value of type `A`; run it with `RunContext.runTask`.
  *
  * @since 0.1.0

@@ -21,7 +21,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Agent } from "./Agent.js"
+import type { Agent, RequirementsOf } from "./Agent.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext, ChatItem, File, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
@@ -83,12 +83,40 @@ export interface ReplyOptions {
 export type Input = string | { readonly text: string; readonly files?: ReadonlyArray<File> | undefined }
 
 /**
+ * How a user's turn is asked for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SendOptions extends ReplyOptions {
+  /**
+   * With false the turn cuts nothing: it comes behind the current turn, and behind others that came before it. Its message
+   * is recorded when it begins; if it is interrupted before, or the session closes, it never is. What `say` and
+   * `generateReply` ask for, while the current turn waits for its calls, may be played first. A turn that an inline handler
+   * waits for with `run` does not wait for the turn of that handler. Default: true.
+   */
+  readonly interrupt?: boolean | undefined
+  /**
+   * Who says it, if several people talk in one session: recorded with the message, and shown to the model in front of the
+   * text, in one line of at most 80 characters. Default: nobody is named.
+   */
+  readonly author?: string | undefined
+  /**
+   * The same id is the same turn. Asked for again while it runs, it is joined: `send` gives the same handle, `run` waits for
+   * the same result, which is a failure of the model, too. Once it has ended, its result is kept for an hour, and of the
+   * last 256 such turns. Another text under an id is ignored, with a warning. The handler of a call that the turn waits for
+   * cannot join it: `run` then fails with an `UnknownError` of `AiError`. Default: each turn is a new one.
+   */
+  readonly id?: string | undefined
+}
+
+/**
  * How a turn is asked for and waited for.
  *
  * @since 0.1.0
  * @category models
  */
-export interface RunOptions extends ReplyOptions {
+export interface RunOptions extends SendOptions {
   /**
    * What becomes of the turn if the effect of `run` is interrupted. `stop`: the turn is interrupted, also if it disallows
    * interruptions, and its calls that may be cancelled are cancelled. Default: `continue`, it is left alone.
@@ -127,7 +155,7 @@ export interface Service {
    * A user's turn: interrupts the current speech if that speech allows it, records the message, and starts the reply. If
    * the model fails, the handle's `error` has it; it is logged unless that was read before the speech ended.
    */
-  readonly send: (input: Input, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
+  readonly send: (input: Input, options?: SendOptions) => Effect.Effect<SpeechHandle, SessionClosed>
   /**
    * As `send`, but waits until the turn, the background calls that the turn started, and their replies have ended. A
    * hand-off that the turn asked for is a part of the turn, and so is what the new agent's `onEnter` asks for before it
@@ -172,6 +200,11 @@ export interface Service {
    * if the call does not run, may not be cancelled, or is still stopping.
    */
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError>
+  /**
+   * An inline call leaves its turn: it works on in the background, and the turn goes on without its result. Fails with a
+   * `ToolError` if there is no such call, or if it has left its turn or ended already.
+   */
+  readonly release: (callId: string) => Effect.Effect<void, ToolError>
 }
 
 /**
@@ -190,9 +223,14 @@ export type AgentSession_ = Service
  * @since 0.1.0
  * @category models
  */
-export interface Options<R, T extends Entries> {
+export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any>> = []> {
   /** The first agent. */
   readonly agent: Agent<R>
+  /**
+   * The agents with which a stored conversation may be gone on with, beside `agent`, which may be among them. Their names
+   * have to differ. Default: none.
+   */
+  readonly agents?: A | undefined
   /** Tools that every agent has; they outlive hand-offs. */
   readonly tools?: T | undefined
   /** Model steps with tool calls in one turn. 0: no tool is called; Infinity: no bound. Default: 3. */
@@ -206,6 +244,12 @@ export interface Options<R, T extends Entries> {
    * Default: never.
    */
   readonly releaseAfter?: Duration.DurationInput | undefined
+  /**
+   * When a call begins: `call`, as soon as the model has asked for it, while the answer still streams in; `step`, once
+   * the answer has ended well. If the answer is cut off (by its limit of tokens, a filter, a failure of the model or an
+   * interruption), such a call does not run and ends as an error. A tool's own `startAfter` wins. Default: `call`.
+   */
+  readonly startAfter?: "call" | "step" | undefined
   /** How long closing waits for calls that may not be cancelled; 0: it interrupts them at once. Default: 30 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** How long the canceller of a call waits for the call to stop. Default: 5 seconds. */
@@ -234,6 +278,22 @@ export interface Options<R, T extends Entries> {
   readonly deltas?: boolean | undefined
   /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
+  /**
+   * With true the conversation of `history` is gone on with as if it had never stopped. The agent to whom it was handed
+   * last takes it up, found by name among `agent` and `agents`; if it is not there, building the session dies with an
+   * `OptionsError`. Its `onEnter` does not run. Of each call that was at work when the conversation was stored the history
+   * is told that its outcome is not known (the `outcomeUnknown` template); no reply is asked for. A history without items
+   * begins a new conversation, with `onEnter`. Default: false, `agent` begins behind the history.
+   */
+  readonly resume?: boolean | undefined
+  /**
+   * Saves the conversation: it is given what was added to the history since its last batch, without what `history`
+   * brought. One batch is awaited before the next; the session does not wait for it, but when it closes, and then for
+   * `drainTimeout` at most (with 0: for `cancellationTimeout`). If it fails, a `SessionError` with the tag `OnItemsFailed`
+   * says so, the cause is logged, and the batch is given again with the next items, or once more as the session closes.
+   * An update that is dropped (`maxPendingUpdates`) is given only if it was still there. Default: nothing is saved.
+   */
+  readonly onItems?: ((items: ReadonlyArray<ChatItem>) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -244,10 +304,13 @@ export interface Options<R, T extends Entries> {
  * @since 0.1.0
  * @category constructors
  */
-export const make: <R, const T extends Entries = []>(
-  options: Options<R, T>
-) => Effect.Effect<Service, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =
-  internal.make as (options: Options<any, any>) => Effect.Effect<Service, never, any>
+export const make: <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+  options: Options<R, T, A>
+) => Effect.Effect<
+  Service,
+  never,
+  R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
+> = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
 
 /**
  * A session as a layer.
@@ -255,9 +318,9 @@ export const make: <R, const T extends Entries = []>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <R, const T extends Entries = []>(
-  options: Options<R, T>
-): Layer.Layer<AgentSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
+export const layer = <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+  options: Options<R, T, A>
+): Layer.Layer<AgentSession, never, R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
   Layer.scoped(AgentSession, make(options))
 
 /**
@@ -266,7 +329,7 @@ export const layer = <R, const T extends Entries = []>(
  * @since 0.1.0
  * @category accessors
  */
-export const send = (input: Input, options?: ReplyOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
+export const send = (input: Input, options?: SendOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
   Effect.flatMap(AgentSession, (session) => session.send(input, options))
 
 /**

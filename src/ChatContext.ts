@@ -125,6 +125,7 @@ export const Message = Schema.TaggedStruct("Message", {
   role: Schema.Literal("user", "assistant", "system"),
   text: Schema.String,
   interrupted: Schema.Boolean,
+  author: Schema.optionalWith(Schema.String, { exact: true }),
   metadata: Metadata,
   files,
   createdAt: Schema.Number
@@ -132,7 +133,8 @@ export const Message = Schema.TaggedStruct("Message", {
 
 /**
  * What someone said, or sent. If `interrupted` is true, the speech was cut, and `text` is what had been played. A file
- * that a model sends is a message of its own, without text.
+ * that a model sends is a message of its own, without text. `author` is which of several users said it; the model is shown
+ * the name in front of the text.
  *
  * @since 0.1.0
  * @category models
@@ -203,12 +205,15 @@ export const FunctionCallOutput = Schema.TaggedStruct("FunctionCallOutput", {
   name: Schema.String,
   output: Schema.Unknown,
   isError: Schema.Boolean,
+  open: Schema.optionalWith(Schema.Literal("running", "approval"), { exact: true }),
   files,
   createdAt: Schema.Number
 })
 
 /**
- * The output of the `FunctionCall` with the same `callId`, and the files that came with it.
+ * The output of the `FunctionCall` with the same `callId`, and the files that came with it. With `open` it is not the end
+ * of the call: that goes on (`running`), or waits until somebody agrees (`approval`), until the history has its end,
+ * `<callId>_final`. A session that goes on with a history (`resume`) tells by it which calls were at work.
  *
  * @since 0.1.0
  * @category models
@@ -239,11 +244,13 @@ export const AgentHandoff = Schema.TaggedStruct("AgentHandoff", {
     encode: Option.fromNullable
   }),
   to: Schema.String,
+  task: Schema.optionalWith(Schema.Boolean, { exact: true }),
   createdAt: Schema.Number
 })
 
 /**
- * Another agent took over. `from` is undefined if nobody spoke before.
+ * Another agent took over. `from` is undefined if nobody spoke before. `task` is true if it is a task that begins or ends:
+ * the agent around it waits, and comes back.
  *
  * @since 0.1.0
  * @category models

@@ -66,7 +66,7 @@ export interface ReplyArgs {
 }
 
 /**
- * What the `inProgress` and `released` templates are given.
+ * What the `inProgress`, `released` and `outcomeUnknown` templates are given.
  *
  * @since 0.1.0
  * @category models
@@ -101,6 +101,8 @@ export interface Prompts {
   readonly released: Template<CallArgs>
   /** Written for a call that ended with nothing to say, or was cancelled, replaced or drained. */
   readonly ended: Template<EndedArgs>
+  /** Written for a call that was at work when its conversation was stored, as the conversation is gone on with. */
+  readonly outcomeUnknown: Template<CallArgs>
   /** The answer to a duplicate call that is rejected. */
   readonly duplicateReject: Template<DuplicateArgs>
   /** The answer to a duplicate call that waits for a confirmation. */
@@ -117,6 +119,7 @@ interface Placeholders {
   readonly inProgress: "{toolName} or {callId}"
   readonly released: "{toolName} or {callId}"
   readonly ended: "{toolName}, {callId} or {how}"
+  readonly outcomeUnknown: "{toolName} or {callId}"
   readonly duplicateReject: "{toolName}, {running} or {runningText}"
   readonly duplicateConfirm: "{toolName}, {running} or {runningText}"
   readonly replyAtTail: "{callIds}"

@@ -1,9 +1,10 @@
 import { Terminal } from "@effect/platform"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Effect, Layer, Mailbox, Stream } from "effect"
 import { Agent, AgentOutput } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { now, started, talk, toolCall, wait } from "./support/talk.js"
+import { it } from "./support/virtual.js"
 
 const { advance, settle } = TestSession
 

@@ -225,14 +225,15 @@ describe("closing a session", () => {
       yield* Fiber.join(run)
       yield* Fiber.join(idle)
       expect(all.toSorted()).toEqual(["foreground", "idle", "run"])
-      for (const attempt of [
+      const attempts: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
         test.session.send("?"),
         test.session.say("?"),
         test.session.generateReply(),
         test.session.run("?"),
         test.session.waitForIdle
-      ]) {
-        expect(yield* Effect.flip(Effect.asVoid(attempt))).toMatchObject({ _tag: "SessionClosed" })
+      ]
+      for (const attempt of attempts) {
+        expect(yield* Effect.flip(attempt)).toMatchObject({ _tag: "SessionClosed" })
       }
     }).pipe(script([[call("slow"), call("first"), call("second")], "Working."]), Effect.provide(logs().layer))
   )

@@ -1,10 +1,12 @@
 import { Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Arbitrary, Effect, FastCheck, JSONSchema, Layer, Schema } from "effect"
 import { Agent, AsyncTool, AsyncToolset, ChatContext, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { wire } from "./support/json.js"
 import { allProblems, collectLogs, problems, silent, unanswered } from "./support/requests.js"
+import { times } from "./support/times.js"
+import { it } from "./support/virtual.js"
 
 const { reasoning, text, toolCall } = ScriptedModel
 
@@ -355,7 +357,7 @@ describe("a conversation that is stored", () => {
         expect(restore(stored(read))).toStrictEqual(read)
         expect(read.items.map(({ _tag, id }) => [_tag, id])).toEqual(context.items.map(({ _tag, id }) => [_tag, id]))
       }),
-      { numRuns: 300 }
+      { numRuns: times(60, 1_000) }
     )
   })
 
@@ -365,7 +367,7 @@ describe("a conversation that is stored", () => {
         const encoded = Schema.encodeSync(ChatContext.ChatItem)(item)
         expect(Schema.decodeSync(ChatContext.ChatItem)(encoded)).toStrictEqual(item)
       }),
-      { numRuns: 300 }
+      { numRuns: times(60, 1_000) }
     )
   })
 

@@ -1,9 +1,10 @@
 import { Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, ParseResult, Schema } from "effect"
 import { Agent, AgentOutput, AsyncTool, DuplicatePolicy, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { expectAnsweredOnce, talk } from "./support/tools.js"
+import { it, onTestClock } from "./support/virtual.js"
 
 const { text: say, toolCall, wait } = ScriptedModel
 
@@ -887,7 +888,7 @@ describe("delivery", () => {
     })
   )
 
-  it.scoped("[U7] interrupt cuts the current speech, and the reply comes next", () =>
+  onTestClock("[U7] interrupt cuts the current speech, and the reply comes next", () =>
     Effect.gen(function* () {
       const t = yield* talkJobs(reporting({ delivery: "interrupt" }), [job("a"), longWords, "One."], { layers: paced })
       yield* t.send("Go")
@@ -904,7 +905,7 @@ describe("delivery", () => {
     })
   )
 
-  it.scoped("[U7, U1] a first update that interrupts does the same: its turn goes on at once", () =>
+  onTestClock("[U7, U1] a first update that interrupts does the same: its turn goes on at once", () =>
     Effect.gen(function* () {
       const first = (options: RunContext.UpdateOptions) => ({
         a: Effect.gen(function* () {
@@ -1053,7 +1054,7 @@ describe("delivery", () => {
     ["when-idle", ["On it.", longWords, "Found."]],
     ["interrupt", ["On it.", longWords.slice(0, 20), "Found."]]
   ] as const) {
-    it.scoped(`[U7] a tool with delivery ${delivery} delivers its result so`, () =>
+    onTestClock(`[U7] a tool with delivery ${delivery} delivers its result so`, () =>
       Effect.gen(function* () {
         const Find_ = Toolkit.make(AsyncTool.make("find", { success: Schema.String, delivery }))
         const t = yield* talk({
@@ -1095,7 +1096,7 @@ describe("delivery", () => {
     })
   )
 
-  it.scoped(
+  onTestClock(
     "[U7] of two updates in a row that interrupt, both are voiced: the second does not cut what was not begun",
     () =>
       Effect.gen(function* () {

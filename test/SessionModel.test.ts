@@ -26,6 +26,7 @@ import {
   textParts,
   unanswered
 } from "./support/requests.js"
+import { times } from "./support/times.js"
 import { it } from "./support/virtual.js"
 
 const { fail, reasoning, text, toolCall, wait } = ScriptedModel
@@ -1491,7 +1492,7 @@ const script = {
 
 /** The same scripts on each run; `RUNS` and `SEED` look at others. */
 const fastCheck = (numRuns: number) => ({
-  numRuns: Number(process.env.RUNS ?? numRuns)
+  numRuns: Number(process.env.RUNS ?? times(numRuns, 20 * numRuns))
 })
 
 describe("whatever happens", () => {
@@ -1510,7 +1511,7 @@ describe("whatever happens", () => {
         const stored = problems(ChatContext.toPrompt(restored))
         expect(stored.filter((problem) => !/last|no message/.test(problem))).toEqual([])
       }),
-    { fastCheck: fastCheck(30), timeout: 600_000 }
+    { fastCheck: fastCheck(10), timeout: 600_000 }
   )
 
   it.effect.prop(
@@ -1526,6 +1527,6 @@ describe("whatever happens", () => {
           expect(allProblems(prompts, { userFirst: provider === "anthropic" })).toEqual([])
         }
       ),
-    { fastCheck: fastCheck(20), timeout: 600_000 }
+    { fastCheck: fastCheck(8), timeout: 600_000 }
   )
 })

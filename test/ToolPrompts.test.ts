@@ -1,8 +1,9 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Agent, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, script, talk } from "./support/scopes.js"
+import { it } from "./support/virtual.js"
 
 /** What becomes of an update, for a template and a message. */
 const updated = (template: string, message: string) =>
@@ -80,6 +81,7 @@ describe("the default templates", () => {
     inProgress: [base],
     released: [base],
     ended: (["done", "cancelled", "replaced", "drained"] as const).map((how) => ({ ...base, how })),
+    outcomeUnknown: [base],
     duplicateReject: [{ ...base, running, runningText: "Call c0." }],
     duplicateConfirm: [{ ...base, running, runningText: "Call c0." }],
     replyAtTail: [{ callIds: ["c1_final"] }],
@@ -96,7 +98,7 @@ describe("the default templates", () => {
 
   it.effect("[W1] each is short", () =>
     Effect.sync(() => {
-      expect(texts).toHaveLength(11)
+      expect(texts).toHaveLength(12)
       for (const [name, text] of texts) expect([name, text.length <= 320]).toEqual([name, true])
       for (const [name, text] of texts.filter(([name]) => ["inProgress", "released", "ended"].includes(name))) {
         expect([name, text.length <= 100]).toEqual([name, true])

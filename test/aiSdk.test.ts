@@ -9,7 +9,7 @@ import {
   UnsupportedFunctionalityError
 } from "@ai-sdk/provider"
 import { LanguageModel, Model, Prompt, Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { simulateReadableStream } from "ai"
 import { MockLanguageModelV3 } from "ai/test"
 import {
@@ -34,6 +34,7 @@ import { TestSession } from "effect-meantime/testing"
 import * as Files from "./support/files.js"
 import { collectLogs, silent } from "./support/requests.js"
 import { handlers, Travel, Weather } from "./support/travel.js"
+import { it } from "./support/virtual.js"
 
 // ------------------------------------------------------------------------------------------------------------- models
 

@@ -2,12 +2,16 @@ import type { LanguageModelV3, LanguageModelV3Content, LanguageModelV3StreamPart
 import { AiError, LanguageModel, type Response } from "@effect/ai"
 import { Terminal } from "@effect/platform"
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, FiberId, Layer, Stream, TestContext } from "effect"
+import { Deferred, Effect, Exit, Fiber, FiberId, Layer, Stream } from "effect"
 import { AgentOutput, SessionModel } from "effect-meantime"
 import { AiSdkModel } from "effect-meantime/ai-sdk"
-import { contract, ScriptedModel } from "effect-meantime/testing"
+import { contract, ScriptedModel, VirtualClock } from "effect-meantime/testing"
+import { scoped } from "./support/virtual.js"
 
 type Part = Response.StreamPartEncoded
+
+/** The suites run on either clock; those with the most time in them on the cheap one. */
+const virtual: contract.It = { effect: (name, self) => scoped(name, self) }
 
 const textOf = (content: unknown): string =>
   typeof content === "string"
@@ -254,7 +258,7 @@ describe("[K5] a model in both of its forms", () => {
 describe("[K5] a model that streams only", () => {
   const streams = (provider: contract.Provider) =>
     SessionModel.layer({ stream: SessionModel.make({ run: run(provider) }).stream })
-  contract.sessionModel(streams, { it })
+  contract.sessionModel(streams, { it: virtual })
 })
 
 describe("[K5] [M4] the scripted model", () => {
@@ -262,7 +266,7 @@ describe("[K5] [M4] the scripted model", () => {
 })
 
 describe("[K5] [M4] a LanguageModel of @effect/ai", () => {
-  contract.sessionModel((provider) => throughLanguageModel(languageModel(provider)), { it })
+  contract.sessionModel((provider) => throughLanguageModel(languageModel(provider)), { it: virtual })
 })
 
 for (const streaming of [true, false]) {
@@ -292,7 +296,7 @@ describe("[K5] [O1] the default output", () => {
 
 for (const charactersPerSecond of [15, 2, Number.POSITIVE_INFINITY]) {
   describe(`[K5] [O2] layerPaced, ${charactersPerSecond} characters a second`, () => {
-    contract.agentOutput(() => AgentOutput.layerPaced({ charactersPerSecond }), { it })
+    contract.agentOutput(() => AgentOutput.layerPaced({ charactersPerSecond }), { it: virtual })
   })
 }
 
@@ -309,7 +313,7 @@ const failing = (suite: (it: contract.It) => void, named = /./): Effect.Effect<R
     suite({ effect: (name, self) => named.test(name) && tests.push([name, self]) })
     return Effect.map(
       Effect.forEach(tests, ([name, self]) =>
-        Effect.map(Effect.exit(Effect.provide(self(), TestContext.TestContext)), (exit) =>
+        Effect.map(Effect.exit(Effect.provide(self(), VirtualClock.layer())), (exit) =>
           Exit.isFailure(exit) ? [name] : []
         )
       ),

@@ -16,7 +16,7 @@
 
 import { LanguageModel, Toolkit } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
-import { Cause, Effect, Layer, Logger, Schema, Stream } from "effect"
+import { Cause, Effect, Layer, Logger, LogLevel, Schema, Stream } from "effect"
 import {
   Agent,
   type AgentSession,
@@ -548,6 +548,32 @@ describe("what the program gives is looked at outside of an input:", () => {
       })
     )
   )
+
+  // Effect tells the loggers of a fiber that fails before anybody else; those of a Stream are the program's, not ours
+  const fragile = Logger.make(({ cause }) => {
+    for (const error of [...Cause.failures(cause), ...Cause.defects(cause)]) void `${(error as Error).message}`
+  })
+  const atDebug = Layer.merge(Logger.add(fragile), Logger.minimumLogLevel(LogLevel.Debug))
+  for (const [place, { expect: expected, meanwhile, setup }] of Object.entries(places)) {
+    if (!/dies|throws|fails/.test(place) || place.startsWith("a text that is said")) continue
+    for (const name of ["an error whose fields all throw", "a shut proxy"]) {
+      scoped(`[T8] [T9] ${place}, and a logger that looks at ${name} throws at the level Debug`, () =>
+        Effect.suspend(() => {
+          const value = (odd[name] as () => unknown)()
+          return lawful({ ...setup(value), layer: atDebug }, (talk) =>
+            Effect.gen(function* () {
+              yield* turn(talk.session, "Go")
+              if (meanwhile !== undefined) yield* meanwhile(talk.session, value)
+              yield* TestSession.advance("1 minute")
+              yield* goesOn(talk)
+              const { ends } = expected?.(value) ?? {}
+              if (ends !== undefined) expect(yield* talk.ends).toEqual(ends)
+            })
+          )
+        })
+      )
+    }
+  }
 
   for (const [name, make] of Object.entries(someOdd)) {
     scoped(`[U8] [T8] outside of a session a handler dies with it: ${name}`, () =>

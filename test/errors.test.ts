@@ -3,7 +3,7 @@
  */
 import { AiError } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, FiberId, FastCheck as fc, Logger, LogLevel, Option } from "effect"
+import { Cause, FiberId, FiberRefs, FastCheck as fc, Inspectable, Logger, LogLevel, Option } from "effect"
 import {
   asAiError,
   describeError,
@@ -77,7 +77,9 @@ const options = (cause: Cause.Cause<unknown>): any => ({
   date: new Date(0)
 })
 
-const logged = (cause: Cause.Cause<unknown>): string => Logger.logfmtLogger.log(options(cause))
+/** As a fiber has it logged: there, what redacts itself is asked to. */
+const logged = (cause: Cause.Cause<unknown>): string =>
+  Inspectable.withRedactableContext(FiberRefs.empty(), () => Logger.logfmtLogger.log(options(cause)))
 
 describe("a foreign value", () => {
   for (const [name, make] of Object.entries(odd)) {

@@ -1,6 +1,6 @@
 /** What the simulation found: each bug as a test of its own. */
 import { LanguageModel } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import {
   Chunk,
   Deferred,
@@ -26,10 +26,12 @@ import {
 } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/talk.js"
+import { times } from "./support/times.js"
+import { it } from "./support/virtual.js"
 
 const { advance } = TestSession
 
-const seeds = Array.from({ length: 30 }, (_, seed) => seed)
+const seeds = Array.from({ length: times(10, 60) }, (_, seed) => seed)
 
 /** Fibers yield anywhere, and ready ones run in any order: in so many orders that one of them showed what was wrong. */
 const interleaved = (effect: Effect.Effect<void, unknown, Scope.Scope>) =>

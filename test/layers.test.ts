@@ -1,5 +1,5 @@
 import { LanguageModel, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Config, ConfigProvider, Context, Effect, Exit, Layer, Schema, Stream } from "effect"
 import {
   Agent,
@@ -13,6 +13,7 @@ import {
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { agent, call, logs, notes, script, talk, task, toolset } from "./support/scopes.js"
+import { it } from "./support/virtual.js"
 
 class Name extends Context.Tag("test/Name")<Name, string>() {}
 class Greeting extends Context.Tag("test/Greeting")<Greeting, string>() {}

@@ -1,6 +1,6 @@
 /** Programs that no compiler has checked. What the compiler itself says is in test/programs/mistakes.test.ts. */
 import { Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Cause, Effect, Exit, Option, Schema } from "effect"
 import {
   Agent,
@@ -14,6 +14,7 @@ import {
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { z } from "zod"
 import { logs } from "./support/scopes.js"
+import { it } from "./support/virtual.js"
 
 /** What a build that cannot be type-checked died with. */
 const defect = (built: Effect.Effect<unknown, unknown, any>): Effect.Effect<string> =>

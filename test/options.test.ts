@@ -1,11 +1,12 @@
 import { Tool, Toolkit } from "@effect/ai"
-import { expect, it } from "@effect/vitest"
+import { expect } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, FastCheck as fc, Layer, Option } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, AsyncToolset, RunContext } from "effect-meantime"
 import { AiSdkModel } from "effect-meantime/ai-sdk"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { describe } from "vitest"
 import { logs } from "./support/scopes.js"
+import { it } from "./support/virtual.js"
 
 type Numbers = Readonly<Record<string, unknown>>
 type Built = (options: Numbers) => Effect.Effect<unknown, unknown, never>

@@ -2,10 +2,11 @@
  * Parameters of tools as providers take them: strict mode, null for what is left out, and what is refused at the start.
  */
 import { Model, Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, SessionModel } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { it } from "./support/virtual.js"
 import * as Strict from "./wire/Strict.js"
 
 const named = (provider: string) => Layer.succeed(Model.ProviderName, provider)

@@ -15,6 +15,15 @@ import {
   type SpeechHandle,
   ToolPrompts
 } from "effect-meantime"
+import {
+  type EventCursor,
+  type EventMismatch,
+  type expectEvents,
+  judge,
+  Outcome,
+  Stubs,
+  stubs
+} from "effect-meantime/testing"
 
 class Db extends Context.Tag("test/Db")<Db, { readonly get: Effect.Effect<number> }>() {}
 class Mail extends Context.Tag("test/Mail")<Mail, { readonly send: Effect.Effect<void> }>() {}
@@ -239,6 +248,14 @@ describe("requirements", () => {
     expectTypeOf(AgentSession.layer({ agent, tools: [Books] })).toEqualTypeOf<
       Layer.Layer<AgentSession.AgentSession, never, Needed>
     >()
+    const other = Agent.make("other", { instructions: "", onEnter: Mail })
+    const several = AgentSession.make({ agent, agents: [other, {} as Agent.Agent<Scope.Scope>], tools: [Books] })
+    expectTypeOf<R<typeof several>>().toEqualTypeOf<Needed | Mail | Scope.Scope>()
+    expectTypeOf(AgentSession.layer({ agent, agents: [other], tools: [Books] })).toEqualTypeOf<
+      Layer.Layer<AgentSession.AgentSession, never, Needed | Mail>
+    >()
+    // @ts-expect-error a task is nobody's to go on with
+    AgentSession.make({ agent, agents: [{} as Agent.AgentTask<string, never>] })
     const bare = AgentSession.make({ agent: Agent.make("bare", { instructions: "" }) })
     expectTypeOf<R<typeof bare>>().toEqualTypeOf<LanguageModel.LanguageModel | Scope.Scope>()
     // @ts-expect-error a session has an agent
@@ -464,6 +481,7 @@ describe("error channels", () => {
       readonly id: string
       readonly from?: string | undefined
       readonly to: string
+      readonly task?: boolean
       readonly createdAt: number
     }>()
     expectTypeOf<Reads<typeof SessionEvent.SessionEvent>>().toEqualTypeOf<SessionEvent.SessionEvent>()
@@ -501,6 +519,7 @@ describe("the surface", () => {
       readonly releaseAfter?: Duration.DurationInput | undefined
       readonly background?: "model" | undefined
       readonly onHandoff?: "cancel" | "await" | "promote" | undefined
+      readonly startAfter?: "call" | "step" | undefined
       readonly timeout?: Duration.DurationInput | undefined
     }>()
     expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
@@ -602,6 +621,7 @@ describe("the surface", () => {
       readonly inProgress: Of<Call>
       readonly released: Of<Call>
       readonly ended: Of<Call & { readonly how: "done" | "cancelled" | "replaced" | "drained" }>
+      readonly outcomeUnknown: Of<Call>
       readonly duplicateReject: Of<Duplicate>
       readonly duplicateConfirm: Of<Duplicate>
       readonly replyAtTail: Of<Reply>
@@ -645,7 +665,7 @@ describe("the surface", () => {
   types("AgentSession: its service, its options", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     const service = {} as {
-      readonly send: (input: AgentSession.Input, options?: AgentSession.ReplyOptions) => Says
+      readonly send: (input: AgentSession.Input, options?: AgentSession.SendOptions) => Says
       readonly run: (
         input: AgentSession.Input,
         options?: AgentSession.RunOptions
@@ -666,6 +686,7 @@ describe("the surface", () => {
       readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
       readonly runningTools: Effect.Effect<ReadonlyArray<AgentSession.RunningTool>>
       readonly cancelTool: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly release: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
     }
     expectTypeOf(service).toExtend<AgentSession.Service>()
     expectTypeOf<AgentSession.Service>().toExtend<typeof service>()
@@ -684,7 +705,15 @@ describe("the surface", () => {
       readonly allowInterruptions?: boolean | undefined
       readonly priority?: number | undefined
     }>()
-    expectTypeOf<Omit<AgentSession.RunOptions, "onInterrupt">>().toEqualTypeOf<AgentSession.ReplyOptions>()
+    expectTypeOf<Omit<AgentSession.RunOptions, "onInterrupt">>().toEqualTypeOf<AgentSession.SendOptions>()
+    expectTypeOf<
+      Omit<AgentSession.SendOptions, "interrupt" | "author" | "id">
+    >().toEqualTypeOf<AgentSession.ReplyOptions>()
+    expectTypeOf<Pick<AgentSession.SendOptions, "interrupt" | "author" | "id">>().toEqualTypeOf<{
+      readonly interrupt?: boolean | undefined
+      readonly author?: string | undefined
+      readonly id?: string | undefined
+    }>()
     expectTypeOf<AgentSession.RunOptions["onInterrupt"]>().toEqualTypeOf<"continue" | "stop" | undefined>()
     expectTypeOf<AgentSession.RunResult>().toEqualTypeOf<{
       readonly text: string
@@ -705,10 +734,13 @@ describe("the surface", () => {
       readonly maxPendingUpdates?: number
       readonly maxRunning?: number
       readonly releaseAfter?: Duration.DurationInput
+      readonly startAfter?: "call" | "step"
       readonly drainTimeout?: Duration.DurationInput
       readonly cancellationTimeout?: Duration.DurationInput
       readonly onInterruptedReply?: "drop" | "redeliver"
       readonly history?: ChatContext.ChatContext
+      readonly resume?: boolean
+      readonly onItems?: (items: ReadonlyArray<ChatContext.ChatItem>) => Effect.Effect<void>
     }
     expectTypeOf(options).toExtend<AgentSession.Options<Db, []>>()
     expectTypeOf(AgentSession.generateReply()).toEqualTypeOf<
@@ -799,6 +831,7 @@ describe("the surface", () => {
       readonly role: "user" | "assistant" | "system"
       readonly text: string
       readonly interrupted: boolean
+      readonly author?: string
       readonly metadata?: Record<string, unknown>
       readonly files?: ReadonlyArray<ChatContext.File>
       readonly createdAt: number
@@ -826,6 +859,7 @@ describe("the surface", () => {
       readonly name: string
       readonly output: unknown
       readonly isError: boolean
+      readonly open?: "running" | "approval"
       readonly files?: ReadonlyArray<ChatContext.File>
       readonly createdAt: number
     }>()
@@ -834,6 +868,7 @@ describe("the surface", () => {
       readonly id: string
       readonly from: string | undefined
       readonly to: string
+      readonly task?: boolean
       readonly createdAt: number
     }>()
     expectTypeOf<Member<"Message">>().toEqualTypeOf<ChatContext.Message>()
@@ -863,7 +898,10 @@ describe("the surface", () => {
       | Tagged<"ToolCallStarted", { readonly call: ChatContext.ToolCall }>
       | Tagged<"ToolCallUpdated", { readonly id: string; readonly callId: string; readonly message: unknown }>
       | Tagged<"ToolCallProgress", { readonly callId: string; readonly value: unknown }>
-      | Tagged<"ToolCallReleased", { readonly callId: string; readonly by: "update" | "timer" | "model" }>
+      | Tagged<
+          "ToolCallReleased",
+          { readonly callId: string; readonly by: "update" | "timer" | "model" | "handler" | "program" }
+        >
       | Tagged<
           "ToolCallEnded",
           {
@@ -911,5 +949,65 @@ describe("the surface", () => {
     }>()
     expectTypeOf<Event>().toExtend<SessionEvent.SessionEvent>()
     expectTypeOf<SessionEvent.SessionEvent>().toExtend<Event>()
+  })
+})
+
+describe("testing", () => {
+  types("[K2] a cursor returns the event that was asked for, and knows its fields", () => {
+    const cursor = {} as EventCursor
+    type Success<E> = E extends Effect.Effect<infer A, any, any> ? A : never
+    const ended = cursor.next("ToolCallEnded", { status: "done", output: { any: ["thing"] } })
+    expectTypeOf<Success<typeof ended>>().toEqualTypeOf<SessionEvent.ToolCallEnded>()
+    expectTypeOf<E<typeof ended>>().toEqualTypeOf<EventMismatch>()
+    expectTypeOf<R<typeof ended>>().toEqualTypeOf<never>()
+    const added = cursor.skipTo("ItemAdded", { item: { _tag: "Message", role: "user" } })
+    expectTypeOf<Success<typeof added>>().toEqualTypeOf<SessionEvent.ItemAdded>()
+    cursor.skipTo("ReplyEnded", { updateIds: ["a"], speechId: undefined })
+    cursor.inAnyOrder(["SpeechEnded", { _tag: "ToolCallStarted", call: { arguments: { to: "Oslo" } } }])
+    expectTypeOf(cursor.nothingMore).toEqualTypeOf<Effect.Effect<void, EventMismatch>>()
+    expectTypeOf(cursor.skip(1)).toEqualTypeOf<Effect.Effect<void>>()
+    // @ts-expect-error no event has this tag
+    cursor.next("ToolCallFinished")
+    // @ts-expect-error the event has no such field
+    cursor.next("SpeechEnded", { interupted: true })
+    // @ts-expect-error the field has other values
+    cursor.next("ToolCallEnded", { status: "failed" })
+    // @ts-expect-error so has one within it
+    cursor.skipTo("ItemAdded", { item: { role: "nobody" } })
+    // @ts-expect-error the field belongs to another event
+    cursor.inAnyOrder([{ _tag: "SpeechEnded", status: "done" }])
+    expectTypeOf<Success<ReturnType<typeof expectEvents>>>().toEqualTypeOf<EventCursor>()
+  })
+
+  types("[K3] stubs are the handlers of the tools that they name", () => {
+    const layer = stubs({
+      book: [Outcome.success(1), Outcome.after("1 second", Outcome.withUpdates(["One."], Outcome.never))],
+      plain: ({ to }, { callId }) => (to === callId ? Outcome.failure("no") : Outcome.defect("bug"))
+    })
+    expectTypeOf(layer).toEqualTypeOf<Layer.Layer<Tool.Handler<"book"> | Tool.Handler<"plain"> | Stubs>>()
+    expectTypeOf(Stubs.calls).toEqualTypeOf<Effect.Effect<ReadonlyArray<ChatContext.ToolCall>, never, Stubs>>()
+    const agent = Agent.make("a", { instructions: "", tools: [Books, Plains] }).pipe(Agent.provide(layer))
+    // what the tool itself needs stays
+    expectTypeOf<AgentR<typeof agent>>().toEqualTypeOf<Db>()
+    expectTypeOf(stubs({})).toExtend<Layer.Layer<Stubs>>()
+    // @ts-expect-error a value is no outcome
+    stubs({ book: ["Booked."] })
+    // @ts-expect-error so it is with what a function returns
+    stubs({ book: () => "Booked." })
+  })
+
+  types("[K4] a judge takes a session, a conversation or a text", () => {
+    const kind = judge("is kind")
+    for (const judged of [kind("Hello."), kind({ items: [] }), kind({} as AgentSession.Service)]) {
+      expectTypeOf(judged).toEqualTypeOf<
+        Effect.Effect<
+          { readonly verdict: "pass" | "fail" | "unsure"; readonly reason: string },
+          AiError.AiError,
+          LanguageModel.LanguageModel
+        >
+      >()
+    }
+    // @ts-expect-error a number is nothing to judge
+    kind(1)
   })
 })

@@ -35,9 +35,11 @@ import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
+import type { Agent, RequirementsOf } from "../Agent.js"
 import * as AgentSession from "../AgentSession.js"
 import type { Entries, HandlersOf } from "../AsyncToolset.js"
-import type { ChatItem, FunctionCall, FunctionCallOutput, Message } from "../ChatContext.js"
+import type { FunctionCall, FunctionCallOutput } from "../ChatContext.js"
+import { itemLine } from "../internal/testing/lines.js"
 import type { SessionEvent } from "../SessionEvent.js"
 import { isVirtualClock } from "./VirtualClock.js"
 
@@ -270,9 +272,13 @@ const moveUntilDone = Effect.fnUntraced(function* <A, E>(clock: TestClock.TestCl
  * @since 0.1.0
  * @category constructors
  */
-export const make = <R, const T extends Entries = []>(
-  options: AgentSession.Options<R, T>
-): Effect.Effect<TestSession, never, R | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope> =>
+export const make = <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+  options: AgentSession.Options<R, T, A>
+): Effect.Effect<
+  TestSession,
+  never,
+  R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
+> =>
   Effect.gen(function* () {
     const scope = yield* Scope.make()
     const close = drive(Effect.uninterruptible(Scope.close(scope, Exit.void)))
@@ -382,29 +388,10 @@ const texts = (session: WithHistory, role: "assistant" | "user") =>
 export const transcript = (session: WithHistory): Effect.Effect<string> =>
   Effect.map(session.history, ({ items }) => {
     const start = items[0]?.createdAt ?? 0
-    return items.map((item) => `${elapsed(item.createdAt - start)}  ${describe(item)}`).join("\n")
+    return items.map((item) => `${elapsed(item.createdAt - start)}  ${itemLine(item)}`).join("\n")
   })
 
 const elapsed = (millis: number): string => {
   const seconds = Math.floor(millis / 1000)
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`
-}
-
-/** The files of an item, by their names, behind what it says. */
-const filesOf = ({ files }: Pick<Message, "files">): string =>
-  files === undefined ? "" : files.map((file) => ` [${file.name ?? file.mediaType}]`).join("")
-
-const describe = (item: ChatItem): string => {
-  switch (item._tag) {
-    case "Message":
-      return `${item.role}: ${item.interrupted ? `${item.text.trimEnd()} …` : item.text}${filesOf(item)}`
-    case "Reasoning":
-      return `reasoning: ${item.text}`
-    case "FunctionCall":
-      return `call ${item.callId}: ${item.name}(${JSON.stringify(item.arguments)})`
-    case "FunctionCallOutput":
-      return `${item.isError ? "error" : "output"} ${item.callId}: ${JSON.stringify(item.output)}${filesOf(item)}`
-    case "AgentHandoff":
-      return `hand-off: ${item.from === undefined ? "" : `${item.from} → `}${item.to}`
-  }
 }

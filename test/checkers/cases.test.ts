@@ -2,10 +2,11 @@
  * One case for each kind of history, or of what happens in a session, that made an API refuse all later requests.
  */
 import { Model, Tool, Toolkit } from "@effect/ai"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import { Effect, Layer, Option, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, ChatContext, RunContext, ToolPrompts } from "effect-meantime"
 import { type Answer, callPart, directModel, show, silent, textParts } from "../support/requests.js"
+import { it } from "../support/virtual.js"
 import * as Script from "../wire/Script.js"
 import { encoders } from "./encoders.js"
 import { check } from "./prompt.js"

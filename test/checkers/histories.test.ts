@@ -7,13 +7,14 @@ import { Model } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, FastCheck as fc, Layer } from "effect"
 import { callPart, directModel, textParts } from "../support/requests.js"
+import { times } from "../support/times.js"
 import * as Script from "../wire/Script.js"
 import { encoders } from "./encoders.js"
 import { missing, type Talk, talk } from "./histories.js"
 import { check } from "./prompt.js"
 import { talkTo } from "./session.js"
 
-const runs = Number(process.env.HISTORIES ?? 30)
+const runs = Number(process.env.HISTORIES ?? times(8, 60))
 
 for (const [name, encoder] of Object.entries(encoders)) {
   describe(name, () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest"
 import * as Idle from "../../src/internal/machine/idle.js"
 import * as Incoming from "../../src/internal/machine/incoming.js"
+import * as Jobs from "../../src/internal/machine/jobs.js"
 import type { Options, State } from "../../src/internal/machine/state.js"
 import * as Turns from "../../src/internal/machine/turns.js"
 import type { DeliveryMode } from "../../src/internal/machine/words.js"
@@ -156,7 +157,7 @@ describe("[U6] at most `maxPendingUpdates` updates of a call wait", () => {
   it("what is dropped closes what waits for it", () => {
     const told: Array<string> = []
     const s = session(agent("ada", { tools: [{ name: "book" }] }), { maxPendingUpdates: 1 })
-    const job = { open: 0, items: [], text: "", failure: undefined, resume: () => void told.push("done") }
+    const job = Jobs.make({ caller: undefined, resume: () => void told.push("done") })
     turn(s, [["c1", "book"]], [job])
     update(s, "c1", 0)
     answer(s)

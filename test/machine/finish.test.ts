@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest"
 import * as Incoming from "../../src/internal/machine/incoming.js"
+import * as Jobs from "../../src/internal/machine/jobs.js"
 import type { ModelEnd } from "../../src/internal/machine/protocol.js"
-import type { State, Step } from "../../src/internal/machine/state.js"
+import type { JobWaiter, State, Step } from "../../src/internal/machine/state.js"
 import * as Turns from "../../src/internal/machine/turns.js"
 import {
   agent,
@@ -233,7 +234,7 @@ describe("[R3] who looks at a failure", () => {
     const s = book()
     const waits = job()
     send(s, "hi", {}, [waits])
-    waits.resume = undefined
+    input(s, () => Jobs.withdraw(s, waits, waits.waiters[0] as JobWaiter))
     expect(fails(s)).toEqual(["LogFailure ada HttpResponseError"])
   })
 
@@ -260,7 +261,7 @@ describe("[R4] a run that is given up with its turn", () => {
     call(s, stepOf(s), "c1", "book")
     call(s, stepOf(s), "c2", "keep")
     done(s, stepOf(s))
-    const left = input(s, () => Turns.stop(s, waits))
+    const left = input(s, () => Turns.stop(s, waits, waits.waiters[0] as JobWaiter))
     expect(left.events).toContain("speech_1 cut")
     expect(left.commands).toEqual(["InterruptRun c1"])
     expect(speech.state).toBe("ended")
@@ -278,7 +279,7 @@ describe("[R4] a run that is given up with its turn", () => {
     update(s, "c1", "on it")
     answer(s)
     input(s, () => Turns.run(s, { text: "hi" }, {}, waits, []))
-    const left = input(s, () => Turns.stop(s, waits))
+    const left = input(s, () => Turns.stop(s, waits, waits.waiters[0] as JobWaiter))
     expect(left.events).toContain("speech_2 cut")
     expect(runOf(s, "c1").stop).toBeUndefined()
   })

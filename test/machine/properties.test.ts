@@ -1,5 +1,6 @@
 import { FastCheck as fc } from "effect"
 import { expect, it } from "vitest"
+import { times } from "../support/times.js"
 import { World } from "./world.js"
 
 const numbers = fc.array(fc.nat({ max: 0xffff }), { minLength: 20, maxLength: 250, size: "max" })
@@ -17,7 +18,7 @@ it("[T9] [T2] [D9] [U6] [F1] [F5] [R1] whatever comes in, all comes to its one e
       world.finish()
       expect(world.wrong.slice(0, 3)).toEqual([])
     }),
-    { numRuns: 600 }
+    { numRuns: times(200, 1_500) }
   )
 })
 
@@ -33,7 +34,7 @@ it("[S2] a session that closes at any moment comes to its end, and is silent the
       for (let n = 0; n < 20; n++) world.next()
       expect(world.wrong.slice(0, 3)).toEqual([])
     }),
-    { numRuns: 300 }
+    { numRuns: times(100, 1_000) }
   )
 })
 
@@ -45,6 +46,6 @@ it("[K1] the same inputs give the same events", () => {
       expect(second.events).toEqual(first.events)
       expect(second.s.history).toEqual(first.s.history)
     }),
-    { numRuns: 100 }
+    { numRuns: times(50, 500) }
   )
 })

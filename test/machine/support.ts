@@ -50,6 +50,7 @@ export const prompts: Prompts = {
   inProgress: "inProgress",
   released: "released",
   ended: "ended",
+  outcomeUnknown: "outcomeUnknown",
   duplicateReject: "duplicateReject",
   duplicateConfirm: "duplicateConfirm",
   replyAtTail: "replyAtTail",
@@ -74,6 +75,7 @@ export interface ToolPlan extends ToolOptions {
   readonly custom?: boolean
   readonly releaseAfter?: number
   readonly timeout?: number
+  readonly afterStep?: boolean
   readonly added?: ReadonlyArray<string>
   readonly prompts?: Prompts
   readonly in?: Executor
@@ -91,6 +93,7 @@ export const tool = (plan: ToolPlan, home: Executor): Tool => ({
   prompts: plan.prompts ?? prompts,
   releaseAfter: plan.releaseAfter,
   timeout: plan.timeout,
+  afterStep: plan.afterStep ?? false,
   added: plan.added ?? [confirmParameter, backgroundParameter],
   ownArguments: ({ [confirmParameter]: _, [backgroundParameter]: __, ...own }) => own
 })
@@ -155,13 +158,8 @@ export const session = (first: Activity = agent("ada"), given: Partial<Options> 
   return s
 }
 
-export const job = (told: Array<string> = [], name = "job"): Job => ({
-  open: 0,
-  items: [],
-  text: "",
-  failure: undefined,
-  resume: (closed) => told.push(`${name} ${closed ? "closed" : "done"}`)
-})
+export const job = (told: Array<string> = [], name = "job", caller?: Call): Job =>
+  Jobs.make({ caller, resume: (how) => told.push(`${name} ${how}`) })
 
 // ------------------------------------------------------------------------------------------------------------ driver
 

@@ -44,7 +44,7 @@ const waits = (s: State, callId: string, speech: Speech, told: Array<string>): v
 
 /** The handler of this call runs a turn; its step is left open. */
 const asks = (s: State, callId: string, told: Array<string>): Job => {
-  const asked: Job = { ...job(told, callId), caller: callOf(s, callId) }
+  const asked = job(told, callId, callOf(s, callId))
   input(s, () => Turns.run(s, { text: "ask" }, {}, asked, []))
   return asked
 }

@@ -23,6 +23,7 @@ import {
   type FloorRequest,
   type Handoff,
   type Job,
+  type JobWaiter,
   make,
   type Options,
   type Outcome,
@@ -161,6 +162,7 @@ export class World {
         onHandoff: ([undefined, "await", "promote"] as const)[(n >> 9) % 3],
         ...((n >> 10) % 4 === 3 ? { releaseAfter: [0, 50][(n >> 12) % 2]! } : {}),
         ...((n >> 11) % 4 === 3 ? { timeout: 80 } : {}),
+        afterStep: (n >> 14) % 3 === 2,
         ...((n >> 13) % 2 === 1 ? { in: this.session } : {})
       }
     }
@@ -574,7 +576,7 @@ export class World {
   private decoded(call: Call): void {
     this.decoding.delete(call)
     // the fiber was interrupted
-    if (call.run?.phase !== "admitting") return
+    if (call.run?.phase !== "admitting" && call.run?.phase !== "held") return
     const args = decodedOf(call.step, call.call.name, call.call.arguments as Record<string, unknown>)
     const invalid = this.chance(5)
     this.input((s) => Calls.decoded(s, call, invalid ? { _tag: "Invalid", problem: "seat" } : args))
@@ -644,14 +646,33 @@ export class World {
     }
   }
 
-  private send(): void {
+  private userTurnOptions(): Turns.UserTurnOptions {
     const given = this.turnOptions()
+    const n = this.pick(9)
+    return {
+      ...given,
+      ...(n < 3 ? { interrupt: false } : {}),
+      ...(n === 2 || n === 3 ? { id: `turn${this.pick(4)}` } : {}),
+      ...(n === 4 ? { author: "Bo" } : {})
+    }
+  }
+
+  private send(): void {
+    const given = this.userTurnOptions()
     if (this.s.phase !== "open") return
     if (!this.chance(3)) {
       this.speeches.push(this.input((s) => Turns.send(s, { text: "hi" }, given, [])))
       return
     }
-    const job: Job = { open: 0, items: [], text: "", failure: undefined, resume: this.waiter("job").resume }
+    const { resume } = this.waiter("job")
+    const waiter: JobWaiter = { caller: undefined, resume: () => resume() }
+    const { id } = given
+    if (id !== undefined) {
+      const joined = this.input((s) => Turns.runOnce(s, id, { text: "hi" }, given, waiter, []))
+      if (!this.jobs.includes(joined)) this.jobs.push(joined)
+      return
+    }
+    const job = Jobs.make(waiter)
     this.jobs.push(job)
     this.speeches.push(this.input((s) => Turns.run(s, { text: "hi" }, given, job, [])))
   }
@@ -845,7 +866,7 @@ export class World {
     for (const { phase, tool } of s.runs) {
       if (phase === "ended") wrong("a run that has ended is in the books")
       if (tool.kind === "companion") continue
-      if (phase !== "admitting") running++
+      if (phase !== "admitting" && phase !== "held") running++
       this.executor(tool.executor)
     }
     if (running !== s.running) wrong(`[T12] ${running} are running, and not ${s.running}`)

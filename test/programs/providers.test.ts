@@ -20,6 +20,7 @@ import {
   TestClock
 } from "effect"
 import { Agent, AgentOutput, AgentSession, AsyncTool, ChatContext, RunContext } from "effect-meantime"
+import { judge } from "effect-meantime/testing"
 import * as Examples from "../../examples/providers.js"
 import { retrying } from "../../examples/shared/retrying.js"
 import { expectSound, failure, log, said, talk } from "../support/wire.js"
@@ -94,6 +95,26 @@ for (const provider of Providers.all) {
           "assistant: Hello there.",
           "user: How are you?"
         ])
+      })
+    )
+
+    it.scopedLive("[K4] judges: asked in one message, without tools, and once more", () =>
+      Effect.gen(function* () {
+        const server = yield* provider.serve([
+          "It does.",
+          [Script.reasoning("A price is in it."), '{ "reason": "It names 120 euros.", "verdict": "pass" }']
+        ])
+        const judged = judge("names a price")("It costs 120 euros.")
+        expect(yield* Effect.provide(judged, provider.model(server))).toEqual({
+          verdict: "pass",
+          reason: "It names 120 euros."
+        })
+        expect(server.violations).toEqual([])
+        for (const request of server.requests) {
+          expect(talk(provider, request)).toEqual([expect.stringContaining("|     It costs 120 euros.\n")])
+          expect(JSON.stringify(provider.system(request.body))).toContain("The sentence: names a price")
+          expect(request.body.tools ?? []).toEqual([])
+        }
       })
     )
 

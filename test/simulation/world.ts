@@ -301,6 +301,7 @@ class World {
   /** The model says why it ends. */
   private ends(step: Step, reason: "stop" | "length" | "content-filter" | "error"): Part {
     if (reason === "error") step.state = "failed"
+    step.finish = reason
     return {
       type: "finish",
       reason,
@@ -444,6 +445,7 @@ class World {
       sleep: 8,
       update: 12,
       progress: 1,
+      release: 1,
       commit: 1.5,
       foreground: depth < 2 ? 3 : 0,
       task: depth < 1 ? 1.5 : 0,
@@ -466,6 +468,8 @@ class World {
     switch (kind) {
       case "sleep":
         return Effect.sleep(pick(...pauses))
+      case "release":
+        return Effect.zipRight(this.announce(handler, { what: "release" }), RunContext.release)
       case "update": {
         const message = chance(0.8) ? `u${id}` : { u: id }
         const delivery = pick("when-idle", "when-idle", ...deliveries)
@@ -969,6 +973,24 @@ class World {
           )
         )
       }
+      case "release": {
+        const all = Array.from(this.ref.calls.values())
+        const some = action.who === "running" ? all.filter((call) => call.state === "inline") : all
+        const id = action.who === "unknown" ? "nobody" : (some[action.which % Math.max(1, some.length)]?.id ?? "nobody")
+        return Effect.suspend(() => {
+          const known = this.ref.calls.get(id)
+          this.ref.releaseRequests.add(id)
+          return Effect.exit(session.release(id)).pipe(
+            Effect.flatMap((exit) => {
+              this.ref.releaseRequests.delete(id)
+              this.ref.count(`release ${Exit.isSuccess(exit) ? "done" : "refused"}`)
+              // its events may be on their way
+              if (Exit.isSuccess(exit) && known === undefined) this.fail("U9", `release(${id}) says that it is done`)
+              return Effect.void
+            })
+          )
+        })
+      }
       case "handoff":
         return this.beside(
           Effect.suspend(() => {
@@ -1108,6 +1130,7 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       cancellationTimeout: config.cancellationTimeout,
       onInterruptedReply: config.onInterruptedReply,
       eventBuffer: 1_000_000,
+      startAfter: config.startAfter,
       ...(config.releaseAfter === undefined ? {} : { releaseAfter: config.releaseAfter })
     }).pipe(
       Scope.extend(scope),

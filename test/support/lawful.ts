@@ -269,10 +269,11 @@ const expectLaw = (events: ReadonlyArray<SessionEvent.SessionEvent>): void => {
   expect(events.map((event) => event._tag).filter((tag) => tag === "SessionClosed")).toHaveLength(1)
   expect(events.at(-1)?._tag).toBe("SessionClosed")
   // what is sent to a client can be sent: it goes through the Schema and through JSON
-  for (const event of events) {
+  const sent = events.map((event) => {
     const encoded = encodeEvent(event)
-    expect(encoded._tag === "Right" ? JSON.parse(JSON.stringify(encoded.right))._tag : event).toBe(event._tag)
-  }
+    return encoded._tag === "Right" ? JSON.parse(JSON.stringify(encoded.right))._tag : event
+  })
+  expect(sent).toEqual(events.map((event) => event._tag))
 }
 
 /** A user's turn, as far as it gets without time. */

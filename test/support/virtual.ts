@@ -1,16 +1,23 @@
 import { it as on, type Vitest } from "@effect/vitest"
-import { Effect, type Scope, type TestServices } from "effect"
+import { Effect, Layer, Logger, type Scope } from "effect"
 import { VirtualClock } from "effect-meantime/testing"
 
-type Test = Vitest.Test<Scope.Scope | TestServices.TestServices>
+type Test = Vitest.Test<Scope.Scope>
 
-/** On a virtual clock of its own, its finalizers too. */
+/** As `it.effect`: what a test does not collect is not printed. */
+const silence = Logger.remove(Logger.defaultLogger)
+
+/** On a virtual clock of its own, its finalizers too. Effect's `TestContext` would cost more than a short conversation. */
 const virtually =
-  (run: Vitest.Test<TestServices.TestServices>): Test =>
+  (run: Vitest.Test<never>): Test =>
   (title, test, options) =>
     run(
       title,
-      (context) => Effect.suspend(() => test(context)).pipe(Effect.scoped, Effect.provide(VirtualClock.layer())),
+      (context) =>
+        Effect.suspend(() => test(context)).pipe(
+          Effect.scoped,
+          Effect.provide(Layer.merge(VirtualClock.layer(), silence))
+        ),
       options
     )
 
@@ -19,9 +26,9 @@ const virtually =
  * and no timer for each look whether all has settled. Most files use it; the others run on the `TestClock`, as users'
  * tests do.
  */
-export const scoped = Object.assign(virtually(on.effect), {
-  only: virtually(on.effect.only),
-  skip: virtually(on.effect.skip)
+export const scoped = Object.assign(virtually(on.live), {
+  only: virtually(on.live.only),
+  skip: virtually(on.live.skip)
 })
 
 /** `it`, with this `scoped`. */

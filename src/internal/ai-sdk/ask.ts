@@ -46,7 +46,7 @@ const ended = (aside: Aside, method: string, warn: Warn): Effect.Effect<void, Ai
 }
 
 /** An abort signal that is made when the model asks for it: it costs as much as the rest of a request. */
-export class Abort {
+class Abort {
   aborted = false
   private controller: AbortController | undefined
 
@@ -165,7 +165,7 @@ export const stream = (
   })
 
 /** When to ask again: a number of times, or by a schedule of the caller's. */
-export interface Retries {
+interface Retries {
   readonly retry?: number | Schedule.Schedule<unknown, AiError.AiError> | undefined
   readonly maxRetries?: number | undefined
   readonly maxRetryAfter?: Duration.DurationInput | undefined

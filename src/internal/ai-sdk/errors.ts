@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import { asAiError, isAiError, isError, messageOf, printable, read, redact } from "../model/errors.js"
 import { hidden, isSecretName } from "../model/secrets.js"
 
-export const moduleName = "AiSdkModel"
+const moduleName = "AiSdkModel"
 
 const unchecked = { disableValidation: true }
 
@@ -164,7 +164,7 @@ const headerOf = (error: AiError.AiError, name: string): string => {
 }
 
 /** The moment that a date of HTTP names, which is always in GMT. */
-const millisOf = (date: string): number | undefined =>
+const timeOf = (date: string): number | undefined =>
   Option.getOrUndefined(Option.map(DateTime.make(date.replace(/ (?:GMT|UTC)$/, "Z")), DateTime.toEpochMillis))
 
 /** What the server asks for. A date counts from the server's own, or else from `now`, in milliseconds. */
@@ -175,8 +175,8 @@ export const retryAfter = (error: AiError.AiError, now?: number): Option.Option<
   const after = headerOf(error, "retry-after")
   if (/^\d+(?:\.\d+)?$/.test(after)) return Option.some(Duration.seconds(Number(after)))
   // a number that is none, such as -1, would pass for a year
-  const date = /[a-z]/i.test(after) ? millisOf(after) : undefined
-  const from = millisOf(headerOf(error, "date")) ?? now
+  const date = /[a-z]/i.test(after) ? timeOf(after) : undefined
+  const from = timeOf(headerOf(error, "date")) ?? now
   return date === undefined || from === undefined
     ? Option.none()
     : Option.some(Duration.millis(Math.max(0, date - from)))

@@ -19,8 +19,7 @@ import * as Tool from "@effect/ai/Tool"
 import type * as AST from "effect/SchemaAST"
 import type { Settings } from "../../ai-sdk/AiSdkModel.js"
 import type { ToolOptions } from "../../ai-sdk/AiSdkTool.js"
-import { filesOfPart, type ResultContent } from "../model/files.js"
-import { ours } from "../values/metadata.js"
+import { filesOfPart, type ResultContent, withoutFiles } from "../model/files.js"
 import type { Call } from "./ask.js"
 import { Options as ToolOptionsReference } from "./toolOptions.js"
 
@@ -28,16 +27,11 @@ import { Options as ToolOptionsReference } from "./toolOptions.js"
 
 type ProviderOptions = NonNullable<LanguageModelV3CallOptions["providerOptions"]>
 
-/** Sent as they are, and left out where there are none. */
+/** Sent as they are, and left out if there are none. */
 const optionsOf = (options: Prompt.ProviderOptions): { providerOptions?: ProviderOptions } => {
-  for (const name in options) if (name !== ours) return { providerOptions: withoutOurs(options) as ProviderOptions }
+  const theirs = withoutFiles(options)
+  for (const _ in theirs) return { providerOptions: theirs as ProviderOptions }
   return {}
-}
-
-const withoutOurs = (options: Prompt.ProviderOptions): Prompt.ProviderOptions => {
-  if (!(ours in options)) return options
-  const { [ours]: _, ...others } = options
-  return others
 }
 
 /** Version 4 of the interface says what kind of data it is. */
@@ -222,7 +216,7 @@ const none: LanguageModelV3ToolChoice = { type: "none" }
 const required: LanguageModelV3ToolChoice = { type: "required" }
 
 /** `oneOf` is in the tools already: those that may not be called are not among them. */
-export const toToolChoice = (choice: LanguageModel.ToolChoice<string>): LanguageModelV3ToolChoice => {
+const toToolChoice = (choice: LanguageModel.ToolChoice<string>): LanguageModelV3ToolChoice => {
   if (typeof choice === "object") {
     if ("tool" in choice) return { type: "tool", toolName: choice.tool }
     return choice.mode === "required" ? required : auto

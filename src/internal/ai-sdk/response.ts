@@ -275,7 +275,7 @@ export const toStreamParts = (result: LanguageModelV3GenerateResult, aside: Asid
 export const toParts = (result: LanguageModelV3GenerateResult, aside: Aside): Array<Response.PartEncoded> => {
   begun(result, aside)
   const out: Array<Response.PartEncoded> = []
-  // version 4: where the text to parse is not all that was said
+  // version 4: if the text to parse is not all that was said
   const structured = (result as { readonly structuredOutputText?: string }).structuredOutputText
   if (structured !== undefined) out.push({ type: "text", text: structured })
   for (const part of result.content) {

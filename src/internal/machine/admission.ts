@@ -74,7 +74,7 @@ export const withdraw = (s: State, run: Run): Admission | undefined => {
   for (const gate of s.gates.values()) {
     if (gate.current?.run === run) return gate.current
     const i = gate.queue.findIndex((admission) => admission.run === run)
-    if (i >= 0) gate.queue.splice(i, 1)
+    if (i >= 0) for (const admission of gate.queue.splice(i, 1)) admission.state = { _tag: "Over" }
   }
   return undefined
 }
@@ -98,11 +98,15 @@ const duplicatesOf = (s: State, run: Run): ReadonlyArray<Run> | undefined => {
 
 /** Runs of the same tool that have been admitted, in whichever scope (rule P4b). */
 const isBeside = (run: Run, other: Run): boolean =>
-  other !== run && other.tool.name === run.tool.name && other.phase !== "admitting"
+  other !== run && other.tool.name === run.tool.name && isAdmitted(other)
+
+/** It counts as running: no other of its kind is compared with one whose turn to be decided has not come. */
+export const isAdmitted = ({ phase }: Run): boolean => phase !== "held" && phase !== "admitting"
 
 /** Looks at what is running, and decides. */
 export const decide = (s: State, admission: Admission): Decision => {
   const { call, run: own } = admission
+  if (isAllowed(own.tool)) return run
   const running = duplicatesOf(s, own)
   if (running === undefined) {
     admission.state = { _tag: "Comparing" }

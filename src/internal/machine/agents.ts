@@ -7,6 +7,7 @@ import * as History from "./history.js"
 import * as Idle from "./idle.js"
 import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
+import { endOpen, type Resumed } from "./resume.js"
 import * as Speech from "./speech.js"
 import {
   type Activity,
@@ -27,8 +28,11 @@ import {
 } from "./state.js"
 import * as Updates from "./updates.js"
 
-/** The first agent of the session. What was asked for before it was there is its own. */
-export const startSession = (s: State, first: Activity): void => {
+/**
+ * The first agent of the session. What was asked for before it was there is its own. One that goes on with a conversation
+ * does not enter anew: it is shown what it was shown before (rule R5).
+ */
+export const startSession = (s: State, first: Activity, resumed?: Resumed): void => {
   const [before] = s.agents.splice(0)
   s.agents.push(first)
   begin(s, first, undefined, [])
@@ -36,7 +40,9 @@ export const startSession = (s: State, first: Activity): void => {
     if (first.context !== "inherit") first.since = before.since
     for (const speech of s.speeches) if (speech.agent === before) speech.agent = first
   }
-  command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
+  if (resumed === undefined) return command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
+  if (first.context !== "inherit") first.since = resumed.since
+  endOpen(s, first, resumed.open)
 }
 
 const begin = (s: State, to: Activity, from: Activity | undefined, jobs: ReadonlyArray<Job>): void => {
@@ -47,7 +53,8 @@ const begin = (s: State, to: Activity, from: Activity | undefined, jobs: Readonl
 }
 
 const handedOff = (s: State, from: Activity, to: Activity, jobs: ReadonlyArray<Job>): void => {
-  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name }, undefined, jobs)
+  const task = from.task !== undefined || to.task !== undefined
+  History.add(s, { _tag: "AgentHandoff", from: from.name, to: to.name, ...(task ? { task } : {}) }, undefined, jobs)
   emit(s, { _tag: "AgentHandoff", from: from.name, to: to.name })
   observe(s, { _tag: "HandedOff", from: from.name, to: to.name })
 }
@@ -58,7 +65,7 @@ const hasLeft = (s: State): void => {
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
 }
 
-/** What it began as it entered ends with it; its scope stays until the last of its calls has ended (rule S2b). */
+/** The `onEnter` of the agent ends with it; its scope stays until the last of its calls has ended (rule S2b). */
 const end = (s: State, agent: Activity): void => {
   agent.state = "ended"
   command(s, { _tag: "StopEntering", activity: agent })
@@ -114,14 +121,14 @@ export const requestHandoff = (s: State, handoff: Handoff): boolean => {
   return true
 }
 
-/** From outside: it comes behind one that is under way, and is asked for again then. False where the session closes. */
+/** From outside: it comes behind one that is under way, and is asked for again then. False if the session closes. */
 export const requestHandoffInTurn = (s: State, handoff: Handoff, again: () => void): boolean => {
   if (s.phase !== "open") return false
   if (!requestHandoff(s, handoff)) addWaiter(s, "handoffWaiters", again)
   return true
 }
 
-/** Who asked from outside waits no longer; false where it can no longer be stopped. */
+/** The caller from outside waits no longer; false if the hand-off can no longer be stopped. */
 export const withdrawHandoff = (s: State, handoff: Handoff, again: () => void): boolean => {
   if (s.handoffWaiters.includes(again)) {
     removeWaiter(s, "handoffWaiters", again)
@@ -138,7 +145,7 @@ export const startHandoff = (s: State): boolean => {
   const handoff = s.handoff
   if (handoff === undefined || s.leavingSince !== undefined || !handoffIsDue(s, handoff)) return false
   s.handoff = undefined
-  // what follows ends the agents, and never the call that asked
+  // the next lines end the agents, and never the call that asked
   if (handoff.call?.run !== undefined) toSession(handoff.call.run)
   // the end of a task ends its own leaving: this one begins behind it
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
@@ -189,7 +196,7 @@ export const takeOver = (s: State): boolean => {
   s.agents[s.agents.length - 1] = to
   end(s, from)
   begin(s, to, from, handoff.jobs)
-  // what is let in from here on is shown to the new agent anyway
+  // outputs that are let in from here on are shown to the new agent anyway
   if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
   const hasRuns = from.running > 0
   leaveBehind(s, runsOf(s, from))
@@ -293,6 +300,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
     if (speech.state === "holding") speech.interrupted = true
     Speech.end(s, speech)
   }
+  Calls.settleHeld(s)
   back.state = "current"
   if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
   const hasRuns = task.running > 0

@@ -7,7 +7,7 @@ import type { Call, Job, Run, Speech, State } from "./state.js"
 /** The calls whose handlers wait for one of these jobs. */
 export const callersOf = (s: State, jobs: ReadonlyArray<Job>): ReadonlyArray<Call> =>
   jobs.flatMap((job) =>
-    job.caller !== undefined && s.jobs.has(job) && job.caller.run?.phase === "working" ? [job.caller] : []
+    s.jobs.has(job) ? job.waiters.flatMap(({ caller }) => (caller?.run?.phase === "working" ? [caller] : [])) : []
   )
 
 /** The turn waits for this call. */
@@ -50,6 +50,6 @@ export const worksFor = (
   return search(call)
 }
 
-/** What belongs to these jobs is waited for by the handler of this run. */
+/** Does the handler of this run wait for what belongs to these jobs? */
 export const isFor = (s: State, jobs: ReadonlyArray<Job>, run: Run | undefined): boolean =>
   run !== undefined && callersOf(s, jobs).some((caller) => caller.run === run || worksFor(s, caller, run))

@@ -23,6 +23,7 @@ export const close = (s: State): void => {
     speech.interrupted = true
     Speech.end(s, speech)
   }
+  Calls.settleHeld(s)
   for (const request of s.floorRequests.splice(0)) wake(s, () => request.resume(false))
   for (const waiter of s.idleWaiters) wake(s, () => waiter.resume(false))
   s.idleWaiters.clear()
@@ -63,7 +64,7 @@ export const giveUp = (s: State): void => {
     const message = `${nameOf(run)} is given up on: it does not let itself be interrupted.`
     command(s, { _tag: "Log", level: "error", message })
     Calls.endRun(s, run, { _tag: "Interrupted", reason: "drained" })
-    // what is past its point of no return has not been asked to stop before
+    // a run that is past its point of no return has not been asked to stop before
     command(s, { _tag: "InterruptRun", run })
   }
 }

@@ -3,12 +3,10 @@
  */
 import { ours } from "../values/metadata.js"
 import { pair } from "../values/pairing.js"
-import { emit, follow, type Job, type Speech, type State, type Step } from "./state.js"
+import { emit, follow, type Job, none, type Speech, type State, type Step } from "./state.js"
 import type { ChatItem } from "./words.js"
 
 type Fresh<I> = I extends unknown ? Omit<I, "id" | "createdAt"> : never
-
-const none: ReadonlyArray<Job> = []
 
 export const add = (
   s: State,
@@ -46,6 +44,10 @@ export const removePair = (s: State, callId: string): void => {
     if ((item?._tag === "FunctionCall" || item?._tag === "FunctionCallOutput") && item.callId === callId) {
       s.history.splice(i, 1)
       for (const agent of s.agents) if (agent.since > i) agent.since--
+      if (s.saving !== undefined) {
+        if (s.saving.given > i) s.saving.given--
+        if (s.saving.offered > i) s.saving.offered--
+      }
       left--
     }
   }
@@ -95,11 +97,11 @@ export const restore = (s: State, items: ReadonlyArray<ChatItem>): void => {
   })
 }
 
-const isProviders = (item: ChatItem): boolean =>
+export const isProviders = (item: ChatItem): boolean =>
   item._tag === "FunctionCall" &&
   (item.metadata?.[ours] as { readonly providerExecuted?: unknown } | undefined)?.providerExecuted === true
 
-/** An id in the words of the session, where there is no place for words of the model's choosing. */
+/** An id in the words of the session, for places that must not hold words of the model's choosing. */
 export const spokenId = (id: string): string => id.slice(0, 160).replace(/[^\w.:|/+=@#~-]/g, "_")
 
 /** A call id of the model's choosing: providers take none that is empty, endless or not to be printed. */

@@ -39,7 +39,7 @@ const isInTheWay = (s: State, speech: SpeechState, caller: Call, strict: boolean
   ) !== true &&
   (strict || !isHeldUp(s, speech, caller))
 
-/** What has to end before the session is idle for the caller; none: it is in the middle of something, which will end. */
+/** What has to end before the session is idle for the caller; `undefined`: it is in the middle of something that will end. */
 export const hindrances = (
   s: State,
   caller: Call | undefined,
@@ -53,6 +53,8 @@ export const hindrances = (
   )
   for (const speech of s.speeches) {
     if (!Speech.isActive(speech)) continue
+    // it cannot begin before the caller has ended
+    if (caller !== undefined && Speech.before(s, speech).some((other) => isInlineIn(caller, other))) continue
     if (speech.state !== "waiting" || caller === undefined || isInTheWay(s, speech, caller, strict)) found.push(speech)
   }
   return found

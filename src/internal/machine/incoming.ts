@@ -7,7 +7,7 @@ import * as Calls from "./calls.js"
 import * as History from "./history.js"
 import type { ModelEnd, ModelFailure, Part, ProviderCallPart, ProviderResultPart } from "./protocol.js"
 import * as Speech from "./speech.js"
-import { emit, observe, type ReasoningEntry, type State, type Step, type TextEntry } from "./state.js"
+import { drop, emit, observe, put, type ReasoningEntry, type State, type Step, type TextEntry } from "./state.js"
 
 // -------------------------------------------------------------------------------------------------------- from a model
 
@@ -36,7 +36,7 @@ export const part = (s: State, step: Step, p: Part): void => {
       const entry = step.openText.get(p.id)
       if (entry === undefined) return
       addMetadata(entry, p)
-      step.openText.delete(p.id)
+      drop(step.openText, p.id)
       return Speech.endText(s, entry)
     }
     case "reasoning-start":
@@ -55,7 +55,7 @@ export const part = (s: State, step: Step, p: Part): void => {
       if (entry === undefined) return
       addMetadata(entry, p)
       entry.ended = true
-      step.openReasoning.delete(p.id)
+      drop(step.openReasoning, p.id)
       return Speech.advance(s, step)
     }
     case "input-delta": {
@@ -97,7 +97,7 @@ const addMetadata = (
 /** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
 const providerCall = (s: State, step: Step, part: ProviderCallPart): void => {
   const callId = History.takeCallId(s, step, part.id, "provider")
-  step.providerCalls.set(part.id, callId)
+  step.providerCalls = put(step.providerCalls, part.id, callId)
   step.entries.push({ _tag: "Call", callId, name: part.name, arguments: part.arguments, metadata: part.metadata })
 }
 
@@ -114,7 +114,10 @@ const providerResult = (s: State, step: Step, part: ProviderResultPart): void =>
 export const modelEnded = (s: State, step: Step, end: ModelEnd): void => {
   observe(s, { _tag: "StepEnded", step, end })
   if (end._tag !== "Done") return modelFailed(s, step, end.failure)
-  if (!step.closed) tellWordless(s, step)
+  if (!step.closed) {
+    tellWordless(s, step)
+    step.complete = !Calls.isCutOff(step)
+  }
   streamEnded(s, step)
 }
 

@@ -2,7 +2,7 @@
  * Jobs: what `session.run` waits for. Each speech, call, delivery and hand-off of a turn holds its job open (rule R1).
  */
 import type { ModelFailure } from "./protocol.js"
-import { type Call, type Job, type State, wake } from "./state.js"
+import { addWaiter, type Call, type Job, type JobWaiter, none, removeWaiter, type State, wake } from "./state.js"
 
 export const open = (jobs: ReadonlyArray<Job>): void => {
   for (const job of jobs) job.open++
@@ -19,15 +19,36 @@ export const fail = (jobs: ReadonlyArray<Job>, failure: ModelFailure): boolean =
   let awaited = false
   for (const job of jobs) {
     job.failure ??= failure
-    awaited ||= job.resume !== undefined
+    awaited ||= job.waiters.length > 0
   }
   return awaited
 }
 
-/** Nobody waits for it any more. */
-export const withdraw = (s: State, job: Job): void => {
-  job.resume = undefined
+export const make = (...waiters: ReadonlyArray<JobWaiter>): Job => ({
+  open: 0,
+  items: [],
+  text: "",
+  failure: undefined,
+  waiters
+})
+
+export const join = (s: State, job: Job, waiter: JobWaiter): void => {
+  addWaiter(job, "waiters", waiter)
+  s.jobs.add(job)
+}
+
+/** Who waited gives it up; false where others go on to wait. */
+export const withdraw = (s: State, job: Job, waiter: JobWaiter): boolean => {
+  removeWaiter(job, "waiters", waiter)
+  if (job.waiters.length > 0) return false
   s.jobs.delete(job)
+  return true
+}
+
+/** It waits for itself. */
+export const refuse = (s: State, job: Job, waiter: JobWaiter): void => {
+  withdraw(s, job, waiter)
+  wake(s, () => waiter.resume("circular"))
 }
 
 /** The session closes. */
@@ -37,9 +58,9 @@ export const closeAll = (s: State): void => {
 
 const end = (s: State, job: Job, closed: boolean): void => {
   s.jobs.delete(job)
-  const resume = job.resume
-  job.resume = undefined
-  if (resume !== undefined) wake(s, () => resume(closed))
+  for (const { resume } of job.waiters) wake(s, () => resume(closed ? "closed" : "done"))
+  job.waiters = none
+  for (const turn of s.turns.values()) if (turn.job === job) turn.endedAt = s.now
 }
 
 export const ofCalls = (calls: ReadonlyArray<Call>): ReadonlyArray<Job> =>

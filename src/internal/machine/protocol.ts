@@ -2,6 +2,7 @@
  * What goes in and out of the machine as data: the parts of a model's answer, read and made plain by the shell; timers;
  * the commands that the shell carries out; and what telemetry is told.
  */
+import type { Metadata as Given } from "../values/metadata.js"
 import type {
   Activity,
   Admission,
@@ -12,7 +13,6 @@ import type {
   Filler,
   Handoff,
   Job,
-  Phrase,
   Reply,
   Run,
   Speech,
@@ -21,11 +21,14 @@ import type {
   TextEntry,
   Tool
 } from "./state.js"
-import type { Cause, DeliveryMode, File, ModelError, Usage, Verdict } from "./words.js"
+import type { Cause, DeliveryMode, File, ModelError, SessionEvent, Usage, Verdict } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------------- parts
 
-export type Metadata = Record<string, unknown> | undefined
+/** What made a call leave its turn. */
+export type ReleasedBy = Extract<SessionEvent, { readonly _tag: "ToolCallReleased" }>["by"]
+
+export type Metadata = Given | undefined
 
 /** A part of a model's answer. Everything in it is plain JSON that belongs to the machine. */
 export type Part =
@@ -132,7 +135,7 @@ export type TimerKind =
 export type Command =
   | { readonly _tag: "StartRun"; readonly run: Run }
   | { readonly _tag: "InterruptRun"; readonly run: Run }
-  | { readonly _tag: "Decode"; readonly call: Call; readonly run: Run; readonly tool: Tool }
+  | { readonly _tag: "Decode"; readonly call: Call; readonly run: Run }
   /** the arguments of running calls are needed as text */
   | { readonly _tag: "Compare"; readonly admission: Admission; readonly runs: ReadonlyArray<Run> }
   | { readonly _tag: "AskPolicy"; readonly admission: Admission; readonly running: ReadonlyArray<Run> }
@@ -199,7 +202,7 @@ export type Observation =
       readonly mode: DeliveryMode
       readonly first: boolean
     }
-  | { readonly _tag: "CallReleased"; readonly call: Call; readonly by: "update" | "timer" | "model" }
+  | { readonly _tag: "CallReleased"; readonly call: Call; readonly by: ReleasedBy }
   | { readonly _tag: "CallEnded"; readonly call: Call; readonly ending: Ending; readonly output: unknown }
   | { readonly _tag: "RunQueued"; readonly run: Run }
   | { readonly _tag: "RunStarted"; readonly run: Run }
@@ -217,5 +220,3 @@ export type Observation =
       readonly status: "completed" | "interrupted" | "skipped" | "failed" | "dropped"
     }
   | { readonly _tag: "HandedOff"; readonly from: string; readonly to: string }
-
-export type { Phrase }

@@ -19,6 +19,7 @@ import * as Waits from "./waits.js"
 /** Does what has become possible, until nothing more has. */
 export const pump = (s: State): void => {
   for (;;) {
+    Calls.settleHeld(s)
     if (s.phase === "closing") {
       setAgentState(s)
       return Closing.finish(s)

@@ -18,7 +18,10 @@ import {
   follow,
   type Job,
   none,
+  nothing,
+  type Opening,
   observe,
+  put,
   type ReasoningEntry,
   type Reply,
   type ResultEntry,
@@ -32,12 +35,13 @@ import {
 } from "./state.js"
 import * as Usage from "./usage.js"
 
-export interface NewSpeech {
+interface NewSpeech {
   readonly source: Speech["source"]
   readonly agent: Activity
   readonly priority?: number | undefined
   readonly allowInterruptions?: boolean | undefined
   readonly userTurn?: boolean
+  readonly opening?: Opening | undefined
   readonly text?: unknown
   readonly instructions?: Text | undefined
   readonly toolChoice?: ToolChoice | undefined
@@ -53,6 +57,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     seq: ++s.seq,
     priority: options.priority ?? 0,
     userTurn: options.userTurn ?? false,
+    opening: options.opening,
     text: options.text,
     instructions: options.instructions,
     toolChoice: options.toolChoice ?? "auto",
@@ -108,6 +113,20 @@ export const enqueue = (s: State, speech: Speech): void => {
 /** The speech of an agent that a task has paused is left alone (rule S7). */
 export const isActive = (speech: Speech): boolean => speech.agent.state !== "paused"
 
+/**
+ * What has to end before a user's turn that waits for the others begins: those that have begun, and a user's turn whose
+ * message is recorded (rule R8). What is paused by a task is not waited for, nor what only says a text.
+ */
+export const before = (s: State, speech: Speech): ReadonlyArray<Speech> => {
+  if (speech.opening === undefined || speech.opening.urged) return none
+  return Array.from(s.speeches).filter(
+    (other) =>
+      other !== speech &&
+      isActive(other) &&
+      ((other.step !== undefined && other.source !== "say") || (other.userTurn && other.opening === undefined))
+  )
+}
+
 /** While an agent leaves, only its last words are spoken: what `onExit` says and asks for. */
 export const mayGoOn = (s: State, speech: Speech): boolean =>
   s.leavingSince === undefined || speech.source === "say" || (speech.seq > s.leavingSince && !speech.userTurn)
@@ -137,11 +156,12 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     nextOutput: 0,
     nextAdmission: 0,
     streamEnded: false,
+    complete: false,
     closed: false,
     played: false,
-    openText: new Map(),
-    openReasoning: new Map(),
-    providerCalls: new Map(),
+    openText: nothing,
+    openReasoning: nothing,
+    providerCalls: nothing,
     inputs: undefined,
     reasoning: [],
     reasoningLost: false,
@@ -185,14 +205,14 @@ export const openText = (step: Step, id: string, metadata: Metadata): TextEntry 
     fiber: undefined
   }
   step.entries.push(entry)
-  step.openText.set(id, entry)
+  step.openText = put(step.openText, id, entry)
   return entry
 }
 
 export const openReasoning = (step: Step, id: string): ReasoningEntry => {
   const entry: ReasoningEntry = { _tag: "Reasoning", text: "", ended: false, metadata: undefined }
   step.entries.push(entry)
-  step.openReasoning.set(id, entry)
+  step.openReasoning = put(step.openReasoning, id, entry)
   return entry
 }
 
@@ -264,7 +284,7 @@ export const advance = (s: State, step: Step): void => {
   flushOutputs(s, step)
 }
 
-/** False where it stopped at a part that still streams in or plays. */
+/** False if it stopped at a part that still streams in or plays. */
 const recordParts = (s: State, step: Step): boolean => {
   while (step.cursor < step.entries.length) {
     const entry = step.entries[step.cursor]
@@ -398,7 +418,7 @@ const recordText = (s: State, entry: TextEntry, interrupted: boolean): void => {
   )
 }
 
-/** What the reasoning belongs to was never heard. */
+/** The answer that the reasoning belongs to was never heard. */
 const loseReasoning = (step: Step): void => {
   if (step.reasoning.length > 0) step.reasoningLost = true
   step.reasoning = []
@@ -409,6 +429,9 @@ const recorded = (step: Step, metadata: Metadata): { readonly metadata?: Record<
   const kept = step.reasoningLost ? withoutItemId(metadata) : metadata
   return kept === undefined ? {} : { metadata: kept }
 }
+
+const stillRunning = { open: "running" } as const
+const nothingElse = {}
 
 /** Outputs enter in the order in which the model asked, once all calls of the step are in (rule T2). */
 export const flushOutputs = (s: State, step: Step): void => {
@@ -427,7 +450,8 @@ export const flushOutputs = (s: State, step: Step): void => {
         name: call.call.name,
         output: call.output.value,
         isError: call.output.isError,
-        ...(call.output.files === undefined ? {} : { files: call.output.files })
+        ...(call.output.files === undefined ? {} : { files: call.output.files }),
+        ...(call.output.open ? stillRunning : nothingElse)
       },
       step.speech,
       call.jobs

@@ -3,6 +3,7 @@
  * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
 import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, TimerKind } from "./protocol.js"
+import type { Saving } from "./saving.js"
 import type {
   AgentParts,
   CallTrace,
@@ -36,6 +37,8 @@ export interface Tool {
   /** milliseconds */
   readonly releaseAfter: number | undefined
   readonly timeout: number | undefined
+  /** its calls begin once the step has ended well (rule T2) */
+  readonly afterStep: boolean
   /** parameters of ours, which the handler never sees */
   readonly added: ReadonlyArray<string>
   /** plain arguments without what is ours, and without null for what is left out */
@@ -63,7 +66,7 @@ export type ToolPolicy =
  *     Inline ──first update, release──▶ Background ──▶ Ended
  *        └────────────────────────────────────────────▶ Ended
  */
-export type CallState =
+type CallState =
   | { readonly _tag: "Inline" }
   | { readonly _tag: "Background" }
   | { readonly _tag: "Ended"; readonly status: "done" | "error" | "cancelled" }
@@ -104,6 +107,8 @@ export interface Output {
   readonly files?: ReadonlyArray<File> | undefined
   /** the model is asked to reply to it in the same turn */
   readonly reply: boolean
+  /** the call goes on: its end comes as `<callId>_final` */
+  readonly open: boolean
 }
 
 /** A call of the model, from the moment it streams in until its last item is in the history. */
@@ -150,7 +155,14 @@ export interface Run {
   params: unknown
   /** canonical text of the arguments, once somebody compared them */
   argsKey: string | undefined
-  phase: "admitting" | "queued" | "working" | "ended"
+  /**
+   * `held` until the step that asks has ended; then it is admitted, or does not run:
+   *
+   *     held ──▶ admitting ──▶ queued ──▶ working ──▶ ended
+   *
+   * Each but the last may be passed over, and each may be followed by the last.
+   */
+  phase: "held" | "admitting" | "queued" | "working" | "ended"
   stop: StopReason | undefined
   committed: boolean
   updated: boolean
@@ -203,7 +215,7 @@ export interface Admission {
 }
 
 /** The calls of one key: the one that is being admitted, and those behind it. */
-export interface Gate {
+interface Gate {
   current: Admission | undefined
   readonly queue: Array<Admission>
 }
@@ -276,6 +288,8 @@ export interface Speech {
   readonly seq: number
   readonly priority: number
   readonly userTurn: boolean
+  /** the user's message, which is recorded once the turn begins; none: it is */
+  opening: Opening | undefined
   /** of `say`: a text, or a stream of it, which is the shell's */
   readonly text: unknown
   /** what this reply adds to the conversation */
@@ -293,7 +307,7 @@ export interface Speech {
   toolSteps: number
   /** the current step was asked for once more */
   retried: boolean
-  /** calls were made where none were allowed, and got one more step */
+  /** calls were made although none were allowed, and got one more step */
   refused: boolean
   /** how often in a row the model has paused */
   pauses: number
@@ -319,7 +333,7 @@ export interface Speech {
   trace: TurnTrace | undefined
 }
 
-/** Who waits for the end of a speech; told as well when that waits for them. */
+/** Somebody who waits for the end of a speech; is called as well if the speech waits for them. */
 export interface SpeechWaiter {
   readonly caller: Call | undefined
   readonly resume: (circular: boolean) => void
@@ -355,14 +369,16 @@ export interface Step {
   /** calls before this one are admitted, or never will be */
   nextAdmission: number
   streamEnded: boolean
+  /** the model has said all that it had to say (rule T2) */
+  complete: boolean
   /** cut: nothing that still streams in counts */
   closed: boolean
   /** text and calls are all in the history */
   played: boolean
-  readonly openText: Map<string, TextEntry>
-  readonly openReasoning: Map<string, ReasoningEntry>
+  openText: ReadonlyMap<string, TextEntry>
+  openReasoning: ReadonlyMap<string, ReasoningEntry>
   /** the ids that the provider's own calls got */
-  readonly providerCalls: Map<string, string>
+  providerCalls: ReadonlyMap<string, string>
   /** by the model's own id: the ids of calls whose input is being told; they are reserved until the call is there */
   inputs: Map<string, string> | undefined
   /** reasoning that waits for the part it came with */
@@ -429,7 +445,7 @@ export interface ResultEntry {
 
 // ---------------------------------------------------------------------------------------------------- agents, floor
 
-/** An agent at work: what was built of it, and where it stands. */
+/** An agent at work: what was built of it, and its state. */
 export interface Activity {
   readonly id: string
   readonly name: string
@@ -513,8 +529,6 @@ export interface IdleWaiter {
 
 /** What `session.run` waits for: how many speeches, calls, deliveries and hand-offs of its turn are still open. */
 export interface Job {
-  /** the call whose handler waits for it; none: a program does */
-  readonly caller?: Call | undefined
   open: number
   readonly items: Array<ChatItem>
   text: string
@@ -522,7 +536,34 @@ export interface Job {
   failure: ModelFailure | undefined
   /** the sum of the model steps in it; none: no model has reported any */
   usage?: Usage | undefined
-  resume: ((closed: boolean) => void) | undefined
+  /** who waits for it; several, if a turn has an id */
+  waiters: ReadonlyArray<JobWaiter>
+}
+
+export interface JobWaiter {
+  /** the call whose handler waits; none: a program does */
+  readonly caller: Call | undefined
+  /** `circular`: it waits for itself */
+  readonly resume: (how: "done" | "closed" | "circular") => void
+}
+
+/** A turn that a program has given an id: the same id is the same turn (rule Q19). */
+export interface Turn {
+  readonly id: string
+  readonly text: string
+  readonly speech: Speech
+  readonly job: Job
+  /** none: it is under way */
+  endedAt: number | undefined
+}
+
+/** What the user says, as long as the turn that it begins has not begun (rule R8). */
+export interface Opening {
+  readonly text: string
+  readonly files: ReadonlyArray<File> | undefined
+  readonly author: string | undefined
+  /** those who would have to end first wait for it: it begins beside them */
+  urged: boolean
 }
 
 // ------------------------------------------------------------------------------------------------------------ texts
@@ -602,6 +643,8 @@ export interface State {
   readonly history: Array<ChatItem>
   /** counts what left the history again */
   historyRemovals: number
+  /** how far `onItems` has come; none: nobody saves */
+  saving: Saving | undefined
   /** every call id of the history and of the calls at work; `provider`: a call of the provider's own without result */
   readonly callIds: Map<string, "call" | "pair" | "provider">
   /** where to look for the next free `<callId>_<n>` */
@@ -616,6 +659,8 @@ export interface State {
   /** runs of users' tools that have been admitted, queued ones too */
   running: number
   readonly gates: Map<string, Gate>
+  /** steps whose end calls wait for */
+  holding: ReadonlyArray<Step>
 
   /** deliveries that wait for a reply, oldest first */
   readonly pending: Set<Delivery>
@@ -642,7 +687,10 @@ export interface State {
   /** `onExit` has run; the last words may still be spoken */
   entering: Handoff | undefined
   readonly idleWaiters: Set<IdleWaiter>
+  /** those that somebody waits for */
   readonly jobs: Set<Job>
+  /** by their ids, oldest first; of those that have ended so many as are kept */
+  readonly turns: Map<string, Turn>
   agentState: "listening" | "thinking" | "speaking"
   drainTimer: Timer | undefined
 
@@ -663,6 +711,7 @@ export const make = (options: Options): State => ({
   replyId: 0,
   history: [],
   historyRemovals: 0,
+  saving: undefined,
   callIds: new Map(),
   nextSuffix: new Map(),
   agents: [],
@@ -671,6 +720,7 @@ export const make = (options: Options): State => ({
   runs: new Set(),
   running: 0,
   gates: new Map(),
+  holding: none,
   pending: new Set(),
   urgent: 0,
   silent: [],
@@ -688,6 +738,7 @@ export const make = (options: Options): State => ({
   entering: undefined,
   idleWaiters: new Set(),
   jobs: new Set(),
+  turns: new Map(),
   agentState: "listening",
   drainTimer: undefined,
   phrases: [],
@@ -718,6 +769,17 @@ export const observe = (s: State, o: Observation): void => {
 
 /** Most calls never have any: an array for each would be a good part of what a call in flight costs. */
 export const none: ReadonlyArray<never> = []
+
+/** Most steps have no reasoning and no calls of the provider's own. */
+export const nothing: ReadonlyMap<string, never> = new Map<string, never>()
+
+/** The map with one more; the shared empty one stays empty. */
+export const put = <V>(map: ReadonlyMap<string, V>, key: string, value: V): ReadonlyMap<string, V> =>
+  map === nothing ? new Map([[key, value]]) : (map as Map<string, V>).set(key, value)
+
+export const drop = (map: ReadonlyMap<string, unknown>, key: string): void => {
+  if (map.size > 0) (map as Map<string, unknown>).delete(key)
+}
 
 export const wake = (s: State, resume: () => void): void => {
   s.commands.push({ _tag: "Wake", resume })

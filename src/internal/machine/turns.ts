@@ -7,14 +7,18 @@ import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
 import * as Speech from "./speech.js"
 import {
+  command,
   currentAgent,
   emit,
   type Job,
+  type JobWaiter,
   type Speech as SpeechState,
   type State,
   type Step,
   stopTimer,
-  type ToolChoice
+  type ToolChoice,
+  type Turn,
+  wake
 } from "./state.js"
 import type { File } from "./words.js"
 
@@ -33,14 +37,76 @@ export interface Input {
   readonly files?: ReadonlyArray<File> | undefined
 }
 
+export interface UserTurnOptions extends TurnOptions {
+  /** false: it comes behind the current turn */
+  readonly interrupt?: boolean | undefined
+  readonly author?: string | undefined
+  readonly id?: string | undefined
+}
+
 /** A user's turn (rules F3, F4). */
-export const send = (s: State, input: Input, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
-  interruptAll(s, false)
-  s.actSteps = 0
+export const send = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+  if (options.id !== undefined) return turn(s, options.id, input, options, jobs).speech
+  return begin(s, input, options, jobs)
+}
+
+const begin = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+  const { allowInterruptions, author, instructions, interrupt, priority, toolChoice } = options
+  const own = { allowInterruptions, instructions, priority, toolChoice }
+  if (interrupt !== false) {
+    interruptAll(s, false)
+    recordMessage(s, input, author, jobs)
+  }
   const { files, text } = input
+  const opening = interrupt === false ? { text, files, author, urged: false } : undefined
+  return Speech.create(s, { ...own, source: "reply", agent: currentAgent(s), userTurn: true, opening, jobs })
+}
+
+const recordMessage = (
+  s: State,
+  { files, text }: Input,
+  author: string | undefined,
+  jobs: ReadonlyArray<Job>
+): void => {
+  s.actSteps = 0
+  const by = author === undefined ? {} : { author }
   const sent = files === undefined ? {} : { files }
-  History.add(s, { _tag: "Message", role: "user", text, interrupted: false, ...sent }, undefined, jobs)
-  return Speech.create(s, { ...options, source: "reply", agent: currentAgent(s), userTurn: true, jobs })
+  History.add(s, { _tag: "Message", role: "user", text, interrupted: false, ...by, ...sent }, undefined, jobs)
+}
+
+/** How many turns with an id are kept once they have ended, and for how long. */
+const maxKept = 256
+const keptFor = 3_600_000
+
+/** The turn of this id: the one that is under way, or has ended, or a new one. */
+export const turn = (s: State, id: string, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): Turn => {
+  const { text } = input
+  const known = s.turns.get(id)
+  if (known !== undefined && !isForgotten(s, known)) {
+    if (known.text !== text) {
+      const message = `The text of a turn was ignored: there is one with the id ${JSON.stringify(id)} already.`
+      command(s, { _tag: "Log", level: "warning", message })
+    }
+    return known
+  }
+  forgetTurns(s)
+  const job = Jobs.make()
+  const made: Turn = { id, text, job, speech: begin(s, input, options, [job, ...jobs]), endedAt: undefined }
+  s.turns.delete(id)
+  s.turns.set(id, made)
+  return made
+}
+
+const isForgotten = (s: State, { endedAt }: Turn): boolean => endedAt !== undefined && s.now - endedAt > keptFor
+
+const forgetTurns = (s: State): void => {
+  let ended = 0
+  for (const { endedAt } of s.turns.values()) if (endedAt !== undefined) ended++
+  for (const one of s.turns.values()) {
+    if (one.endedAt === undefined || (ended < maxKept && !isForgotten(s, one))) continue
+    s.turns.delete(one.id)
+    ended--
+  }
 }
 
 export const generateReply = (s: State, options: TurnOptions, jobs: ReadonlyArray<Job>): SpeechState =>
@@ -50,9 +116,30 @@ export const say = (s: State, text: unknown, options: TurnOptions, jobs: Readonl
   Speech.create(s, { ...options, source: "say", agent: currentAgent(s), text, jobs })
 
 /** `session.run`: a user's turn that somebody waits for (rule R1). */
-export const run = (s: State, input: Input, options: TurnOptions, job: Job, jobs: ReadonlyArray<Job>): SpeechState => {
+export const run = (
+  s: State,
+  input: Input,
+  options: UserTurnOptions,
+  job: Job,
+  jobs: ReadonlyArray<Job>
+): SpeechState => {
   s.jobs.add(job)
-  return send(s, input, options, [job, ...jobs])
+  return begin(s, input, options, [job, ...jobs])
+}
+
+/** The same of a turn that has an id: it may be under way, or have ended. */
+export const runOnce = (
+  s: State,
+  id: string,
+  input: Input,
+  options: UserTurnOptions,
+  waiter: JobWaiter,
+  jobs: ReadonlyArray<Job>
+): Job => {
+  const { endedAt, job } = turn(s, id, input, options, jobs)
+  if (endedAt === undefined) Jobs.join(s, job, waiter)
+  else wake(s, () => waiter.resume("done"))
+  return job
 }
 
 /** Cuts a speech. Its inline calls go on, but for those that asked not to (rule C8). */
@@ -61,6 +148,7 @@ export const interrupt = (s: State, speech: SpeechState): void => {
   speech.interrupted = true
   const calls = speech.step?.calls ?? []
   Speech.end(s, speech)
+  Calls.settleHeld(s)
   for (const call of calls) {
     if (
       call.state._tag === "Inline" &&
@@ -77,8 +165,8 @@ export const interrupt = (s: State, speech: SpeechState): void => {
 }
 
 /** Whoever waited for a turn gives it up: what it says is cut, and its calls are cancelled if they may be (rule R4). */
-export const stop = (s: State, job: Job): void => {
-  Jobs.withdraw(s, job)
+export const stop = (s: State, job: Job, waiter: JobWaiter): void => {
+  if (!Jobs.withdraw(s, job, waiter)) return
   for (const speech of Array.from(s.speeches)) {
     // a reply may tell of what others wait for
     const shared = speech.reply?.items.some((delivery) => !delivery.call.jobs.includes(job)) === true
@@ -116,7 +204,7 @@ const finishStep = (s: State, speech: SpeechState, step: Step): void => {
   if (!goesOn) return step.finish === "pause" ? goOn(s, speech, step) : Speech.end(s, speech)
   speech.retried = false
   speech.pauses = 0
-  // calls where none were allowed are answered, and get one more step
+  // calls that were not allowed are answered, and get one more step
   if (step.toolChoice === "none") {
     if (speech.refused) return Speech.end(s, speech)
     speech.refused = true
@@ -155,10 +243,17 @@ const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
 
 export const giveMouth = (s: State): boolean => {
   if (s.mouth !== undefined) return false
-  const i = s.queue.findIndex((speech) => Speech.isActive(speech) && Speech.mayGoOn(s, speech))
+  const i = s.queue.findIndex(
+    (speech) => Speech.isActive(speech) && Speech.mayGoOn(s, speech) && Speech.before(s, speech).length === 0
+  )
   const speech = s.queue[i]
   if (speech === undefined) return false
   s.queue.splice(i, 1)
+  const { opening } = speech
+  if (opening !== undefined) {
+    speech.opening = undefined
+    recordMessage(s, opening, opening.author, speech.jobs)
+  }
   s.mouth = speech
   speech.state = "holding"
   speech.spoke = false

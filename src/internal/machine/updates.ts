@@ -4,6 +4,7 @@
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
 import { refused, type Settlement, settlement } from "./outcomes.js"
+import type { ReleasedBy } from "./protocol.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -92,7 +93,7 @@ const updateCall = (s: State, call: Call, { files, isText, mode, template, value
     emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
     observe(s, { _tag: "CallUpdated", call, id: call.callId, message, mode, first })
     if (mode === "interrupt") call.step.speech.urgent = true
-    goBackground(s, call, { value, isError: false, files, reply: mode !== "silent" }, "update")
+    goBackground(s, call, { value, isError: false, files, reply: mode !== "silent", open: true }, "update")
     return
   }
   const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
@@ -102,13 +103,18 @@ const updateCall = (s: State, call: Call, { files, isText, mode, template, value
 }
 
 /** The call leaves the turn without an update of its own (rule U9). */
-export const release = (s: State, call: Call, by: "timer" | "model"): void => {
+export const release = (s: State, call: Call, by: Exclude<ReleasedBy, "update">): void => {
   if (call.output !== undefined || call.state._tag !== "Inline") return
   const value = phrase(s, promptsOf(call), "released", { toolName: call.call.name, callId: call.callId })
-  goBackground(s, call, { value, isError: false, reply: true }, by)
+  goBackground(s, call, { value, isError: false, reply: true, open: true }, by)
 }
 
-const goBackground = (s: State, call: Call, output: Output, by: "update" | "timer" | "model"): void => {
+/** The handler leaves the turn, and with it all calls that share it. One that has ended has left it. */
+export const releaseRun = (s: State, run: Run): void => {
+  for (const call of run.calls) release(s, call, "handler")
+}
+
+const goBackground = (s: State, call: Call, output: Output, by: ReleasedBy): void => {
   call.releaseTimer = stopTimer(s, call.releaseTimer)
   call.state = Background
   call.output = follow(output, "value")
@@ -148,7 +154,8 @@ export const settle = (s: State, call: Call, end: Settlement): void => {
   follow(emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value }), "output")
   observe(s, follow({ _tag: "CallEnded", call, ending: end.ending, output: end.value }, "output"))
   if (inline) {
-    call.output = follow({ value: end.value, isError: end.isError, files: end.files, reply: end.reply }, "value")
+    const output = { value: end.value, isError: end.isError, files: end.files, reply: end.reply, open: false }
+    call.output = follow(output, "value")
     Speech.flushOutputs(s, call.step)
   } else {
     Replies.accept(s, {

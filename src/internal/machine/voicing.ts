@@ -64,7 +64,7 @@ export const startReply = (s: State): boolean => {
   if (s.pending.size === 0) return false
   const may = Idle.deliverable(s)
   if (Idle.isIdle(s, Idle.floorHolder(s), true)) return formReply(s, may, false)
-  // what a handler waits for is voiced while its own turn waits for it
+  // a report that a handler waits for is voiced while its own turn waits for it
   return callersOf(s).some(
     (caller) =>
       Idle.isIdle(s, caller, true) &&

@@ -6,7 +6,9 @@
 import * as Behalf from "./behalf.js"
 import * as Calls from "./calls.js"
 import * as Idle from "./idle.js"
+import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
+import * as Speech from "./speech.js"
 import {
   type Activity,
   type Call,
@@ -16,6 +18,7 @@ import {
   type FloorRequest,
   type IdleWaiter,
   type Job,
+  type JobWaiter,
   type Run,
   removeWaiter,
   type Speech as SpeechState,
@@ -40,12 +43,19 @@ type Wait = { readonly run: Run } & (
   | { readonly _tag: "Speech"; readonly speech: SpeechState; readonly waiter: SpeechWaiter }
   | { readonly _tag: "Idle"; readonly waiter: IdleWaiter }
   | { readonly _tag: "Floor"; readonly request: FloorRequest }
-  | { readonly _tag: "Job"; readonly job: Job }
+  | { readonly _tag: "Job"; readonly job: Job; readonly waiter: JobWaiter }
   | { readonly _tag: "Task"; readonly agent: Activity }
 )
 
 /** A fiber that an ended handler left behind holds up nobody, nor does a program. */
 const atWork = (call: Call | undefined): Run | undefined => (call?.run?.phase === "working" ? call.run : undefined)
+
+/** Nearly each input finds no handler that waits: it is to cost no more than a look. */
+const mayWait = (s: State): boolean => {
+  if (s.floorRequests.length > 0 || s.idleWaiters.size > 0 || s.jobs.size > 0 || s.agents.length > 1) return true
+  for (const { waiters } of s.speeches) if (waiters.length > 0) return true
+  return false
+}
 
 const waitsIn = (s: State): ReadonlyArray<Wait> => {
   const waits: Array<Wait> = []
@@ -58,7 +68,9 @@ const waitsIn = (s: State): ReadonlyArray<Wait> => {
   }
   for (const waiter of s.idleWaiters) add(waiter.caller, (run) => ({ _tag: "Idle", run, waiter }))
   for (const request of s.floorRequests) add(request.call, (run) => ({ _tag: "Floor", run, request }))
-  for (const job of s.jobs) add(job.caller, (run) => ({ _tag: "Job", run, job }))
+  for (const job of s.jobs) {
+    for (const waiter of job.waiters) add(waiter.caller, (run) => ({ _tag: "Job", run, job, waiter }))
+  }
   for (const agent of s.agents) add(agent.task?.call, (run) => ({ _tag: "Task", run, agent }))
   return waits
 }
@@ -79,7 +91,7 @@ class Graph {
       else others.push(wait)
     }
     for (const { run } of waits) this.run(run)
-    // what needs nothing moves, and so does what needs only that, and so on
+    // a wait that needs nothing moves, then one that needs only such, and so on
     let more = true
     while (more) {
       more = false
@@ -122,6 +134,12 @@ class Graph {
     return this.nodes.has(run)
   }
 
+  /** It waits for itself. */
+  isStuck(speech: SpeechState): boolean {
+    const node = this.nodes.get(speech)
+    return node !== undefined && !node.moves && leadsTo(node.need, node)
+  }
+
   wait(wait: Wait): Need {
     switch (wait._tag) {
       case "Speech":
@@ -137,10 +155,11 @@ class Graph {
     }
   }
 
-  /** It ends once its calls have their outputs, and its agent is no longer paused. */
+  /** It ends once its calls have their outputs, its agent is no longer paused, and what comes before it has ended. */
   private speech(speech: SpeechState): Node {
     return this.node(speech, () => {
       const needs: Array<Need> = this.isPausedBy(speech.agent)
+      for (const other of Speech.before(this.s, speech)) needs.push(this.speech(other))
       if (speech.state === "waiting") {
         for (const call of speech.step?.calls ?? []) {
           if (call.run !== undefined && Behalf.isAwaitedBy(call, speech) && call.releaseTimer === undefined) {
@@ -242,6 +261,7 @@ const leadsTo = (need: Need, node: Node, seen = new Set<Need>()): boolean => {
  * nobody does, the session counts as idle for who waits for that, the oldest first; else a call that is queued is refused.
  */
 export const breakCircle = (s: State): boolean => {
+  if (s.runs.size === 0 || !mayWait(s)) return false
   const waits = waitsIn(s)
   if (waits.length === 0) return false
   const graph = new Graph(s, waits)
@@ -257,6 +277,12 @@ export const breakCircle = (s: State): boolean => {
     wake(s, () => speech.waiter.resume(true))
     return true
   }
+  // a turn that is to come behind one that waits for it begins beside that one
+  for (const other of s.queue) {
+    if (other.opening === undefined || !graph.isStuck(other)) continue
+    other.opening.urged = true
+    return true
+  }
   for (const wait of circular) {
     if (wait._tag === "Idle") Idle.tellWaiter(s, wait.waiter)
     else if (wait._tag === "Floor") Idle.giveFloor(s, wait.request)
@@ -268,7 +294,13 @@ export const breakCircle = (s: State): boolean => {
     const node = graph.run(run)
     return !node.moves && leadsTo(node.need, node)
   })
-  if (queued === undefined) return false
-  Calls.refuseQueued(s, queued)
+  if (queued !== undefined) {
+    Calls.refuseQueued(s, queued)
+    return true
+  }
+  // a turn that was asked for before, by its id
+  const joined = circular.findLast((wait) => wait._tag === "Job")
+  if (joined === undefined) return false
+  Jobs.refuse(s, joined.job, joined.waiter)
   return true
 }

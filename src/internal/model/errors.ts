@@ -5,32 +5,31 @@
  */
 import * as AiError from "@effect/ai/AiError"
 import * as Cause from "effect/Cause"
+import * as FiberRefs from "effect/FiberRefs"
+import * as Inspectable from "effect/Inspectable"
+import { guarded } from "../values/guarded.js"
 import { toText } from "../values/json.js"
+import { clip } from "../values/text.js"
 import { redact } from "./secrets.js"
 
 export { redact } from "./secrets.js"
 
-const guarded = <A>(look: () => A, otherwise: A): A => {
-  try {
-    return look()
-  } catch {
-    return otherwise
-  }
-}
+/** What it gives, or this if it throws. */
+const orElse = <A>(look: () => A, otherwise: A): A => guarded(look, () => otherwise)
 
 // ------------------------------------------------------------------------------------------------ looking at any value
 
 /** What a foreign value has by that name; nothing if it has none, or does not let it be read. */
 export const read = (u: unknown, key: PropertyKey): unknown =>
   (typeof u === "object" && u !== null) || typeof u === "function"
-    ? guarded(() => (u as Record<PropertyKey, unknown>)[key], undefined)
+    ? orElse(() => (u as Record<PropertyKey, unknown>)[key], undefined)
     : undefined
 
 /** An error of this realm or of another. */
 export const isError = (u: unknown): boolean =>
   typeof u === "object" &&
   u !== null &&
-  guarded(() => u instanceof Error || Object.prototype.toString.call(u) === "[object Error]", false)
+  orElse(() => u instanceof Error || Object.prototype.toString.call(u) === "[object Error]", false)
 
 /** The first text that says what happened, of an error or of the body that a server sent. */
 export const messageOf = (u: unknown): string | undefined => {
@@ -86,7 +85,7 @@ const unchecked = { disableValidation: true }
 /** Any value as an `AiError` that can be printed: the same one if it is one already. */
 export const asAiError = (u: unknown, where: Where = inSession): AiError.AiError => {
   if (isAiError(u)) {
-    const same = prints(u) ? u : guarded(() => withCause(u), undefined)
+    const same = prints(u) ? u : orElse(() => withCause(u), undefined)
     if (same !== undefined) return same
   }
   const description = messageOf(u) ?? "The model failed."
@@ -139,13 +138,6 @@ const upToAWord = (text: string): string => {
   return text.slice(0, space > 0 ? space : maxTold)
 }
 
-/** The first characters of a text; none is cut in two. */
-const clip = (text: string, length: number): string => {
-  if (text.length <= length) return text
-  const last = text.charCodeAt(length - 1)
-  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? length - 1 : length)
-}
-
 // ------------------------------------------------------------------------------------------------- what can be printed
 
 /**
@@ -156,8 +148,8 @@ export const printable: {
   <E>(cause: Cause.Cause<E>): Cause.Cause<E>
   (u: unknown): unknown
 } = (u: unknown): any =>
-  guarded(() => Cause.isCause(u), false)
-    ? guarded(() => printableCause(u as Cause.Cause<unknown>), unreadable)
+  orElse(() => Cause.isCause(u), false)
+    ? orElse(() => printableCause(u as Cause.Cause<unknown>), unreadable)
     : printableError(u)
 
 const unreadable: Cause.Cause<unknown> = Cause.die("(a cause that cannot be read)")
@@ -178,11 +170,11 @@ const printableCause = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> => {
 /** V8's: how many lines of a stack are kept. */
 const traces: ErrorConstructor & { stackTraceLimit?: number | undefined } = Error
 
-/** Does it print, with all its causes? Whoever prints it later reads the same. */
+/** Does it print, with all its causes, where a fiber has it logged? Whoever prints it later reads the same. */
 const prints = (u: unknown): boolean => {
   const { stackTraceLimit } = traces
   try {
-    return !isLarge(u) && typeof Cause.pretty(Cause.fail(u), { renderErrorCause: true }) === "string"
+    return hasEnd(u) && !isLarge(u) && typeof Inspectable.withRedactableContext(noRefs, () => pretty(u)) === "string"
   } catch {
     return false
   } finally {
@@ -190,6 +182,20 @@ const prints = (u: unknown): boolean => {
     traces.stackTraceLimit = stackTraceLimit
   }
 }
+
+const maxChain = 200
+
+/** A longer chain of causes is a circle: printing would follow it until the stack is full, which takes long. */
+const hasEnd = (u: unknown): boolean => {
+  for (let n = 0; n < maxChain; n++) {
+    if (typeof u !== "object" || u === null) return true
+    u = (u as { readonly cause?: unknown }).cause
+  }
+  return false
+}
+/** What redacts itself is asked to in the context of a fiber only. */
+const noRefs = FiberRefs.empty()
+const pretty = (u: unknown): unknown => Cause.pretty(Cause.fail(u), { renderErrorCause: true })
 
 const maxPrinted = 5_000
 
@@ -245,7 +251,7 @@ const saying = (u: unknown): string => {
 }
 
 const textOf = (u: unknown): string => {
-  if (guarded(() => isLarge(u), false)) return "(a value that is too large to be shown)"
-  const text: unknown = guarded(() => toText(u), undefined)
+  if (orElse(() => isLarge(u), false)) return "(a value that is too large to be shown)"
+  const text: unknown = orElse(() => toText(u), undefined)
   return typeof text === "string" ? text : "(a value that cannot be shown)"
 }

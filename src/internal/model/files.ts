@@ -284,6 +284,13 @@ export const partOptions = (content: ReadonlyArray<ResultContent>): Prompt.Provi
 export const filesOfPart = (options: Prompt.ProviderOptions): ReadonlyArray<ResultContent> | undefined =>
   (options[ours] as { readonly files?: ReadonlyArray<ResultContent> } | undefined)?.files
 
+/** What the provider itself is told of a part. */
+export const withoutFiles = (options: Prompt.ProviderOptions): Prompt.ProviderOptions => {
+  if (!(ours in options)) return options
+  const { [ours]: _, ...theirs } = options
+  return theirs
+}
+
 /** The files of a result, where results may have some. */
 export const resultContent = (files: ReadonlyArray<File>, rules: FileRules): ReadonlyArray<ResultContent> =>
   files.map((file): ResultContent => {

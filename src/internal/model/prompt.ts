@@ -9,7 +9,7 @@ import type { ChatItem, File } from "../../ChatContext.js"
 import { ModelView } from "../../Tags.js"
 import { ours, withoutItemId } from "../values/metadata.js"
 import { type Pairs, pair } from "../values/pairing.js"
-import { isBlank, isWellFormed, wellFormed } from "../values/text.js"
+import { clip, isBlank, isWellFormed, wellFormed } from "../values/text.js"
 import {
   anyFile,
   type FileRules,
@@ -34,7 +34,7 @@ export const viewAll = Context.get(Context.empty(), ModelView)
 
 export interface View {
   readonly items: ReadonlyArray<ChatItem>
-  /** the whole conversation, where `items` is a part of it */
+  /** the whole conversation, if `items` is a part of it */
   readonly all?: ReadonlyArray<ChatItem> | undefined
   readonly instructions?: string
   /** the output to show for a call that has none yet */
@@ -45,7 +45,7 @@ export interface View {
   readonly answer?: ReadonlySet<string> | undefined
   /** what the provider wants */
   readonly provider?: Provider
-  /** a note is needed where the conversation would end with the assistant */
+  /** a note is needed if the conversation would end with the assistant */
   readonly request?: boolean
   /** remembers the messages of what can no longer change */
   readonly cache?: Cache | undefined
@@ -81,6 +81,18 @@ const makeWords = (provider: Provider | undefined): Words => ({
 })
 
 type Call = Extract<ChatItem, { _tag: "FunctionCall" }>
+
+/** Characters of a name. */
+const maxName = 80
+
+/** One line, in which nothing looks like the end of a name. */
+const by = (author: unknown, text: string): string => {
+  if (typeof author !== "string") return text
+  const name = wellFormed(author)
+    .replace(/[\s:\p{Cc}\p{Cf}\p{Z}]+/gu, " ")
+    .trim()
+  return isBlank(name) ? text : `${clip(name, maxName, "…")}: ${text}`
+}
 
 const unknownOutcome: Result = { value: "The outcome of this call is not known.", isError: true }
 
@@ -169,18 +181,19 @@ type Made = Extract<ChatItem, { _tag: "Message" | "FunctionCall" }>
 class Builder {
   assistant: Array<Prompt.AssistantMessagePart> = []
   tool: Array<Prompt.ToolMessagePart> = []
+  // three of these are rarely needed, and two builders are made for each step of the model
   /** the places of the calls whose results are in `tool` */
-  private readonly open = new Set<number>()
+  private open: Set<number> | undefined
   /** an output has been seen since the last call: another call belongs to a later step */
   answered = false
   /** files that cannot stand where they came: they follow in a message of their own */
   private later: Array<Prompt.UserMessagePart> = []
   reasoning: Array<Thought> = []
   /** reasoning that has been sent */
-  private readonly sent = new Set<ChatItem>()
-  private readonly itemIds = new Set<string>()
+  private sent: Set<ChatItem> | undefined
+  private itemIds: Set<string> | undefined
   /** by the id of a call: the item it was sent for */
-  private readonly calls = new Map<string, string>()
+  private calls: Map<string, string> | undefined
 
   constructor(
     readonly messages: Array<Prompt.Message>,
@@ -206,7 +219,7 @@ class Builder {
         [Prompt.MessageTypeId]: Prompt.MessageTypeId
       })
       this.tool = []
-      this.open.clear()
+      this.open = undefined
     }
     this.answered = false
     if (this.later.length === 0) return
@@ -247,7 +260,12 @@ class Builder {
   /** Where items are known by an id of the provider's own, one may be there once. */
   private isSent(itemId: string): boolean {
     if (this.provider?.reads?.provider !== "openai") return false
-    return this.itemIds.has(itemId) || this.words.itemIds.has(itemId)
+    return this.itemIds?.has(itemId) === true || this.words.itemIds.has(itemId)
+  }
+
+  private takes(itemId: string): void {
+    this.itemIds ??= new Set()
+    this.itemIds.add(itemId)
   }
 
   pushReasoning(next: ChatItem, all: ReadonlyArray<ChatItem> | undefined): void {
@@ -261,10 +279,11 @@ class Builder {
         if (this.isSent(id)) continue
         ids.push(id)
       }
+      this.sent ??= new Set()
       this.sent.add(item)
       this.assistant.push(reasoningPart(item, options))
     }
-    for (const id of ids) this.itemIds.add(id)
+    for (const id of ids) this.takes(id)
     this.reasoning = []
   }
 
@@ -292,10 +311,10 @@ class Builder {
     const options = optionsOf(item.metadata, kind, this.provider?.reads)
     const id = itemIdOf(options)
     if (id === undefined) return options
-    if (this.isSent(id) || reasoningBefore(items, item, i).some((other) => !this.sent.has(other))) {
+    if (this.isSent(id) || reasoningBefore(items, item, i).some((other) => this.sent?.has(other) !== true)) {
       return withoutItemId(options) ?? noOptions
     }
-    this.itemIds.add(id)
+    this.takes(id)
     return options
   }
 
@@ -306,8 +325,8 @@ class Builder {
   /** The id of a call in this request. Two calls of one id, as a view may show them, are kept apart. */
   private idOf({ callId, id }: Call): string {
     let own = callId
-    for (let n = 1; this.calls.has(own) || (n > 1 && this.all.has(own)); n++) own = `${callId}_${n}`
-    this.calls.set(own, id)
+    for (let n = 1; this.has(own) || (n > 1 && this.all.has(own)); n++) own = `${callId}_${n}`
+    this.made(own, id)
     return this.words.ids.of(own, () => this.all)
   }
 
@@ -334,6 +353,7 @@ class Builder {
     const name = this.nameOf(item.name)
     this.pushCall(id, name, wireArguments(item.arguments), options, false)
     this.tool.push(this.result(id, name, result))
+    this.open ??= new Set()
     this.open.add(i)
   }
 
@@ -355,19 +375,24 @@ class Builder {
     )
   }
 
+  private made(callId: string, id: string): void {
+    this.calls ??= new Map()
+    this.calls.set(callId, id)
+  }
+
   has(callId: string): boolean {
-    return this.calls.has(callId)
+    return this.calls?.has(callId) === true
   }
 
   /** The same item has been sent. */
   repeats({ callId, id }: Call): boolean {
-    return this.calls.get(callId) === id
+    return this.calls?.get(callId) === id
   }
 
   /** A call that the provider ran itself, or is still to run, goes back as it came. */
   executed(item: Call, name: string, result: Result | undefined, i: number, items: ReadonlyArray<ChatItem>): void {
     const options = this.options(item, "executed", i, items)
-    this.calls.set(item.callId, item.id)
+    this.made(item.callId, item.id)
     this.pushCall(item.callId, name, wireValue(item.arguments), options, true)
     // the provider itself answers it, once it goes on
     if (result === undefined) return
@@ -395,13 +420,13 @@ class Builder {
 
   /** An output has come by: is it one of a call of the step that is being put together? */
   output(call: number | undefined): void {
-    if (call !== undefined && this.open.has(call)) this.answered = true
+    if (call !== undefined && this.open?.has(call) === true) this.answered = true
   }
 
   /** What was sent is so for good. */
   settle(): void {
     this.flush()
-    for (const id of this.itemIds) this.words.itemIds.add(id)
+    if (this.itemIds !== undefined) for (const id of this.itemIds) this.words.itemIds.add(id)
   }
 }
 
@@ -531,8 +556,7 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
         if (item.role !== "assistant") {
           builder.reasoning = []
           const text = wellFormed(item.text)
-          const words = quoted(text)
-          const said = item.role === "user" || isBlank(text) ? words : frame(words)
+          const said = item.role === "user" ? quoted(by(item.author, text)) : isBlank(text) ? "" : frame(quoted(text))
           const options = optionsOf(item.metadata, "text", provider?.reads)
           if (files === undefined) builder.user(said, options)
           else builder.userWith(said, files, options)

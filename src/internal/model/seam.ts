@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import type { Form, Run, Service } from "../../SessionModel.js"
+import { kept } from "../values/guarded.js"
 import { isRecord } from "../values/json.js"
 import { inSession } from "./errors.js"
 
@@ -29,13 +30,14 @@ export const streamOf = (
     (emit) =>
       Effect.suspend(() => run((parts) => void emit.array(parts))).pipe(
         Effect.onExit((exit) => Effect.sync(() => (Exit.isSuccess(exit) ? emit.end() : emit.halt(exit.cause)))),
+        kept,
         Effect.forkScoped
       ),
     { bufferSize: "unbounded" }
   )
 
 /** Results are passed on as they were encoded; all other parts are what they were on the wire. */
-export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartEncoded =>
+const encodePart = (part: Response.StreamPart<any>): Response.StreamPartEncoded =>
   part.type === "tool-result"
     ? ({ ...part, result: part.encodedResult } as Response.StreamPartEncoded)
     : // the types of both differ in what providers attach, which passes unread
@@ -46,7 +48,7 @@ export const encodePart = (part: Response.StreamPart<any>): Response.StreamPartE
  * somebody between them and us closed the stream in good order. If nothing came at all, what was sent was no answer: an
  * empty body, a page, or another service's. An answer without a word has at least its end.
  */
-export class Completeness {
+class Completeness {
   private any = false
   private begun = false
   private ended = false
@@ -80,7 +82,7 @@ const isCall = (part: Response.StreamPartEncoded): part is Response.ToolCallPart
  * The raw parts of a chunk that failed to decode because it has a call of a tool that was not offered. Anything else
  * that does not decode is a failure of the model.
  */
-export const recover = (
+const recover = (
   error: AiError.AiError,
   tools: Record<string, unknown>
 ): ReadonlyArray<Response.StreamPartEncoded> | undefined => {

@@ -18,6 +18,7 @@ import { die, given } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { withoutNulls } from "../values/schemas.js"
 import { clip } from "../values/text.js"
+import { givenOf } from "./dynamic.js"
 import { jsonSchemaOf } from "./wire.js"
 
 type Coder = (u: unknown) => Effect.Effect<unknown, ParseResult.ParseIssue, any>
@@ -30,7 +31,7 @@ interface Coders {
 }
 
 export interface Codec extends Coders {
-  /** leaves out null for a parameter that is optional, as strict modes and many models send it; all, where there is none */
+  /** leaves out null for a parameter that is optional, as strict modes and many models send it; all, if there is none */
   readonly prepare: (args: Record<string, unknown>) => Record<string, unknown>
   /** what the end of a handler is to the conversation */
   readonly outcome: {
@@ -56,7 +57,7 @@ const codecs = new WeakMap<Tool.Any, Codec>()
 const inTime = { isEffectAllowed: true } as ParseOptions
 const all: ParseOptions = { ...inTime, errors: "all" }
 
-/** A struct without fields takes any value as it is, where others leave out what they do not have. */
+/** A struct without fields takes any value as it is; others leave out what they do not have. */
 const hasNoFields = ({ ast }: Schema.Schema.All): boolean =>
   isTypeLiteral(ast) && ast.propertySignatures.length === 0 && ast.indexSignatures.length === 0
 
@@ -77,11 +78,13 @@ export const codecOf = (tool: Tool.Any): Codec => {
     }
     codec = {
       ...coders,
-      prepare: Tool.isProviderDefined(tool)
-        ? identity
-        : hasNoFields(tool.parametersSchema)
-          ? nothing
-          : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
+      // as it was sent, if the tool has no schema but the one that the model was shown
+      prepare:
+        Tool.isProviderDefined(tool) || givenOf(tool) !== undefined
+          ? identity
+          : hasNoFields(tool.parametersSchema)
+            ? nothing
+            : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
       outcome: { onFailure: failure(tool.name, coders), onSuccess: success(tool.name, coders) }
     }
     codecs.set(tool, codec)
@@ -147,7 +150,7 @@ const failure =
     if (error instanceof ToolError) return Effect.succeed(failed("ToolError", toJson(error.message)))
     return Effect.matchEffect(codec.encodeFailure(error), {
       onSuccess: (encoded) => Effect.succeed(failed(errorTypeOf(error), toJson(encoded))),
-      // what the failure schema does not know of was not expected
+      // a failure that the schema does not know was not expected
       onFailure: () => die(error ?? new RefusedResult(name, "failed with nothing"))
     })
   }

@@ -18,6 +18,10 @@ export const annotate = <T extends Tool.Any>(tool: T, problem: string | undefine
 
 const write = "a Schema of Effect: write Schema.String and the like"
 
+export const noJsonSchema =
+  "jsonSchema has to be a JSON Schema, as an object that JSON can carry: write " +
+  `{ type: "object", properties: { city: { type: "string" } } }. For schemas of Effect there is AsyncTool.make.`
+
 /** What is wrong with the schemas that a tool is to be made of. */
 export const inSchemas = (schemas: {
   readonly parameters?: unknown
@@ -69,6 +73,15 @@ export const noHandler = (tool: string, place: string): ToolOptionsError =>
       "the agent or the toolset."
   })
 
+export const isToolset = (value: unknown): boolean =>
+  guarded(
+    () => isRecord(value) && value._tag === "AsyncToolset",
+    () => false
+  )
+
+export const noToolset = (owner: string): OptionsError =>
+  new OptionsError({ owner, option: "unwrap", problem: "has to be an effect that gives an AsyncToolset" })
+
 /** What is wrong with a list of toolkits and toolsets. */
 export const inEntries = (owner: string, entries: unknown): OptionsError | undefined => {
   const wrong = (problem: string) => new OptionsError({ owner, option: "tools", problem })
@@ -85,6 +98,29 @@ export const inEntries = (owner: string, entries: unknown): OptionsError | undef
   }
   return undefined
 }
+
+/** What is wrong with the agents of a session: they are found by name. */
+export const inAgents = (first: unknown, agents: unknown): OptionsError | undefined => {
+  const wrong = (problem: string) => new OptionsError({ owner: "the session", option: "agents", problem })
+  if (agents === undefined) return undefined
+  if (!Array.isArray(agents)) return wrong("has to be a list of agents: write [Billing]")
+  const known = new Map<unknown, unknown>()
+  for (const agent of [first, ...(agents as ReadonlyArray<unknown>)]) {
+    const { _tag, name } = (isObject(agent) ? agent : {}) as Readonly<Record<string, unknown>>
+    if (_tag !== "Agent") return wrong("has something in it that is no agent")
+    // the first one may be named again
+    if (known.has(name) && known.get(name) !== agent) return wrong(`has two agents named ${JSON.stringify(name)}`)
+    known.set(name, agent)
+  }
+  return undefined
+}
+
+export const noAgent = (name: string): OptionsError =>
+  new OptionsError({
+    owner: "the session",
+    option: "agents",
+    problem: `has no agent named ${JSON.stringify(name)}, to whom the given history was handed last: add it`
+  })
 
 /** What is wrong with the result of a task. */
 export const inResult = (owner: string, result: unknown): OptionsError | undefined =>

@@ -26,14 +26,12 @@ export const startRun = (host: Host, run: State.Run): void => {
   const context = withService(tool.context, RunContext, new HandlerContext(host, run, owner))
   const place = host.telemetry.inCall(owner, { context, fiberRefs: tool.fiberRefs })
   // the machine's `runs` own it: closing waits for them, or gives them up
-  const fiber = start(host, tool.work, place)
-  run.fiber = fiber
-  fiber.addObserver((exit) => {
+  run.fiber = start(host, tool.work, place, (exit) => {
     const outcome = Door.outcomeOf(run, exit, host, logOf(host))
     host.transact((s) => Machine.runEnded(s, run, outcome))
   })
   // asked to stop while it started
-  if (run.stop !== undefined) interrupt(fiber)
+  if (run.stop !== undefined) interrupt(run.fiber)
 }
 
 export const decode = (host: Host, call: State.Call, run: State.Run): void => {
@@ -47,9 +45,17 @@ export const decode = (host: Host, call: State.Call, run: State.Run): void => {
 }
 
 export const compare = (host: Host, admission: State.Admission, runs: ReadonlyArray<State.Run>): void => {
-  const keys = Effect.forEach(runs, (run) => Effect.map(Door.keyOfRun(run), (key) => [run, key] as const))
+  // each with the services of its own scope, which need not be those of the new call
+  const keys = Effect.forEach(runs, (run) =>
+    Effect.map(Effect.provide(Door.keyOfRun(run), boundOf(run.tool).context), (key) => [run, key] as const)
+  )
+  const { name } = admission.run.tool
   admission.fiber = fork(host, keys, boundOf(admission.run.tool), (exit) => {
-    if (Exit.isSuccess(exit)) host.transact((s) => Calls.compared(s, admission, new Map(exit.value)))
+    if (Exit.isSuccess(exit)) return host.transact((s) => Calls.compared(s, admission, new Map(exit.value)))
+    if (!Cause.isInterruptedOnly(exit.cause)) {
+      log(host, "error", `The arguments of ${name} cannot be compared.`, exit.cause)
+    }
+    host.transact((s) => Calls.notCompared(s, admission))
   })
 }
 

@@ -60,11 +60,15 @@ const endFibers = (host: Host): Effect.Effect<void> =>
     )
   })
 
+const beside = (one: Effect.Effect<void>, other: Effect.Effect<void> | undefined): Effect.Effect<void> =>
+  other === undefined ? one : Effect.zipRight(one, other, { concurrent: true })
+
 /** Ends all calls as rule S2 says, then every other fiber, then the agents' resources. */
 export const close = (host: Host): Effect.Effect<void> =>
   drain(host).pipe(
     Effect.zipRight(endFibers(host)),
-    Effect.zipRight(releaseAgent(host, host.scope.scope)),
+    // side by side: nothing is added to the history any more
+    Effect.zipRight(beside(releaseAgent(host, host.scope.scope), host.saver?.finish)),
     Effect.ensuring(
       Effect.sync(() => {
         host.hub.publish({ _tag: "SessionClosed", at: host.clock.unsafeCurrentTimeMillis() })

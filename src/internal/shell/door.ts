@@ -21,7 +21,7 @@ import { unexpected } from "../machine/texts.js"
 import type { Input } from "../machine/turns.js"
 import { type Message, nameOf } from "../machine/updates.js"
 import type { Usage } from "../machine/words.js"
-import { asAiError, describeError, errorTypeOf, printable } from "../model/errors.js"
+import { asAiError, describeError, errorTypeOf, inSession, printable } from "../model/errors.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
 import { readFile, readFiles, unwrap } from "../values/files.js"
@@ -209,8 +209,6 @@ const usageOf = (part: Record<string, unknown>): Usage | undefined =>
 
 // ---------------------------------------------------------------------------------------------- what a model fails with
 
-const inSession = { module: "effect-meantime", method: "streamText" } as const
-
 const describe = (error: AiError.AiError, cause: Cause.Cause<unknown> | undefined): ModelFailure => ({
   tag: error._tag,
   message: describeError(error),
@@ -226,7 +224,7 @@ const errorTypeOfModel = (error: AiError.AiError): string =>
     () => error._tag
   )
 
-export const failureOf = (error: unknown): ModelFailure => describe(asAiError(error), undefined)
+const failureOf = (error: unknown): ModelFailure => describe(asAiError(error), undefined)
 
 const unreadable: Part = {
   type: "failure",

@@ -1,12 +1,11 @@
 /**
  * One call outside any session (rule U8).
  */
-import type * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { Executed } from "../../AsyncTool.js"
+import type { Executed, ExecuteOptions } from "../../AsyncTool.js"
 import type { File } from "../../ChatContext.js"
 import { RunContext } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
@@ -14,19 +13,24 @@ import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
 import { printable } from "../model/errors.js"
 import { millisOf } from "../scope/build.js"
 import { codecOf, describeIssue, failed, type RefusedResult, total, work } from "../scope/codec.js"
+import { handlerOf } from "../scope/handlers.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
 import { defaultFileBytes, readFiles, unwrap } from "../values/files.js"
+import { guarded } from "../values/guarded.js"
 import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
-import { defaultOutputLength, errorInTool } from "../values/options.js"
-import { cutTo, refusedIn } from "./door.js"
+import { defaultOutputLength, errorIn, errorInTool, ofListeners } from "../values/options.js"
+import { cutTo, refusedIn, thrownBy } from "./door.js"
 import * as Outside from "./outside.js"
 
 export const execute = (
   toolkit: Toolkit.Any,
-  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown }
+  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown },
+  listeners?: ExecuteOptions
 ): Effect.Effect<Executed, never, any> =>
   Effect.contextWithEffect((context: Context.Context<any>) => {
+    const oddListener = errorIn("AsyncTool.execute", listeners, ofListeners)
+    if (oddListener !== undefined) return Effect.die(oddListener)
     const updates: Array<unknown> = []
     const updateFiles: Array<ReadonlyArray<File>> = []
     const withFiles = (): Pick<Executed, "updateFiles"> =>
@@ -49,7 +53,7 @@ export const execute = (
     const options = optionsOf(tool)
     const wrong = errorInTool(tool.name, options) ?? Mistakes.inTool(tool)
     if (wrong !== undefined) return Effect.die(wrong)
-    const handler = context.unsafeMap.get(tool.id) as Tool.Handler<string> | undefined
+    const handler = handlerOf(tool, context)
     if (handler === undefined) return Effect.die(Mistakes.noHandler(tool.name, "the context of AsyncTool.execute"))
     const codec = codecOf(tool)
     if (!isRecord(call.arguments)) {
@@ -66,11 +70,15 @@ export const execute = (
         Effect.suspend(() => {
           const { files, value } = unwrap(given)
           const read = readFiles(files, defaultFileBytes) ?? []
-          return Effect.map(bound(toJson(value)), (kept) => {
-            updates.push(kept)
-            updateFiles.push(read)
-          })
-        })
+          return Effect.flatMap(bound(toJson(value)), (kept) =>
+            Effect.suspend(() => {
+              updates.push(kept)
+              updateFiles.push(read)
+              return tell("onUpdate", listeners?.onUpdate, kept)
+            })
+          )
+        }),
+      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(unwrap(value).value)))
     })
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
@@ -111,6 +119,22 @@ export const execute = (
       Effect.provide(Context.add(Context.merge(handler.context, context), RunContext, service) as Context.Context<any>)
     )
   })
+
+/** A listener of the program that throws is told of in the log; the call goes on. It gets a copy of what is kept. */
+const tell = (
+  name: keyof ExecuteOptions,
+  listener: ((value: unknown) => void) | undefined,
+  value: unknown
+): Effect.Effect<void> =>
+  listener === undefined
+    ? Effect.void
+    : guarded(
+        () => {
+          listener(copyPlain(value))
+          return Effect.void
+        },
+        (thrown) => Effect.logError(`${name} of AsyncTool.execute failed.`, thrownBy(thrown))
+      )
 
 const logDefect = (name: string, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   const refused = refusedIn(cause)

@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as RuntimeFlags from "effect/RuntimeFlags"
@@ -17,7 +18,7 @@ import * as Machine from "../machine/pump.js"
 import { printable, read } from "../model/errors.js"
 import type { Environment } from "../scope/build.js"
 import { outsideSpans } from "../telemetry/recorder.js"
-import { suspended } from "../values/guarded.js"
+import { kept, suspended } from "../values/guarded.js"
 import { type Host, interrupt } from "./host.js"
 
 /** Starts at once: a fiber that is interrupted before it has begun would skip its finalizers. */
@@ -25,8 +26,29 @@ export const start = <A, E>(
   host: Host,
   effect: Effect.Effect<A, E, any>,
   { context, fiberRefs }: Environment,
+  onExit?: (exit: Exit.Exit<A, E>) => void,
   runtimeFlags: RuntimeFlags.RuntimeFlags = host.runtime.runtimeFlags
-): Fiber.RuntimeFiber<A, E> => Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), effect)
+): Fiber.RuntimeFiber<unknown, unknown> => {
+  const runtime = Runtime.make({ context, fiberRefs, runtimeFlags })
+
+  if (!reportsFailures(fiberRefs)) {
+    const fiber = Runtime.runFork(runtime, effect)
+    if (onExit !== undefined) fiber.addObserver(onExit)
+    return fiber
+  }
+  const fiber = Runtime.runFork(runtime, kept(effect))
+  if (onExit !== undefined) fiber.addObserver((exit) => onExit(Exit.flatten(exit)))
+  return fiber
+}
+
+/** If they do, the failure is kept from them. Most do not: then a call saves the frames. */
+const reportsFailures = (fiberRefs: FiberRefs.FiberRefs): boolean => {
+  const level = FiberRefs.getOrDefault(fiberRefs, FiberRef.unhandledErrorLogLevel)
+  return (
+    Option.isSome(level) &&
+    LogLevel.lessThanEqual(FiberRefs.getOrDefault(fiberRefs, FiberRef.currentMinimumLogLevel), level.value)
+  )
+}
 
 /** A fiber that the session ends when it closes. */
 export const fork = <A, E>(
@@ -35,13 +57,16 @@ export const fork = <A, E>(
   place: Environment,
   onExit?: (exit: Exit.Exit<A, E>) => void,
   runtimeFlags?: RuntimeFlags.RuntimeFlags
-): Fiber.RuntimeFiber<A, E> => {
-  const fiber = start(host, effect, place, runtimeFlags)
-  host.fibers.add(fiber)
-  fiber.addObserver((exit) => {
-    host.fibers.delete(fiber)
+): Fiber.RuntimeFiber<unknown, unknown> => {
+  const left = (exit: Exit.Exit<A, E>): void => {
+    over = true
+    if (fiber !== undefined) host.fibers.delete(fiber)
     onExit?.(exit)
-  })
+  }
+  let over = false
+  let fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  fiber = start(host, effect, place, left, runtimeFlags)
+  if (!over) host.fibers.add(fiber)
   return fiber
 }
 
@@ -56,21 +81,24 @@ interface Wait<A, E> {
   readonly millis: number
   /** begins to wait; what it returns ends that */
   readonly begin: (done: (result: Effect.Effect<A, E>) => void) => () => void
-  /** what comes of it when the time is over */
+  /** what happens when the time is over */
   readonly late: () => Effect.Effect<A, E>
 }
 
 /**
- * Waits for something, but no longer than so many milliseconds. The timer is no child of who waits: he may be in a region
- * that must not be cut, where a timeout would wait for what it is to end, and an interruption that does not reach him
- * would reach his children.
+ * Waits for something, but no longer than so many milliseconds. The timer is no child of the fiber that waits. That
+ * fiber may be in a region that must not be cut: a timeout there would wait for what it is to end, and an interruption
+ * that does not reach the fiber would reach its children.
  */
 const atMost = <A, E>(
   { begin, late, millis }: Wait<A, E>,
-  forkTimer: (sleep: Effect.Effect<void>, onExit: (exit: Exit.Exit<void>) => void) => Fiber.RuntimeFiber<void>
+  forkTimer: (
+    sleep: Effect.Effect<void>,
+    onExit: (exit: Exit.Exit<void>) => void
+  ) => Fiber.RuntimeFiber<unknown, unknown>
 ): Effect.Effect<A, E> =>
   Effect.async<A, E>((resume) => {
-    let timer: Fiber.RuntimeFiber<void> | undefined
+    let timer: Fiber.RuntimeFiber<unknown, unknown> | undefined
     let over = false
     const leave = begin((result) => {
       over = true
@@ -105,12 +133,12 @@ export const noLonger = <R>(
   if (!Number.isFinite(millis)) return Effect.asVoid(effect)
   return Effect.uninterruptibleMask((restore) =>
     Effect.withFiberRuntime<void, never, R>((waiting) =>
-      Effect.flatMap(Effect.forkDaemon(Effect.interruptible(effect)), (fiber) => {
+      Effect.flatMap(Effect.forkDaemon(kept(Effect.interruptible(effect))), (fiber) => {
         const place = { context: host.runtime.context, fiberRefs: waiting.getFiberRefs() }
         const wait: Wait<void, never> = {
           millis,
           begin: (done) => {
-            const ended = (exit: Exit.Exit<unknown>) => done(Exit.asVoid(exit))
+            const ended = (exit: Exit.Exit<Exit.Exit<unknown>>) => done(Exit.asVoid(Exit.flatten(exit)))
             fiber.addObserver(ended)
             return () => fiber.removeObserver(ended)
           },
@@ -121,9 +149,7 @@ export const noLonger = <R>(
         }
         // not among the session's fibers: closing waits in here itself
         const waited = atMost(wait, (sleep, onExit) => {
-          const timer = start(host, sleep, place)
-          timer.addObserver(onExit)
-          return timer
+          return start(host, sleep, place, onExit)
         })
         // around it: an interruption may come before it has begun
         return Effect.onInterrupt(restore(waited), () => Effect.sync(() => interrupt(fiber)))

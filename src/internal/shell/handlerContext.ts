@@ -30,7 +30,7 @@ import { logOf, waitIn } from "./host.js"
 import type { TaskFinisher } from "./task.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
-  /** A copy: a handler may change what it is given. */
+  /** A copy at each look: a handler may change what it is given. */
   get call() {
     return shown(this.owner)
   }
@@ -57,6 +57,10 @@ export class HandlerContext extends Caller implements TaskFinisher {
         const json = toJson(unwrap(value).value)
         this.host.transact((s) => Updates.progress(s, this.run, json))
       })
+  }
+
+  get release(): Effect.Effect<void> {
+    return Effect.sync(() => this.host.transact((s) => Updates.releaseRun(s, this.run)))
   }
 
   get isCancelled(): Effect.Effect<boolean> {

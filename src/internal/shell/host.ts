@@ -16,6 +16,7 @@ import type { SessionScope } from "../scope/build.js"
 import type { Recorder } from "../telemetry/recorder.js"
 import type { Log } from "./door.js"
 import type { Hub } from "./events.js"
+import type { Saver } from "./saving.js"
 
 export interface Host {
   readonly state: State.State
@@ -34,6 +35,8 @@ export interface Host {
   /** these release what an agent had: closing waits for them, and cuts none of them */
   readonly releasing: Set<Fiber.RuntimeFiber<void>>
   readonly handles: WeakMap<State.Speech, SpeechHandle>
+  /** gives new items to the program, if it asked for them */
+  saver: Saver | undefined
   /** its first agent is built */
   begun: boolean
   /** told when the session begins, or is not going to */

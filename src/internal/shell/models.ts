@@ -12,7 +12,7 @@ import type { ChatItem } from "../../ChatContext.js"
 import type { Request } from "../../SessionModel.js"
 import { ModelView, Telemetry } from "../../Tags.js"
 import * as Parts from "../machine/incoming.js"
-import type { ModelFailure } from "../machine/protocol.js"
+import type { ModelFailure, Part } from "../machine/protocol.js"
 import type * as State from "../machine/state.js"
 import { promptsOf } from "../machine/updates.js"
 import * as PromptBuilder from "../model/prompt.js"
@@ -33,13 +33,16 @@ export const askModel = (host: Host, step: State.Step): void => {
   const { deltas } = host.state.options
   const reading = { deltas, maxFileBytes: host.maxFileBytes }
   const asked = deltas ? withDeltas : undefined
+  let read: ReadonlyArray<Part>
+  // made once: an answer may come in many pieces
+  const take = (s: State.State): void => {
+    for (const part of read) Parts.part(s, step, part)
+  }
   const onParts = (parts: ReadonlyArray<unknown>): void => {
     // nothing of it counts any more: no schema of the program runs for it
     if (step.closed || step.streamEnded) return
-    const read = readParts(step, parts, reading)
-    host.transact((s) => {
-      for (const part of read) Parts.part(s, step, part)
-    })
+    read = readParts(step, parts, reading)
+    host.transact(take)
   }
   const ask = suspended(() => {
     const request: Request = { prompt: prompt(host, step), toolkit, toolChoice, ...asked }

@@ -12,6 +12,8 @@ import { errorIn, ofFiller } from "../values/options.js"
 
 const closed = Effect.suspend(() => Effect.fail(new SessionClosed()))
 
+const noCall = (callId: string) => Effect.fail(new ToolError({ message: `There is no call with the id "${callId}".` }))
+
 /** A session that is over before it began. */
 const noSession: AgentSession = {
   send: () => closed,
@@ -26,7 +28,8 @@ const noSession: AgentSession = {
   waitForIdle: closed,
   claimUserTurn: Effect.void,
   runningTools: Effect.succeed([]),
-  cancelTool: (callId) => Effect.fail(new ToolError({ message: `There is no call with the id "${callId}".` }))
+  cancelTool: (callId) => noCall(callId),
+  release: (callId) => noCall(callId)
 }
 
 const noSpeech: SpeechHandle = {
@@ -42,7 +45,7 @@ const noSpeech: SpeechHandle = {
   error: Effect.succeed(Option.none())
 }
 
-/** What `members` leaves out behaves as if nobody listened and nobody interfered. */
+/** A member that is left out of `members` behaves as if nobody listened and nobody interfered. */
 export const make = (members: Partial<Service>): Service => {
   // what is given as undefined is left out
   const given = Object.fromEntries(Object.entries(members).filter(([, member]) => member !== undefined))
@@ -53,6 +56,7 @@ export const make = (members: Partial<Service>): Service => {
     speech: noSpeech,
     update: () => Effect.void,
     progress: () => Effect.void,
+    release: Effect.void,
     isCancelled,
     cancelled: Effect.if(isCancelled, { onTrue: () => Effect.void, onFalse: () => Effect.never }),
     commit: (effect) =>

@@ -56,7 +56,7 @@ export const play = (host: Host, entry: State.TextEntry): void => {
 
 /**
  * A player that does not let itself be interrupted must not silence the rest of the conversation. Who waits here has no
- * fiber below it: an interruption reaches those, where it does not reach the fiber itself.
+ * fiber below it: an interruption reaches those, even if it does not reach the fiber itself.
  */
 const stopped = (host: Host, player: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<void> =>
   atMostInSession(host, {

@@ -1,7 +1,7 @@
 /**
  * The session as programs and handlers see it.
  */
-import type { AiError } from "@effect/ai/AiError"
+import { type AiError, UnknownError } from "@effect/ai/AiError"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -9,15 +9,18 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type { Agent } from "../../Agent.js"
-import type { ReplyOptions, Service } from "../../AgentSession.js"
+import type { ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
-import { InterruptionDisallowed, RunContext, SessionClosed } from "../../Tags.js"
+import { InterruptionDisallowed, RunContext, SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
+import * as Calls from "../machine/calls.js"
 import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
 import * as Turns from "../machine/turns.js"
 import type { AnyContext, Environment, Restore } from "../scope/build.js"
+import { kept } from "../values/guarded.js"
+import { isBlank } from "../values/text.js"
 import { build, discard, jobsIn } from "./agents.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
@@ -26,7 +29,7 @@ import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
 import { type Host, logOf, stillInHistory } from "./host.js"
 
-const noOptions: Turns.TurnOptions = {}
+const noOptions: Turns.UserTurnOptions = {}
 
 /** Read before the input: an object of the program may do anything when it is looked at. */
 const turnOptions = (options: ReplyOptions | undefined): Turns.TurnOptions => {
@@ -40,6 +43,18 @@ const turnOptions = (options: ReplyOptions | undefined): Turns.TurnOptions => {
   }
 }
 
+/** The same, of a user's turn. */
+const userTurnOptions = (options: SendOptions | undefined): Turns.UserTurnOptions => {
+  if (options === undefined) return noOptions
+  const { author, id, interrupt } = options
+  return {
+    ...turnOptions(options),
+    interrupt,
+    author: typeof author === "string" && !isBlank(author) ? author : undefined,
+    id: typeof id === "string" ? id : undefined
+  }
+}
+
 export const makeService = (host: Host): Service => {
   const { state } = host
   const whenOpen = <A, E, R>(effect: () => Effect.Effect<A, E, R>): Effect.Effect<A, E | SessionClosed, R> =>
@@ -48,38 +63,56 @@ export const makeService = (host: Host): Service => {
         state.phase === "open" ? effect() : Effect.fail(new SessionClosed())
     )
   // in one go with the look at the phase: the session may close between two operations of a fiber
-  const speech = (
-    options: ReplyOptions | undefined,
-    input: (s: State.State, turn: Turns.TurnOptions, jobs: ReadonlyArray<State.Job>) => State.Speech
+  const speech = <T>(
+    turnOf: () => T,
+    input: (s: State.State, turn: T, jobs: ReadonlyArray<State.Job>) => State.Speech
   ): Effect.Effect<SpeechHandle, SessionClosed> =>
     Effect.contextWithEffect((context) =>
       whenOpen(() => {
-        const turn = turnOptions(options)
+        const turn = turnOf()
         const created = host.transact((s) => input(s, turn, jobsIn(context)))
         return Effect.succeed(handleOf(host, created))
       })
     )
   return {
     send: (given, options) =>
-      typeof given === "string"
-        ? speech(options, (s, turn, jobs) => Turns.send(s, { text: given }, turn, jobs))
-        : Effect.suspend(() => {
-            const input = inputOf(given, host, logOf(host))
-            return speech(options, (s, turn, jobs) => Turns.send(s, input, turn, jobs))
-          }),
-    generateReply: (options) => speech(options, Turns.generateReply),
-    say: (text, options) => speech(options, (s, turn, jobs) => Turns.say(s, text, turn, jobs)),
+      speech(
+        () => ({ input: inputOf(given, host, logOf(host)), turn: userTurnOptions(options) }),
+        (s, { input, turn }, jobs) => Turns.send(s, input, turn, jobs)
+      ),
+    generateReply: (options) => speech(() => turnOptions(options), Turns.generateReply),
+    say: (text, options) =>
+      speech(
+        () => turnOptions(options),
+        (s, turn, jobs) => Turns.say(s, text, turn, jobs)
+      ),
     run: (given, options) =>
       Effect.flatMap(Effect.zip(Effect.context<never>(), callerOf(host)), ([context, caller]) =>
         Effect.async<State.Job, SessionClosed | AiError>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
-          const job: State.Job = { caller, open: 0, items: [], text: "", failure: undefined, resume: undefined }
-          job.resume = (closed) => resume(closed ? Effect.fail(new SessionClosed()) : resultOf(job))
-          const turn = turnOptions(options)
+          const turn = userTurnOptions(options)
           const input = inputOf(given, host, logOf(host))
           const giveUp = options?.onInterrupt === "stop" ? Turns.stop : Jobs.withdraw
-          host.transact((s) => Turns.run(s, input, turn, job, jobsIn(context)))
-          return Effect.sync(() => host.transact((s) => giveUp(s, job)))
+          // it may be told before it is known for which job
+          let told: ((job: State.Job) => void) | undefined
+          const waiter: State.JobWaiter = {
+            caller,
+            resume: (how) => {
+              told = (job) => resume(how === "done" ? resultOf(job) : Effect.fail(errorOf(how, caller)))
+              if (job !== undefined) told(job)
+            }
+          }
+          let job: State.Job | undefined
+          const made = host.transact((s) => {
+            const { id } = turn
+            if (id !== undefined) return Turns.runOnce(s, id, input, turn, waiter, jobsIn(context))
+            const own = Jobs.make(waiter)
+            Turns.run(s, input, turn, own, jobsIn(context))
+            return own
+          })
+          job = made
+          told?.(made)
+          return Effect.sync(() => host.transact((s) => void giveUp(s, made, waiter)))
         }).pipe(
           Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items), usage: { ...job.usage } }))
         )
@@ -119,9 +152,24 @@ export const makeService = (host: Host): Service => {
       )
     ),
     runningTools: Effect.sync(() => runningTools(host)),
-    cancelTool: (callId) => cancelTool(host, callId)
+    cancelTool: (callId) => cancelTool(host, callId),
+    release: (callId) =>
+      Effect.suspend(() => {
+        const problem = host.transact((s) => Calls.releaseBy(s, callId))
+        return problem === undefined ? Effect.void : Effect.fail(new ToolError({ message: problem }))
+      })
   }
 }
+
+/** A turn that is asked for again by its id may be the one that waits for this call. */
+const errorOf = (how: "closed" | "circular", caller: State.Call | undefined): SessionClosed | AiError =>
+  how === "closed"
+    ? new SessionClosed()
+    : new UnknownError({
+        module: "AgentSession",
+        method: "run",
+        description: `The handler of ${caller?.call.name} waits for a turn that waits for that handler.`
+      })
 
 const resultOf = (job: State.Job): Effect.Effect<State.Job, AiError> =>
   job.failure === undefined ? Effect.succeed(job) : Effect.fail(job.failure.error)
@@ -153,19 +201,20 @@ const built = (
   outer: Environment,
   restore: Restore
 ): Effect.Effect<State.Activity, SessionClosed> =>
-  Effect.flatMap(Effect.forkDaemon(build(host, agent, { outer, restore: Effect.interruptible })), (building) => {
+  Effect.flatMap(Effect.forkDaemon(kept(build(host, agent, { outer, restore: Effect.interruptible }))), (building) => {
     // in here, a race must be able to end the one that lost
     const closed = Effect.interruptible(Effect.zipRight(closing(host), Effect.fail(new SessionClosed())))
-    const released = Effect.flatMap(Fiber.interrupt(building), (exit) =>
+    const released = Effect.flatMap(Effect.map(Fiber.interrupt(building), Exit.flatten), (exit) =>
       Exit.isSuccess(exit) ? discard(exit.value) : Effect.void
     )
     return restore(Effect.raceFirst(Effect.disconnect(Fiber.await(building)), closed)).pipe(
-      // who waits for the release no longer does not end it
+      // if the caller no longer waits for the release, the release goes on
       Effect.onError(() =>
         Effect.flatMap(Effect.forkDaemon(released), (releasing) =>
           Effect.ignore(Effect.raceFirst(Effect.interruptible(Effect.disconnect(Fiber.await(releasing))), closed))
         )
       ),
+      Effect.flatten,
       Effect.flatten
     )
   })

@@ -11,6 +11,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
+import type { Agent } from "../../Agent.js"
 import type { Options, Service } from "../../AgentSession.js"
 import type { Entry } from "../../AsyncToolset.js"
 import type { ChatItem } from "../../ChatContext.js"
@@ -20,9 +21,12 @@ import * as Agents from "../machine/agents.js"
 import * as History from "../machine/history.js"
 import type { Command } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
+import * as Resume from "../machine/resume.js"
+import * as Saving from "../machine/saving.js"
 import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
+import { inAgents, noAgent } from "../scope/mistakes.js"
 import * as Telemetry from "../telemetry/recorder.js"
 import { defaultFileBytes, withOwnFiles } from "../values/files.js"
 import { copyPlain } from "../values/json.js"
@@ -38,6 +42,7 @@ import { inOneQueue, startTimer } from "./fibers.js"
 import { type Host, interrupt, log, logOf } from "./host.js"
 import { askModel, logFailure, readText } from "./models.js"
 import { play } from "./player.js"
+import { type Saver, startSaving } from "./saving.js"
 import { makeService } from "./service.js"
 
 /** One session at work. */
@@ -50,6 +55,7 @@ class Session implements Host {
   readonly fibers = new Set<Fiber.RuntimeFiber<any, any>>()
   readonly releasing = new Set<Fiber.RuntimeFiber<void>>()
   readonly handles = new WeakMap<State.Speech, SpeechHandle>()
+  saver: Saver | undefined
   begun = false
   readonly beginWaiters = new Set<() => void>()
   readonly closeWaiters = new Set<() => void>()
@@ -126,6 +132,7 @@ const drain = (host: Session): void => {
   } finally {
     host.draining = false
   }
+  host.saver?.notify()
 }
 
 const carryOut = (host: Host, command: Command): void => {
@@ -196,9 +203,17 @@ const notBegun = (name: string, since: number): State.Activity => ({
   running: 0
 })
 
-export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect<Service, never, any> =>
+type AnyOptions = Options<any, ReadonlyArray<Entry>, ReadonlyArray<Agent<any>>>
+
+/** Who begins; none: the one who would go on is gone. */
+const agentOf = ({ agent, agents = [] }: AnyOptions, resumed: Resume.Resumed | undefined): Agent<any> | undefined =>
+  resumed?.agent === undefined ? agent : [agent, ...agents].find(({ name }) => name === resumed.agent)
+
+export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
   Effect.gen(function* () {
     yield* check("the session", options, ofSession)
+    const wrong = inAgents(options.agent, options.agents)
+    if (wrong !== undefined) return yield* Effect.die(wrong)
     const outer = yield* Effect.context<any>()
     const runtime = inOneQueue(
       Runtime.updateFiberRefs(
@@ -230,10 +245,15 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     const items = (options.history?.items ?? []).map((item) =>
       withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes)
     )
+    const resumed = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
+    const agent = agentOf(options, resumed)
+    const { onItems } = options
+    if (agent === undefined) return yield* Effect.die(noAgent(resumed?.agent as string))
     // layers may use the session while it is made: what they ask for comes behind the conversation so far
     host.transact((s) => {
       History.restore(s, items)
-      s.agents.push(notBegun(options.agent.name, s.history.length))
+      s.agents.push(notBegun(agent.name, s.history.length))
+      if (onItems !== undefined) Saving.begin(s)
     })
     host.telemetry = yield* Telemetry.make(
       () => host.state.now,
@@ -242,7 +262,7 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
     )
     const scope = yield* Scope.make()
     yield* Effect.acquireRelease(
-      Effect.sync(() => host.telemetry.start(options.agent.name)),
+      Effect.sync(() => host.telemetry.start(agent.name)),
       () =>
         host.begun
           ? close(host)
@@ -261,13 +281,15 @@ export const make = (options: Options<any, ReadonlyArray<Entry>>): Effect.Effect
       scope,
       entries: options.tools ?? [],
       companions: companions(host, place),
-      releaseAfter: host.state.options.releaseAfter
+      releaseAfter: host.state.options.releaseAfter,
+      startAfter: options.startAfter
     })
-    const first = yield* build(host, options.agent)
+    const first = yield* build(host, agent)
     host.transact((s) => {
       host.begun = true
-      Agents.startSession(s, first)
+      Agents.startSession(s, first, resumed)
     })
+    if (onItems !== undefined) host.saver = startSaving(host, onItems)
     for (const waiter of host.beginWaiters) waiter()
     return session
   })

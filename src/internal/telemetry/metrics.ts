@@ -1,5 +1,5 @@
 /**
- * The metrics of all sessions (rule E3), named by the conventions of OpenTelemetry where these have a name. An update
+ * The metrics of all sessions (rule E3), named by the conventions of OpenTelemetry if these have a name. An update
  * costs one look-up. A tagged `Metric` of Effect makes and hashes its key anew each time: measured, 10,000 updates take
  * 120 to 250 ms that way and 0.6 ms this way, and a call that is cancelled makes about five of them.
  */
@@ -9,7 +9,7 @@ import type * as MetricHook from "effect/MetricHook"
 import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
 
-export type Labels = ReadonlyArray<MetricLabel.MetricLabel>
+type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
 export type Member = MetricHook.MetricHook<number, unknown>
 
@@ -181,7 +181,7 @@ export type Metrics = ReturnType<typeof families>
 
 const known = new WeakMap<Labels, Metrics>()
 
-/** The metrics with the labels that hold where a session is made. */
+/** The metrics with the labels that a session is made with. */
 export const make = (labels: Labels): Metrics => {
   let metrics = known.get(labels)
   if (metrics === undefined) {

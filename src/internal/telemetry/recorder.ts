@@ -45,7 +45,7 @@ export interface StepTrace {
   readonly model: Model
   /** one that came as a part of the answer */
   failure: ModelFailure | undefined
-  /** the parts of the answer, where contents are recorded; the step forgets those that are in the history */
+  /** the parts of the answer, if contents are recorded; the step forgets those that are in the history */
   answer: ReadonlyArray<Entry>
   ended: boolean
 }
@@ -64,7 +64,7 @@ interface Model {
 /** Provider names of Effect's packages for which the conventions have another. */
 const providers: Record<string, string> = { "amazon-bedrock": "aws.bedrock", google: "gcp.gemini" }
 
-/** An error in a span where contents are not recorded: its kind, and nothing of what it is about. */
+/** An error in a span if contents are not recorded: its kind, and nothing of what it is about. */
 class SpanError extends Error {
   constructor(name: string, message: string) {
     super(message)
@@ -475,7 +475,7 @@ export class Recorder {
     })
   }
 
-  /** What the model is sent, where contents are recorded. */
+  /** What the model is sent, if contents are recorded. */
   readonly asked = (step: Step, prompt: Prompt.Prompt): void => {
     const { model, span } = step.trace ?? {}
     if (span === undefined || model?.recordContent !== true) return

@@ -3,6 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 
 /** The value of foreign code, or what to do about what it threw. */
 export const guarded = <A>(f: () => A, otherwise: (thrown: unknown) => A): A => {
@@ -16,7 +17,7 @@ export const guarded = <A>(f: () => A, otherwise: (thrown: unknown) => A): A => 
 /** As `Effect.die`, which looks at the value. */
 export const die = (thrown: unknown): Effect.Effect<never> => Effect.failCause(Cause.die(thrown))
 
-/** What is no effect would stop the fiber that ran it, without an end. */
+/** A value that is no effect would stop the fiber that ran it, without an end. */
 const isEffect = (u: unknown): u is Effect.Effect<any, any, any> =>
   Effect.isEffect(u) && typeof Reflect.get(u, "_op") === "string"
 
@@ -33,3 +34,11 @@ export const given = <A, E, R>(f: () => Effect.Effect<A, E, R>): Effect.Effect<A
 /** The same, once it is run. */
 export const suspended = <A, E, R>(f: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.suspend(() => given(f))
+
+/**
+ * Ends with the exit of the effect, however that ends. Effect reports a fiber that fails, at the level Debug if nobody
+ * changed that, before it tells anybody that the fiber has ended: a logger that cannot print what foreign code failed with
+ * would take the end with it.
+ */
+export const kept = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Exit.Exit<A, E>, never, R> =>
+  Effect.uninterruptibleMask((restore) => Effect.exit(restore(effect)))

@@ -3,7 +3,10 @@
  * in bounded time, whatever its size.
  */
 import { guarded } from "./guarded.js"
+import { isRecord } from "./record.js"
 import { clip } from "./text.js"
+
+export { isRecord } from "./record.js"
 
 const maxDepth = 256
 
@@ -83,7 +86,7 @@ const told = (value: object): string =>
 interface Walk {
   /** how many values it may still look at */
   left: number
-  /** what is told by its kind is no JSON: two of a kind cannot be told apart */
+  /** a value that is shown by its kind alone is no JSON: two of a kind cannot be told apart */
   readonly exact: boolean
   readonly freeze: boolean
 }
@@ -182,6 +185,12 @@ export const copyPlain = (value: unknown, depth = 0): unknown => {
   const out: Record<string, unknown> = {}
   for (const key of Object.keys(value)) put(out, key, copyPlain(fieldsOf(value)[key], depth + 1))
   return out
+}
+
+/** The same, or nothing: bytes, maps and the like are no JSON. */
+export const plainJson = (value: unknown): unknown => {
+  const json = copyOf(value, exact)
+  return json === notJson ? undefined : json
 }
 
 /** A copy of a value as JSON has it; what JSON cannot carry becomes text. */
@@ -376,7 +385,7 @@ const beginning = (json: unknown, length: number): string => {
   return out
 }
 
-export interface Bounded {
+interface Bounded {
   readonly value: unknown
   /** how many characters it had, if it was cut */
   readonly cut: number | undefined
@@ -407,15 +416,11 @@ const write = (value: unknown): string => {
   return JSON.stringify(value)
 }
 
-/** Canonical text of a value: keys sorted, arrays in order. None where it is no JSON: two such cannot be told apart. */
+/** Canonical text of a value: keys sorted, arrays in order. None if it is no JSON: two such values cannot be told apart. */
 export const canonical = (value: unknown): string | undefined => {
   const json = copyOf(value, exact)
   return json === notJson ? undefined : write(json)
 }
-
-/** A plain JSON object, the only legal shape of arguments. */
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
 
 // ---------------------------------------------------------------------------------------------------------- arguments
 

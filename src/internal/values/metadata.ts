@@ -1,7 +1,7 @@
 /**
  * What providers attach to parts, provider by provider.
  */
-import { isRecord } from "./json.js"
+import { isRecord } from "./record.js"
 
 export type Metadata = Record<string, unknown>
 
@@ -47,6 +47,3 @@ export const withoutItemId = (metadata: Metadata | undefined): Metadata | undefi
   }
   return Object.keys(out).length > 0 ? out : undefined
 }
-
-export const hasItemId = (metadata: Metadata | undefined): boolean =>
-  metadata !== undefined && Object.values(metadata).some((value) => isRecord(value) && value.itemId !== undefined)

@@ -8,7 +8,7 @@ import * as Schedule from "effect/Schedule"
 import { OptionsError, ToolOptionsError } from "../../Tags.js"
 
 /** What is wrong with a value, in words that follow the name of its option. */
-export type Check = (value: unknown) => string | undefined
+type Check = (value: unknown) => string | undefined
 
 /** The options of one thing that are to be looked at. One that is absent or undefined has its default. */
 export type Checks = Readonly<Record<string, Check>>
@@ -82,12 +82,22 @@ const rate: Check = (value) =>
     ? undefined
     : `has to be a number of more than 0, not ${shown(value)}`
 
-const flag: Check = (value) => (typeof value === "boolean" ? undefined : `has to be true or false, not ${shown(value)}`)
-
 const finite: Check = (value) => (Number.isFinite(value) ? undefined : `has to be a number, not ${shown(value)}`)
 
 const whole: Check = (value) =>
   Number.isSafeInteger(value) ? undefined : `has to be a whole number, not ${shown(value)}`
+
+const flag: Check = (value) => (typeof value === "boolean" ? undefined : `has to be true or false, not ${shown(value)}`)
+
+const oneOf =
+  (...words: ReadonlyArray<string>): Check =>
+  (value) =>
+    words.some((word) => word === value)
+      ? undefined
+      : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
+
+const callback: Check = (value) =>
+  typeof value === "function" ? undefined : `has to be a function, not ${shown(value)}`
 
 // ------------------------------------------------------------------------------------------------------ who has which
 
@@ -105,15 +115,18 @@ export const ofSession: Checks = {
   deltas: flag,
   // 0: before the handler starts
   releaseAfter: time,
+  startAfter: oneOf("call", "step"),
   // 0: closing waits for nothing that it may interrupt
   drainTimeout: time,
-  cancellationTimeout: time
+  cancellationTimeout: time,
+  resume: flag,
+  onItems: callback
 }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
-const ofTool: Checks = { releaseAfter: time, timeout: someTime }
+const ofTool: Checks = { releaseAfter: time, timeout: someTime, startAfter: oneOf("call", "step") }
 
 export const ofFiller: Checks = {
   delay: time,
@@ -128,7 +141,12 @@ const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : coun
 
 export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats, maxRetryAfter: time }
 
+export const ofListeners: Checks = { onUpdate: callback, onProgress: callback }
+
 export const ofScript: Checks = { pace: time, duration: time }
+
+// 0: it stays where it is
+export const ofCursor: Checks = { count: count(0, "none") }
 
 export const ofClock: Checks = { now: finite, seed: whole }
 

@@ -15,17 +15,23 @@ export interface Pairs {
   readonly callOf: ReadonlyMap<number, number>
 }
 
+const noPairs: Pairs = { outputOf: new Map(), callOf: new Map() }
+
 /**
  * Of two calls with one id the first output goes to the first; of two outputs of one call the last one counts. What
  * stands before what does not matter. Looks at the items from a place on. With `repeats` an item may stand there more than
  * once: a call that has been there, with the same id of its own, is no other one.
  */
 export const pair = (items: ReadonlyArray<Item>, from = 0, repeats = false): Pairs => {
+  // nearly each step of a model looks at a few new items: what has no call in it needs no maps
+  let at = from
+  while (at < items.length && items[at]?._tag !== "FunctionCall" && items[at]?._tag !== "FunctionCallOutput") at++
+  if (at === items.length) return noPairs
   const outputOf = new Map<number, number>()
   const callOf = new Map<number, number>()
   const calls = new Map<unknown, number>()
   let odd: Set<unknown> | undefined
-  for (let i = from; i < items.length; i++) {
+  for (let i = at; i < items.length; i++) {
     const item = items[i] as Item
     if (item._tag === "FunctionCall") {
       const earlier = calls.get(item.callId)

@@ -10,6 +10,7 @@ export const placeholders: { readonly [K in keyof Prompts]: ReadonlyArray<string
   inProgress: ["toolName", "callId"],
   released: ["toolName", "callId"],
   ended: ["toolName", "callId", "how"],
+  outcomeUnknown: ["toolName", "callId"],
   duplicateReject: ["toolName", "running", "runningText"],
   duplicateConfirm: ["toolName", "running", "runningText"],
   replyAtTail: ["callIds"],
@@ -32,6 +33,7 @@ export const defaults: Prompts = {
         return `${toolName} was stopped before it could finish.`
     }
   },
+  outcomeUnknown: "The outcome of {toolName} is not known: it may have done its work, or not.",
   duplicateReject: "Not started: {toolName} is already running. {runningText}",
   duplicateConfirm:
     "Not started: {toolName} is already running. {runningText} Ask the user whether to start another one; " +
