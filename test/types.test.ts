@@ -679,6 +679,10 @@ describe("the surface", () => {
         readonly force?: boolean | undefined
       }) => Effect.Effect<void, SpeechHandle.InterruptionDisallowed>
       readonly handoff: <R>(agent: Agent.Agent<R>) => Effect.Effect<void, AgentSession.SessionClosed, R>
+      readonly runTask: <A, R>(
+        task: Agent.AgentTask<A, R>,
+        text?: AgentSession.Input
+      ) => Effect.Effect<A, AgentSession.SessionClosed | AsyncTool.ToolError | AiError.AiError, R>
       readonly currentAgent: Effect.Effect<{ readonly name: string }>
       readonly history: Effect.Effect<ChatContext.ChatContext>
       readonly events: Stream.Stream<SessionEvent.SessionEvent>

@@ -46,7 +46,7 @@ export interface Turn {
 }
 
 export type Action = { readonly pause: number } & (
-  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Turn }
+  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Turn & { readonly interrupt?: false } }
   | { readonly kind: "say"; readonly n: number; readonly options: Turn; readonly stream: boolean }
   | { readonly kind: "reply"; readonly n: number; readonly options: Turn }
   | { readonly kind: "interrupt"; readonly force: boolean }
@@ -54,6 +54,7 @@ export type Action = { readonly pause: number } & (
   | { readonly kind: "cancel" | "release"; readonly which: number; readonly who: "running" | "any" | "unknown" }
   | { readonly kind: "handoff"; readonly to: "first" | "second" }
   | { readonly kind: "waitForIdle" }
+  | { readonly kind: "task"; readonly n: number; readonly text: boolean }
   | {
       readonly kind: "speech"
       readonly which: number
@@ -131,13 +132,19 @@ const action = (random: Random.Random, n: number): Action => {
     release: 4,
     handoff: 4,
     waitForIdle: 4,
+    task: 3,
     speech: 8,
     advance: 12
   })
   switch (kind) {
     case "send":
     case "run":
-      return { pause, kind, n, options: turn(random) }
+      return {
+        pause,
+        kind,
+        n,
+        options: { ...turn(random), ...option(random, 0.25, "interrupt", () => false as const) }
+      }
     case "reply":
       return {
         pause,
@@ -160,6 +167,8 @@ const action = (random: Random.Random, n: number): Action => {
       return { pause, kind, to: pick("first", "second") }
     case "waitForIdle":
       return { pause, kind }
+    case "task":
+      return { pause, kind, n, text: chance(0.6) }
     case "speech":
       return { pause, kind, which: int(1000), what: pick("interrupt", "force", "allow", "disallow", "wait") }
     case "advance":

@@ -253,6 +253,8 @@ export class Reference {
   readonly agents: Array<Agent>
   /** user's turns that were sent and are not in the history */
   readonly sent: Array<string> = []
+  /** those of them that come behind the turn that is under way */
+  readonly behind = new Set<string>()
   readonly runs = new Set<Run>()
   readonly speeches = new Map<string, Speech>()
   readonly endedSpeeches = new Map<string, { readonly interrupted: boolean }>()
@@ -600,6 +602,7 @@ export class Reference {
           this.must(i >= 0, "F3", () => `${item.text} is recorded, and the user did not say it`)
           this.sent.splice(i, 1)
           this.turns++
+          if (this.behind.delete(item.text)) this.isItsTurn(item.text)
           return
         }
         return this.said(item.text, item.interrupted)
@@ -1420,6 +1423,20 @@ export class Reference {
   /** handlers that wait for `session.run`: whose replies, calls and hand-offs are theirs is not known here */
   asks = 0
 
+  /** It came behind the others: none of those that have begun is still under way, unless a handler may wait for it. */
+  private isItsTurn(text: string): void {
+    if (this.asks > 0) return
+    for (const { speech: id } of this.steps) {
+      const speech = id === undefined ? undefined : this.speeches.get(id)
+      this.must(
+        speech === undefined || speech.agent.state === "paused",
+        "R8",
+        () => `${text} is recorded while ${id} is under way`
+      )
+    }
+    this.count("turn behind others")
+  }
+
   /** Nobody sleeps, and nothing more happens by itself: then nobody waits, but for the user who is to end a task. */
   goesOn(at: Snapshot): void {
     if (this.closing || this.userState === "speaking") return
@@ -1437,13 +1454,20 @@ export class Reference {
   /** calls that have asked for the floor: they may have got it before they can say so */
   private readonly asking = new Set<Run>()
 
+  /** A program holds the floor, for a task that it runs. */
+  private get byProgram(): boolean {
+    return this.agents.some((agent) => agent.task && agent.holder === undefined)
+  }
+
   private mayVoice(delivery: Delivery): boolean {
     const holder = this.floors[this.floors.length - 1]
+    if (this.target(delivery) !== this.current) return false
+    // while a program holds the floor for its task, only what is the task's own
+    if (holder === undefined && this.byProgram) return this.current.task && delivery.call.owner === this.current
     return (
-      this.target(delivery) === this.current &&
-      (holder === undefined ||
-        delivery.call.run === holder.run ||
-        (this.current.holder === holder && delivery.call.owner === this.current))
+      holder === undefined ||
+      delivery.call.run === holder.run ||
+      (this.current.holder === holder && delivery.call.owner === this.current)
     )
   }
 
@@ -1762,12 +1786,15 @@ export class Reference {
     }
     const unanswered = Array.from(this.calls.values()).some((call) => call.output === undefined)
     // one that waits for idle, where somebody holds the floor or the user speaks, comes first
-    const behind = this.handoffAsked && (this.floors.length > 0 || this.userState === "speaking")
+    const held = this.floors.length > 0 || this.byProgram
+    const behind = this.handoffAsked && (held || this.userState === "speaking")
     this.must(mouth || unanswered || behind || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
     const idle = active.length === 0 && this.userState === "listening" && this.floors.length === 0 && !mouth
     if (!idle) return
-    const voiced = this.pending.filter((delivery) => this.target(delivery) === this.current)
+    const voiced = this.pending.filter((delivery) => this.mayVoice(delivery))
     this.must(voiced.length === 0, "D2", () => `the session is idle, and ${voiced.map((d) => d.id).join(" ")} wait`)
+    // a program holds the floor: others wait until its task has ended
+    if (this.byProgram) return
     const lost = this.pending.filter((delivery) => this.target(delivery).state === "ended")
     this.must(lost.length === 0, "D10", () => `${lost.map((d) => d.id).join(" ")} wait for an agent that has ended`)
     this.must(at.waiters === 0, "F1", () => `the session is idle, and ${at.waiters} still wait for it`)

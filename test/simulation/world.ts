@@ -498,12 +498,13 @@ class World {
         return this.foreground(
           handler,
           id,
-          Effect.suspend(() =>
-            RunContext.runTask(this.task(random) as Agent.AgentTask<{ readonly value: string }, never>)
-          ).pipe(
-            Effect.catchTag("ToolError", () => Effect.void),
-            Effect.asVoid
-          )
+          Effect.suspend(() => {
+            const task = this.task(random) as Agent.AgentTask<{ readonly value: string }, never>
+            if (chance(0.5)) return Effect.catchTag(RunContext.runTask(task), "ToolError", () => Effect.void)
+            const text = `task${id}.${++this.said}`
+            this.ref.sent.push(text)
+            return Effect.flatMap(RunContext.RunContext, ({ session }) => Effect.ignore(session.runTask(task, text)))
+          }).pipe(Effect.asVoid)
         )
       case "filler": {
         const inner = Effect.zipRight(
@@ -566,7 +567,7 @@ class World {
         return Effect.asVoid(Effect.forkDaemon(Effect.uninterruptible(Effect.zipRight(Effect.sleep(5000), leaked))))
       }
       case "ask":
-        return this.ask(`${id}.${++this.said}`)
+        return this.ask(`${id}.${++this.said}`, chance(0.3))
       case "turn": {
         const handle = this.handles[random.int(Math.max(1, this.handles.length))]
         if (handle === undefined) return Effect.void
@@ -580,14 +581,14 @@ class World {
   }
 
   /** `session.run` in a handler: what it consists of is the handler's own while it waits. */
-  private ask(id: string) {
+  private ask(id: string, behind: boolean) {
     return Effect.flatMap(RunContext.RunContext, ({ session }) =>
       Effect.acquireUseRelease(
         Effect.sync(() => {
           this.ref.sent.push(`ask${id}`)
           this.ref.asks++
         }),
-        () => Effect.ignore(session.run(`ask${id}`)),
+        () => Effect.ignore(session.run(`ask${id}`, behind ? { interrupt: false } : {})),
         () => Effect.sync(() => this.ref.asks--)
       )
     )
@@ -868,6 +869,7 @@ class World {
         return Effect.void
       case "send": {
         this.ref.sent.push(`user${action.n}`)
+        if (action.options.interrupt === false) this.ref.behind.add(`user${action.n}`)
         return session.send(`user${action.n}`, action.options).pipe(
           Effect.map((handle) => this.keep(handle)),
           Effect.catchAll(closed)
@@ -875,6 +877,7 @@ class World {
       }
       case "run": {
         this.ref.sent.push(`user${action.n}`)
+        if (action.options.interrupt === false) this.ref.behind.add(`user${action.n}`)
         this.runsOpen++
         return this.beside(
           session.run(`user${action.n}`, action.options).pipe(
@@ -898,6 +901,19 @@ class World {
             ),
             Effect.exit,
             Effect.map(() => this.runsOpen--)
+          )
+        )
+      }
+      case "task": {
+        const task = this.task(this.random.fork(`task${action.n}`)) as Agent.AgentTask<
+          { readonly value: string },
+          never
+        >
+        const text = action.text ? `task${action.n}` : undefined
+        if (text !== undefined) this.ref.sent.push(text)
+        return this.beside(
+          Effect.map(Effect.exit(session.runTask(task, text)), (exit) =>
+            this.ref.count(Exit.isSuccess(exit) ? "task of a program" : "task of a program failed")
           )
         )
       }

@@ -476,11 +476,25 @@ export interface Task {
   readonly resume: (result: TaskResult) => void
   /** the call that ended the task, and with what */
   done: { readonly call: Call | undefined; readonly result: TaskResult } | undefined
+  /** what `session.runTask` asks of it (rule B5) */
+  readonly asked?: AskedTask | undefined
+}
+
+export interface AskedTask {
+  /** what the user says to it */
+  readonly text: string | undefined
+  readonly files?: ReadonlyArray<File> | undefined
+  said: boolean
+  /** its result was asked for, since its turn had ended without */
+  pressed: boolean
+  /** a model failed in it */
+  failure: ModelFailure | undefined
 }
 
 export type TaskResult =
   | { readonly _tag: "Completed"; readonly value: unknown }
   | { readonly _tag: "Declined"; readonly reason: string }
+  | { readonly _tag: "Failed"; readonly failure: ModelFailure }
   | { readonly _tag: "SessionClosed" }
 
 export interface Handoff {
@@ -560,7 +574,7 @@ export interface Turn {
 /** What the user says, as long as the turn that it begins has not begun (rule R8). */
 export interface Opening {
   readonly text: string
-  readonly files: ReadonlyArray<File> | undefined
+  readonly files?: ReadonlyArray<File> | undefined
   readonly author: string | undefined
   /** those who would have to end first wait for it: it begins beside them */
   urged: boolean

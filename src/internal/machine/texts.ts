@@ -50,6 +50,11 @@ export const waitsForItself =
 export const waitsForRoom =
   "Not run: it would have to wait for a call that is running already, and that one waits for it. Answer without it."
 
+/** What a task is asked for that has ended its turn without a result. */
+export const completeNow = "Call complete with the result now."
+
+export const noResult = (task: string): string => `The task "${task}" ended without a result.`
+
 /** Half a report, in a conversation that was stored while that was being written. */
 export const lostReport = "This report was lost."
 

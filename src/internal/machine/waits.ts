@@ -277,16 +277,16 @@ export const breakCircle = (s: State): boolean => {
     wake(s, () => speech.waiter.resume(true))
     return true
   }
-  // a turn that is to come behind one that waits for it begins beside that one
-  for (const other of s.queue) {
-    if (other.opening === undefined || !graph.isStuck(other)) continue
-    other.opening.urged = true
-    return true
-  }
   for (const wait of circular) {
     if (wait._tag === "Idle") Idle.tellWaiter(s, wait.waiter)
     else if (wait._tag === "Floor") Idle.giveFloor(s, wait.request)
     else continue
+    return true
+  }
+  // a turn that is to come behind one that waits for it begins beside that one
+  for (const other of s.queue) {
+    if (other.opening === undefined || !graph.isStuck(other)) continue
+    other.opening.urged = true
     return true
   }
   const queued = order.findLast((run) => {

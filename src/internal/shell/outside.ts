@@ -22,6 +22,7 @@ const noSession: AgentSession = {
   say: () => closed,
   interrupt: () => Effect.void,
   handoff: () => closed,
+  runTask: () => closed,
   currentAgent: Effect.succeed({ name: "none" }),
   history: Effect.succeed({ items: [] }),
   events: Stream.empty,
