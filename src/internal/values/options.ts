@@ -111,6 +111,8 @@ export const ofSession: Checks = {
   maxRunning: count(1, "memory"),
   eventBuffer: count(1, "memory"),
   maxOutputLength: count(1, "memory"),
+  maxFileBytes: count(1, "memory"),
+  deltas: flag,
   // 0: before the handler starts
   releaseAfter: time,
   startAfter: oneOf("call", "step"),
@@ -154,9 +156,10 @@ const firstProblem = (
   options: object | undefined,
   checks: Checks
 ): { readonly option: string; readonly problem: string } | undefined => {
-  for (const [option, check] of Object.entries(checks)) {
+  // with each session and each agent: no list of entries
+  for (const option in checks) {
     const value = (options as Readonly<Record<string, unknown>> | undefined)?.[option]
-    const problem = value === undefined ? undefined : check(value)
+    const problem = value === undefined ? undefined : checks[option]?.(value)
     if (problem !== undefined) return { option, problem }
   }
   return undefined
