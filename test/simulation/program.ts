@@ -24,6 +24,8 @@ export interface Config {
   readonly pace: number | undefined
   /** through a `LanguageModel` instead of the seam */
   readonly languageModel: boolean
+  /** the model's answers are streams, and the library's own output plays: that costs several times as much */
+  readonly streams: boolean
   readonly maxToolSteps: number
   readonly maxPendingUpdates: number
   readonly maxRunning: number
@@ -180,11 +182,13 @@ export const make = (seed: number): Program => {
     "task"
   ]
   const specs = random.fork("tools")
+  const more = random.fork("more")
   const config: Config = {
     tools: places.map((place, i) => toolSpec(specs, `t${i}`, place)),
     shuffled: chance(0.6),
     pace: chance(0.6) ? pick(5, 20, 50) : undefined,
     languageModel: chance(0.02),
+    streams: more.chance(0.1),
     maxToolSteps: pick(1, 2, 3, 3, 3, 8),
     maxPendingUpdates: pick(1, 2, 3, 32),
     maxRunning: pick(2, 4, 64, 64, 64),

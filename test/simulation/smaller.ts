@@ -19,6 +19,7 @@ export const smaller = async (program: Program): Promise<Program> => {
     { shuffled: false },
     { pace: undefined },
     { languageModel: false },
+    { streams: false },
     { onEnter: "nothing" },
     { onExit: "nothing" },
     { releaseAfter: undefined },

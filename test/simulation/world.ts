@@ -3,7 +3,20 @@
  * the reference beside it. Everything that happens is told to the reference; the first violation ends the program.
  */
 import { AiError, LanguageModel, type Response, Toolkit } from "@effect/ai"
-import { Chunk, Effect, Exit, type Fiber, Layer, Logger, Option, Schema, Scope, Stream, Supervisor } from "effect"
+import {
+  Chunk,
+  Context,
+  Effect,
+  Exit,
+  type Fiber,
+  Layer,
+  Logger,
+  Option,
+  Schema,
+  Scope,
+  Stream,
+  Supervisor
+} from "effect"
 import {
   Agent,
   AgentOutput,
@@ -58,6 +71,14 @@ const maxRequests = 120
 const words = ["a ", "word ", "or ", "two ", "more, ", "then ", "some."]
 
 type Part = Response.StreamPartEncoded
+
+/** What a model answers to one request, in both forms of the seam. */
+interface Answer {
+  readonly push: (onParts: (parts: ReadonlyArray<Part>) => void) => Effect.Effect<void, AiError.AiError>
+  readonly pull: Stream.Stream<Part, AiError.AiError>
+}
+
+const nothing: Answer = { push: () => Effect.void, pull: Stream.empty }
 
 class World {
   readonly ref: Reference
@@ -151,6 +172,7 @@ class World {
       place: step === undefined ? 0 : step.parts++
     }
     this.ref.texts.set(name, text)
+    step?.texts.push(text)
     return text
   }
 
@@ -168,7 +190,7 @@ class World {
     readonly toolChoice: unknown
     readonly tools: ReadonlyArray<string>
     readonly toolkit: unknown
-  }): Stream.Stream<Part, AiError.AiError> => {
+  }): Answer => {
     this.step("model step")
     const { messages, toolChoice, tools } = request
     const system = String(messages[0]?.content ?? "")
@@ -204,8 +226,7 @@ class World {
       () =>
         `model #${step?.index} as ${name}, ${JSON.stringify(toolChoice)}${note === undefined ? "" : `, note ${note}`}`
     )
-    if (step === undefined) return Stream.empty
-    return this.perform(step, this.plan(step, tools))
+    return step === undefined ? nothing : this.perform(step, this.plan(step, tools))
   }
 
   private expectedTools(agent: string): Array<string> {
@@ -332,35 +353,57 @@ class World {
     }
   }
 
-  private perform(step: Step, plan: ReturnType<World["plan"]>): Stream.Stream<Part, AiError.AiError> {
+  /** The answer, as one that pushes its parts and as one that is pulled; either is used once. */
+  private perform(step: Step, plan: ReturnType<World["plan"]>): Answer {
+    const random = this.random.fork("answer", step.index)
     let i = 0
-    const pull: Effect.Effect<Chunk.Chunk<Part>, Option.Option<AiError.AiError>> = Effect.suspend(() => {
-      const next = plan[i++]
-      if (next === undefined) {
+    const next = (): Effect.Effect<ReadonlyArray<Part> | undefined, AiError.AiError> => {
+      const piece = plan[i++]
+      if (piece === undefined) {
         if (step.state === "open") step.state = "ended"
-        return Effect.fail(Option.none())
+        return Effect.succeed(undefined)
       }
-      if ("wait" in next) return Effect.zipRight(Effect.sleep(next.wait), pull)
-      if ("fail" in next) {
+      if ("wait" in piece) return Effect.flatMap(Effect.sleep(piece.wait), next)
+      if ("fail" in piece) {
         step.state = "failed"
-        this.note(() => `model #${step.index} fails with ${next.fail._tag}`)
-        return Effect.fail(Option.some(next.fail))
+        this.note(() => `model #${step.index} fails with ${piece.fail._tag}`)
+        return Effect.fail(piece.fail)
       }
-      for (const text of this.ref.texts.values()) if (text.step === step) (text as any).before = text.given
-      const parts = next.parts.map((part) => part())
+      for (const text of step.texts) text.before = text.given
+      const parts = piece.parts.map((part) => part())
       this.note(() => `model #${step.index} sends ${JSON.stringify(parts)}`)
-      return Effect.succeed(Chunk.fromIterable(parts))
+      return Effect.succeed(parts)
+    }
+    const begin = Effect.sync(() => {
+      this.streaming++
     })
-    return Stream.acquireRelease(
+    const end = () =>
       Effect.sync(() => {
-        this.streaming++
-      }),
-      () =>
-        Effect.sync(() => {
-          this.streaming--
-          if (step.state === "open") step.state = "stopped"
+        this.streaming--
+        if (step.state === "open") step.state = "stopped"
+      })
+    return {
+      push: (onParts) => {
+        const go: Effect.Effect<void, AiError.AiError> = Effect.flatMap(Effect.suspend(next), (parts) => {
+          if (parts === undefined) return Effect.void
+          onParts(parts)
+          return random.chance(0.3) ? Effect.zipRight(Effect.yieldNow(), go) : go
         })
-    ).pipe(Stream.flatMap(() => Stream.repeatEffectChunkOption(pull)))
+        return Effect.acquireUseRelease(begin, () => go, end)
+      },
+      pull: Stream.acquireRelease(begin, end).pipe(
+        Stream.flatMap(() =>
+          Stream.repeatEffectChunkOption(
+            Effect.suspend(next).pipe(
+              Effect.mapError(Option.some),
+              Effect.flatMap((parts) =>
+                parts === undefined ? Effect.fail(Option.none()) : Effect.succeed(Chunk.unsafeFromArray(parts))
+              )
+            )
+          )
+        )
+      )
+    }
   }
 
   // ---------------------------------------------------------------------------------------------------------- handlers
@@ -669,7 +712,8 @@ class World {
   // ------------------------------------------------------------------------------------------------------------ agents
 
   private readonly kits = new Map<Place, Toolkit.Any>()
-  readonly handlerLayers: Array<Layer.Layer<any>> = []
+  /** what the tools' handlers are found in */
+  handlerContext = Context.empty() as Context.Context<any>
   private readonly slowKits: Array<AsyncToolset.Entry> = []
 
   private toolkit(specs: ReadonlyArray<ToolSpec>): Toolkit.Any {
@@ -682,7 +726,7 @@ class World {
     )
     const kit = Toolkit.make(...(tools as any)) as Toolkit.Toolkit<any>
     const handlers = Object.fromEntries(specs.map((spec) => [spec.name, (params: object) => this.handle(spec, params)]))
-    this.handlerLayers.push(kit.toLayer(handlers as any) as Layer.Layer<any>)
+    this.handlerContext = Context.merge(this.handlerContext, Effect.runSync(kit.toContext(handlers as any)))
     return kit
   }
 
@@ -1016,6 +1060,25 @@ class World {
   }
 }
 
+/** As `AgentOutput.layerPaced` plays. */
+const inWords =
+  (charactersPerSecond: number): AgentOutput.Service["play"] =>
+  (text, played) =>
+    Effect.scoped(
+      Effect.flatMap(Stream.toPull(text), (pull) => {
+        const word = (word: string) =>
+          Effect.zipRight(Effect.sleep((word.length * 1000) / charactersPerSecond), played(word))
+        const go: Effect.Effect<void> = Effect.matchEffect(pull, {
+          onFailure: () => Effect.void,
+          onSuccess: (chunk) => {
+            const words = Array.from(chunk).flatMap((part) => part.match(/\s*\S+\s*|\s+/g) ?? [])
+            return Effect.zipRight(Effect.forEach(words, word, { discard: true }), go)
+          }
+        })
+        return go
+      })
+    )
+
 /** Runs what is ready at once: events are told the moment they are published. */
 const atOnce = { shouldYield: () => false as const, scheduleTask: (task: () => void) => task() }
 
@@ -1035,10 +1098,13 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
   const { config } = program
   const fibers = new Fibers()
 
-  const model = Layer.succeed(SessionModel.SessionModel, {
-    stream: ({ prompt, toolChoice, toolkit }) =>
-      world.answer({ messages: prompt.content, toolChoice, tools: Object.keys(toolkit.tools), toolkit })
-  })
+  const answer = ({ prompt, toolChoice, toolkit }: SessionModel.Request) =>
+    world.answer({ messages: prompt.content, toolChoice, tools: Object.keys(toolkit.tools), toolkit })
+  const model = SessionModel.layer(
+    config.streams
+      ? { stream: (request) => answer(request).pull }
+      : { run: (request, onParts) => answer(request).push(onParts) }
+  )
   const languageModel = Layer.effect(
     LanguageModel.LanguageModel,
     LanguageModel.make({
@@ -1049,7 +1115,7 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
           toolChoice,
           tools: tools.map((tool) => tool.name),
           toolkit: undefined
-        })
+        }).pull
     })
   )
   const silent = Logger.replace(
@@ -1078,7 +1144,7 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
                     if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
                   }),
                   () =>
-                    paced.play(text, (piece) => {
+                    (config.streams ? paced.play : inWords(config.pace as number))(text, (piece) => {
                       if (pieces === undefined) {
                         pieces = []
                         world.ref.played.set(piece.trim(), pieces)
@@ -1114,19 +1180,18 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       Effect.provide(config.languageModel ? languageModel : (model as any)),
       Effect.provide(output as Layer.Layer<never>),
       Effect.provide(ToolPrompts.layer(templates)),
-      Effect.provide(
-        world.handlerLayers.reduce((all, layer) => Layer.merge(all, layer), Layer.empty as Layer.Layer<any>)
-      )
+      Effect.provide(world.handlerContext)
     ) as Effect.Effect<AgentSession.Service, never, never>
     world.session = session
-    const events = Effect.runFork(
-      Stream.runForEachChunk(session.events, (chunk) =>
-        Effect.sync(() => {
+    // pulled by hand: a stream that is run costs more for each event than the session does
+    const listening = Effect.flatMap(Stream.toPull(session.events), (pull) =>
+      Effect.forever(
+        Effect.map(pull, (chunk) => {
           for (const event of chunk) world.onEvent(event)
         })
-      ),
-      { scheduler: atOnce }
+      )
     )
+    const events = Effect.runFork(Effect.scoped(listening), { scheduler: atOnce })
 
     for (const action of program.actions) {
       if (world.violation !== undefined) break
