@@ -133,6 +133,7 @@ export const interrupt = (s: State, speech: SpeechState): void => {
   speech.interrupted = true
   const calls = speech.step?.calls ?? []
   Speech.end(s, speech)
+  Calls.settleHeld(s)
   for (const call of calls) {
     if (
       call.state._tag === "Inline" &&
