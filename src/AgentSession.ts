@@ -21,7 +21,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Agent, RequirementsOf } from "./Agent.js"
+import type { Agent, AgentTask, RequirementsOf } from "./Agent.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
@@ -167,6 +167,25 @@ export interface Service {
    * effect dies and the old agent stays. Services of the session win over those of the caller's context.
    */
   readonly handoff: <R>(agent: Agent<R>) => Effect.Effect<void, SessionClosed, R>
+  /**
+   * Runs a task, and gives its value: the way to structured output. It waits for idle and holds the floor, as
+   * `RunContext.foreground` does; further ones wait in a queue. Meanwhile the current agent is paused, and what the user
+   * says is said to the task.
+   *
+   * `text` is a user's message to the task, behind what its `onEnter` does and says. If the task then comes to rest without
+   * a result (its turn, and the calls that it made, have ended), the model is asked for one more turn in which it has to
+   * call `complete`; if that brings none either, the effect fails with a `ToolError`. Without `text` the task goes on until
+   * it ends, and without `text` and `onEnter` the model is asked at once.
+   *
+   * Fails with the `AiError` if a model fails in the task; with `ToolError` if the task declines, the conversation is handed
+   * to another agent, or an agent that leaves asks for it in its `onExit`; with `SessionClosed` if the session closes.
+   * Interrupting the effect ends the task. Inside a handler use `RunContext.runTask`; this works there, too, on the
+   * handler's own hold of the floor.
+   */
+  readonly runTask: <A, R>(
+    task: AgentTask<A, R>,
+    text?: string
+  ) => Effect.Effect<A, SessionClosed | ToolError | AiError.AiError, R>
   readonly currentAgent: Effect.Effect<{ readonly name: string }>
   readonly history: Effect.Effect<ChatContext>
   /**
@@ -185,6 +204,11 @@ export interface Service {
    * if the call does not run, may not be cancelled, or is still stopping.
    */
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError>
+  /**
+   * An inline call leaves its turn: it works on in the background, and the turn goes on without its result. Fails with a
+   * `ToolError` if there is no such call, or if it has left its turn or ended already.
+   */
+  readonly release: (callId: string) => Effect.Effect<void, ToolError>
 }
 
 /**
@@ -224,6 +248,12 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
    * Default: never.
    */
   readonly releaseAfter?: Duration.DurationInput | undefined
+  /**
+   * When a call begins: `call`, as soon as the model has asked for it, while the answer still streams in; `step`, once
+   * the answer has ended well. If the answer is cut off (by its limit of tokens, a filter, a failure of the model or an
+   * interruption), such a call does not run and ends as an error. A tool's own `startAfter` wins. Default: `call`.
+   */
+  readonly startAfter?: "call" | "step" | undefined
   /** How long closing waits for calls that may not be cancelled; 0: it interrupts them at once. Default: 30 seconds. */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** How long the canceller of a call waits for the call to stop. Default: 5 seconds. */

@@ -32,6 +32,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DuplicateScope, Mode } from "./DuplicatePolicy.js"
+import * as Dynamic from "./internal/scope/dynamic.js"
 import * as Mistakes from "./internal/scope/mistakes.js"
 import * as internal from "./internal/shell/execute.js"
 import type { Delivery } from "./RunContext.js"
@@ -65,6 +66,11 @@ export interface Options {
    * An inline call leaves the turn after this time; with 0, before its handler starts. Default: that of the session.
    */
   readonly releaseAfter?: Duration.DurationInput | undefined
+  /**
+   * When a call begins: as soon as the model has asked for it (`call`), or once the whole answer has ended well (`step`).
+   * If the answer is cut off before, a call with `step` does not run and ends as an error. Default: that of the session.
+   */
+  readonly startAfter?: "call" | "step" | undefined
   /**
    * With `model`, the model may ask for the background itself, with the parameter `run_in_background`. Default: it may
    * not.
@@ -174,6 +180,64 @@ interface Schemas {
 }
 
 /**
+ * Makes a tool whose parameters are given as a JSON Schema, for tools that are known only when the program runs. The
+ * schema reaches the model as it is, but for parameters that the session adds and for a provider whose strict mode takes
+ * none but its own form. The handler gets the object that the model sent: nothing of it is checked, so the handler, or
+ * what it calls, does that. Arguments that are no object are an error output, and the handler does not run. The schema is
+ * read once, here; if it is not an object that JSON can carry, building the session, or the agent, dies with a
+ * `ToolOptionsError`.
+ *
+ * ```ts
+ * import { Toolkit } from "@effect/ai"
+ * import { AsyncTool } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * const Search = AsyncTool.dynamic("search", {
+ *   description: "Searches the catalogue.",
+ *   jsonSchema: { type: "object", properties: { query: { type: "string" } }, required: ["query"] },
+ *   allowCancellation: true
+ * })
+ *
+ * export const SearchLive = Toolkit.make(Search).toLayer({
+ *   search: ({ query }) => Effect.succeed(`Nothing was found for ${query}.`)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const dynamic = <const Name extends string>(
+  name: Name,
+  options: Options & {
+    /** What the model is told of the tool. Default: nothing. */
+    readonly description?: string | undefined
+    readonly jsonSchema: object
+  }
+): Tool.Tool<
+  Name,
+  {
+    readonly parameters: Schema.Struct<Record<string, typeof Schema.Unknown>>
+    readonly success: typeof Schema.Unknown
+    readonly failure: Schema.Union<[typeof ToolError, typeof StopResponse]>
+    readonly failureMode: "return"
+  },
+  RunContext
+> => {
+  const { description, jsonSchema, ...flags } = options
+  const read = Dynamic.read(jsonSchema)
+  const tool = Tool.make(name, {
+    ...(description === undefined ? {} : { description }),
+    success: Schema.Unknown,
+    failure: Schema.Union(ToolError, StopResponse),
+    failureMode: "return",
+    dependencies: [RunContext]
+  })
+    .setParameters(Dynamic.parameters(read ?? {}))
+    .annotate(Annotations, flags)
+  return Mistakes.annotate(tool, read === undefined ? Mistakes.noJsonSchema : undefined)
+}
+
+/**
  * The outcome of a call that ran outside any session: the encoded success or failure, and the messages of its updates.
  *
  * @since 0.1.0
@@ -186,16 +250,30 @@ export interface Executed {
 }
 
 /**
+ * Listeners of a call that runs outside any session. One that throws is logged; the call goes on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecuteOptions {
+  /** Gets each update as it comes, as it is kept in `updates`. Default: nobody does. */
+  readonly onUpdate?: ((value: unknown) => void) | undefined
+  /** Gets what the handler shows with `RunContext.progress`, as JSON. Default: nobody does. */
+  readonly onProgress?: ((value: unknown) => void) | undefined
+}
+
+/**
  * Runs one call outside any session and never fails: a failure of the handler is an output with `isError`. Updates are
  * collected, `foreground` and `withFiller` run their effect as it is, `runTask` fails with `SessionClosed` and
- * `handoff` with `ToolError`. An output or an update of more than 400,000 characters is cut, as in a session.
+ * `handoff` with `ToolError`; `release` does nothing. An output or an update of more than 400,000 characters is cut, as in a session.
  *
  * @since 0.1.0
  * @category execution
  */
 export const execute: <Tools extends Record<string, Tool.Any>>(
   toolkit: Toolkit.Toolkit<Tools>,
-  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown }
+  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown },
+  options?: ExecuteOptions
 ) => Effect.Effect<
   Executed,
   never,

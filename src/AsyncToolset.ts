@@ -14,9 +14,11 @@
  */
 import type * as Tool from "@effect/ai/Tool"
 import type * as Toolkit from "@effect/ai/Toolkit"
+import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type * as Scope from "effect/Scope"
 import type { Expected } from "./AsyncTool.js"
 import type { Mode } from "./DuplicatePolicy.js"
 import type { ToolsetDefinition as Definition } from "./internal/scope/definitions.js"
@@ -92,9 +94,57 @@ export const make = <const T extends Entry | Entries | Expected<"a toolkit: Tool
 ): AsyncToolset<T extends ReadonlyArray<infer E> ? HandlersOf<E> : HandlersOf<T>> =>
   construct({
     id,
+    unwrap: undefined,
     entries: (Array.isArray(tools) ? tools : [tools]) as ReadonlyArray<Entry>,
     maxConcurrency: options?.maxConcurrency,
     onDuplicateCall: options?.onDuplicateCall,
+    layers: []
+  })
+
+/**
+ * A toolset that is known once its scope is built, such as the tools of a server that is asked for them. The effect runs
+ * each time that a session, or an agent, is built with it, and its Scope is the one that holds the toolset: that of the
+ * session, or of the agent. If it fails, building dies with what it failed with. The layers that `provide` attaches are
+ * there for the effect and for the toolset that it gives.
+ *
+ * ```ts
+ * import { Toolkit } from "@effect/ai"
+ * import { AsyncTool, AsyncToolset } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * interface Server {
+ *   readonly list: Effect.Effect<ReadonlyArray<{ readonly name: string; readonly inputSchema: object }>>
+ *   readonly call: (name: string, args: unknown) => Effect.Effect<unknown>
+ * }
+ *
+ * const toolsOf = (server: Server) =>
+ *   AsyncToolset.unwrap(
+ *     "server",
+ *     Effect.map(server.list, (listed) => {
+ *       const toolkit = Toolkit.make(
+ *         ...listed.map(({ inputSchema, name }) => AsyncTool.dynamic(name, { jsonSchema: inputSchema }))
+ *       )
+ *       const handlers = Object.fromEntries(
+ *         listed.map(({ name }) => [name, (args: Record<string, unknown>) => server.call(name, args)])
+ *       )
+ *       return AsyncToolset.make("listed", toolkit).pipe(AsyncToolset.provide(toolkit.toLayer(handlers)))
+ *     })
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unwrap = <R, E, R2>(
+  id: string,
+  effect: Effect.Effect<AsyncToolset<R>, E, R2 | Scope.Scope>
+): AsyncToolset<R | Exclude<R2, Scope.Scope>> =>
+  construct({
+    id,
+    unwrap: () => effect,
+    entries: [],
+    maxConcurrency: undefined,
+    onDuplicateCall: undefined,
     layers: []
   })
 

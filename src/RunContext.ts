@@ -86,6 +86,8 @@ export interface Service {
   readonly update: (message: unknown, options?: UpdateOptions) => Effect.Effect<void>
   /** Sends a value to the listeners of events, and to nobody else. */
   readonly progress: (value: unknown) => Effect.Effect<void>
+  /** Leaves the turn without words of its own. A context of your own need not have it. */
+  readonly release?: Effect.Effect<void> | undefined
   /** Has somebody asked to cancel the call? For regions that must not be interrupted. */
   readonly isCancelled: Effect.Effect<boolean>
   /** Ends once somebody has asked to cancel the call. A context of your own need not have it. */
@@ -137,6 +139,29 @@ export const update = (message: unknown, options?: UpdateOptions): Effect.Effect
  */
 export const progress = (value: unknown): Effect.Effect<void, never, RunContext> =>
   Effect.flatMap(RunContext, (context) => context.progress(value))
+
+/**
+ * Leaves the turn without words of its own: the `released` template becomes the call's output, the agent goes on, and the
+ * handler works in the background. If the call has left its turn already, nothing happens. Never fails or waits.
+ *
+ * ```ts
+ * import { RunContext } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * // what is in the cache is answered at once, in the same turn
+ * const report = (cached: string | undefined) =>
+ *   cached !== undefined
+ *     ? Effect.succeed(cached)
+ *     : Effect.zipRight(RunContext.release, Effect.delay(Effect.succeed("a new report"), "1 minute"))
+ * ```
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const release: Effect.Effect<void, never, RunContext> = Effect.flatMap(
+  RunContext,
+  (context) => context.release ?? Effect.void
+)
 
 /**
  * The call that this handler works on.
@@ -228,7 +253,7 @@ export const withFiller: {
 
 /**
  * Runs a sub-conversation that ends with a value, while the current agent and its turn are paused. Outside of
- * `foreground` it takes the floor itself. Fails with `ToolError` if the task declines, and with `SessionClosed` if the
+ * `foreground` it takes the floor itself. A task without `onEnter` begins with the model. Fails with `ToolError` if the task declines, and with `SessionClosed` if the
  * session closes. A context of your own that has no `runTask` makes this a defect.
  *
  * @since 0.1.0

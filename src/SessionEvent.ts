@@ -184,7 +184,7 @@ export interface ToolCallProgress extends Schema.Schema.Type<typeof ToolCallProg
 export const ToolCallReleased = Schema.TaggedStruct("ToolCallReleased", {
   at,
   callId: Schema.String,
-  by: Schema.Literal("update", "timer", "model")
+  by: Schema.Literal("update", "timer", "model", "handler", "program")
 })
 
 /**

@@ -27,7 +27,10 @@ export { DropsToolsAtNone, SessionModel, StrictSchemas }
  */
 export interface Request {
   readonly prompt: Prompt.Prompt
-  /** The tools as the model is shown them; they take any arguments and have no handlers. The same object each time. */
+  /**
+   * The tools as the model is shown them; they take any arguments and have no handlers. For an agent of a session it is
+   * the same object in each request, and so is its `tools`: keep what you make of it in a `WeakMap`.
+   */
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
   readonly toolChoice: "auto" | "none" | "required" | { readonly tool: string }
 }

@@ -98,7 +98,7 @@ describe("the default templates", () => {
 
   it.effect("[W1] each is short", () =>
     Effect.sync(() => {
-      expect(texts).toHaveLength(11)
+      expect(texts).toHaveLength(12)
       for (const [name, text] of texts) expect([name, text.length <= 320]).toEqual([name, true])
       for (const [name, text] of texts.filter(([name]) => ["inProgress", "released", "ended"].includes(name))) {
         expect([name, text.length <= 100]).toEqual([name, true])

@@ -515,6 +515,7 @@ describe("the surface", () => {
       readonly releaseAfter?: Duration.DurationInput | undefined
       readonly background?: "model" | undefined
       readonly onHandoff?: "cancel" | "await" | "promote" | undefined
+      readonly startAfter?: "call" | "step" | undefined
       readonly timeout?: Duration.DurationInput | undefined
     }>()
     expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
@@ -663,6 +664,10 @@ describe("the surface", () => {
         readonly force?: boolean | undefined
       }) => Effect.Effect<void, SpeechHandle.InterruptionDisallowed>
       readonly handoff: <R>(agent: Agent.Agent<R>) => Effect.Effect<void, AgentSession.SessionClosed, R>
+      readonly runTask: <A, R>(
+        task: Agent.AgentTask<A, R>,
+        text?: string
+      ) => Effect.Effect<A, AgentSession.SessionClosed | AsyncTool.ToolError | AiError.AiError, R>
       readonly currentAgent: Effect.Effect<{ readonly name: string }>
       readonly history: Effect.Effect<ChatContext.ChatContext>
       readonly events: Stream.Stream<SessionEvent.SessionEvent>
@@ -670,6 +675,7 @@ describe("the surface", () => {
       readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
       readonly runningTools: Effect.Effect<ReadonlyArray<AgentSession.RunningTool>>
       readonly cancelTool: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly release: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
     }
     expectTypeOf(service).toExtend<AgentSession.Service>()
     expectTypeOf<AgentSession.Service>().toExtend<typeof service>()
@@ -709,6 +715,7 @@ describe("the surface", () => {
       readonly maxPendingUpdates?: number
       readonly maxRunning?: number
       readonly releaseAfter?: Duration.DurationInput
+      readonly startAfter?: "call" | "step"
       readonly drainTimeout?: Duration.DurationInput
       readonly cancellationTimeout?: Duration.DurationInput
       readonly onInterruptedReply?: "drop" | "redeliver"
@@ -857,7 +864,10 @@ describe("the surface", () => {
       | Tagged<"ToolCallStarted", { readonly call: ChatContext.ToolCall }>
       | Tagged<"ToolCallUpdated", { readonly id: string; readonly callId: string; readonly message: unknown }>
       | Tagged<"ToolCallProgress", { readonly callId: string; readonly value: unknown }>
-      | Tagged<"ToolCallReleased", { readonly callId: string; readonly by: "update" | "timer" | "model" }>
+      | Tagged<
+          "ToolCallReleased",
+          { readonly callId: string; readonly by: "update" | "timer" | "model" | "handler" | "program" }
+        >
       | Tagged<
           "ToolCallEnded",
           {

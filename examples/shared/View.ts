@@ -54,7 +54,7 @@ export interface Call {
   readonly startedAt: number
   readonly startMissed: boolean
   /** from here on it is in the background */
-  readonly released: { readonly at: number; readonly by: "update" | "timer" | "model" } | undefined
+  readonly released: { readonly at: number; readonly by: SessionEvent.ToolCallReleased["by"] } | undefined
   readonly updates: ReadonlyArray<Update>
   readonly progress: { readonly at: number; readonly value: unknown } | undefined
   readonly ended:

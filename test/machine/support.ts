@@ -75,6 +75,7 @@ export interface ToolPlan extends ToolOptions {
   readonly custom?: boolean
   readonly releaseAfter?: number
   readonly timeout?: number
+  readonly afterStep?: boolean
   readonly added?: ReadonlyArray<string>
   readonly prompts?: Prompts
   readonly in?: Executor
@@ -92,6 +93,7 @@ export const tool = (plan: ToolPlan, home: Executor): Tool => ({
   prompts: plan.prompts ?? prompts,
   releaseAfter: plan.releaseAfter,
   timeout: plan.timeout,
+  afterStep: plan.afterStep ?? false,
   added: plan.added ?? [confirmParameter, backgroundParameter],
   ownArguments: ({ [confirmParameter]: _, [backgroundParameter]: __, ...own }) => own
 })

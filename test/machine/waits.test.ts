@@ -146,4 +146,33 @@ describe("[R1] what a handler's run consists of is the handler's own", () => {
     end(s, "t0", success("planned"))
     expect(one.active).toBe(0)
   })
+
+  it("[R8] [F5] a turn behind others does not begin beside them where giving the floor opens the circle", () => {
+    const one = executor("one", undefined, 1)
+    const s = session(
+      agent("ada", {
+        tools: [
+          { name: "a", in: one },
+          { name: "b", in: one }
+        ]
+      })
+    )
+    const told: Array<string> = []
+    // the first is in the background and wants the floor; the turn that waits is behind one whose call is queued there
+    turns(s, ["a"])
+    update(s, "t0", "working")
+    answer(s)
+    send(s, "hi", { allowInterruptions: false })
+    const step = stepOf(s)
+    call(s, step, "t1", "b")
+    done(s, step)
+    input(s, () => Turns.send(s, "later", { interrupt: false }, []))
+    input(s, () => Idle.requestFloor(s, callOf(s, "t0"), (yes) => told.push(`t0 ${yes}`)))
+    expect(told).toEqual(["t0 true"])
+    expect(s.queue.map(({ opening }) => opening?.urged)).toEqual([false])
+    end(s, "t0")
+    end(s, "t1")
+    answer(s)
+    expect(history(s).at(-1)).toContain("later")
+  })
 })

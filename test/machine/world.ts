@@ -159,6 +159,7 @@ export class World {
         onHandoff: ([undefined, "await", "promote"] as const)[(n >> 9) % 3],
         ...((n >> 10) % 4 === 3 ? { releaseAfter: [0, 50][(n >> 12) % 2]! } : {}),
         ...((n >> 11) % 4 === 3 ? { timeout: 80 } : {}),
+        afterStep: (n >> 14) % 3 === 2,
         ...((n >> 13) % 2 === 1 ? { in: this.session } : {})
       }
     }
@@ -560,7 +561,7 @@ export class World {
   private decoded(call: Call): void {
     this.decoding.delete(call)
     // the fiber was interrupted
-    if (call.run?.phase !== "admitting") return
+    if (call.run?.phase !== "admitting" && call.run?.phase !== "held") return
     const args = decodedOf(call.step, call.call.name, call.call.arguments as Record<string, unknown>)
     const invalid = this.chance(5)
     this.input((s) => Calls.decoded(s, call, invalid ? { _tag: "Invalid", problem: "seat" } : args))
@@ -850,7 +851,7 @@ export class World {
     for (const { phase, tool } of s.runs) {
       if (phase === "ended") wrong("a run that has ended is in the books")
       if (tool.kind === "companion") continue
-      if (phase !== "admitting") running++
+      if (phase !== "admitting" && phase !== "held") running++
       this.executor(tool.executor)
     }
     if (running !== s.running) wrong(`[T12] ${running} are running, and not ${s.running}`)

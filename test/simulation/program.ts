@@ -28,6 +28,7 @@ export interface Config {
   readonly maxPendingUpdates: number
   readonly maxRunning: number
   readonly releaseAfter: number | undefined
+  readonly startAfter: "call" | "step"
   readonly drainTimeout: number
   readonly cancellationTimeout: number
   readonly onInterruptedReply: "drop" | "redeliver"
@@ -45,14 +46,15 @@ export interface Turn {
 }
 
 export type Action = { readonly pause: number } & (
-  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Turn }
+  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Turn & { readonly interrupt?: false } }
   | { readonly kind: "say"; readonly n: number; readonly options: Turn; readonly stream: boolean }
   | { readonly kind: "reply"; readonly n: number; readonly options: Turn }
   | { readonly kind: "interrupt"; readonly force: boolean }
   | { readonly kind: "claim"; readonly millis: number; readonly send: number | undefined }
-  | { readonly kind: "cancel"; readonly which: number; readonly who: "running" | "any" | "unknown" }
+  | { readonly kind: "cancel" | "release"; readonly which: number; readonly who: "running" | "any" | "unknown" }
   | { readonly kind: "handoff"; readonly to: "first" | "second" }
   | { readonly kind: "waitForIdle" }
+  | { readonly kind: "task"; readonly n: number; readonly text: boolean }
   | {
       readonly kind: "speech"
       readonly which: number
@@ -104,6 +106,7 @@ const toolSpec = (random: Random.Random, name: string, place: Place): ToolSpec =
       ...option(random, 0.3, "onHandoff", () =>
         allowCancellation ? pick("cancel", "await", "promote") : pick("await", "promote")
       ),
+      ...option(random, 0.3, "startAfter", () => pick("step", "step", "call")),
       ...option(random, 0.25, "timeout", () => pick(100, 1000, 1 + int(4000)))
     }
   }
@@ -126,15 +129,22 @@ const action = (random: Random.Random, n: number): Action => {
     interrupt: 8,
     claim: 6,
     cancel: 10,
+    release: 4,
     handoff: 4,
     waitForIdle: 4,
+    task: 3,
     speech: 8,
     advance: 12
   })
   switch (kind) {
     case "send":
     case "run":
-      return { pause, kind, n, options: turn(random) }
+      return {
+        pause,
+        kind,
+        n,
+        options: { ...turn(random), ...option(random, 0.25, "interrupt", () => false as const) }
+      }
     case "reply":
       return {
         pause,
@@ -151,11 +161,14 @@ const action = (random: Random.Random, n: number): Action => {
     case "claim":
       return { pause, kind, millis: pick(...pauses), send: chance(0.3) ? n : undefined }
     case "cancel":
+    case "release":
       return { pause, kind, which: int(1000), who: pick("running", "running", "running", "running", "any", "unknown") }
     case "handoff":
       return { pause, kind, to: pick("first", "second") }
     case "waitForIdle":
       return { pause, kind }
+    case "task":
+      return { pause, kind, n, text: chance(0.6) }
     case "speech":
       return { pause, kind, which: int(1000), what: pick("interrupt", "force", "allow", "disallow", "wait") }
     case "advance":
@@ -189,6 +202,7 @@ export const make = (seed: number): Program => {
     maxPendingUpdates: pick(1, 2, 3, 32),
     maxRunning: pick(2, 4, 64, 64, 64),
     releaseAfter: chance(0.15) ? pick(0, 500, 2000) : undefined,
+    startAfter: chance(0.12) ? "step" : "call",
     drainTimeout: pick(0, 100, 1000, 30_000, 3_600_000),
     cancellationTimeout: pick(50, 500, 5000),
     onInterruptedReply: pick("drop", "redeliver"),

@@ -56,6 +56,8 @@ export interface Step {
   readonly calls: Array<Call>
   parts: number
   state: "open" | "ended" | "failed" | "stopped"
+  /** why the model ended it */
+  finish?: string
   /** the place of the part that was recorded last */
   recorded: number
   /** an output of it is in the history */
@@ -106,6 +108,8 @@ export interface Run {
   handler: number | undefined
   startedAt: number
   committed: boolean
+  /** its handler has left the turn */
+  releases: boolean
   /** how many hand-offs it has asked for that were not refused: a second one is, and the first stands */
   handoffs: number
   readonly stops: Set<Reason>
@@ -243,10 +247,14 @@ export class Reference {
   readonly calls = new Map<string, Call>()
   readonly deliveries = new Map<string, Delivery>()
   readonly texts = new Map<string, Text>()
+  /** calls that the program is about to release */
+  readonly releaseRequests = new Set<string>()
   readonly steps: Array<Step> = []
   readonly agents: Array<Agent>
   /** user's turns that were sent and are not in the history */
   readonly sent: Array<string> = []
+  /** those of them that come behind the turn that is under way */
+  readonly behind = new Set<string>()
   readonly runs = new Set<Run>()
   readonly speeches = new Map<string, Speech>()
   readonly endedSpeeches = new Map<string, { readonly interrupted: boolean }>()
@@ -594,6 +602,7 @@ export class Reference {
           this.must(i >= 0, "F3", () => `${item.text} is recorded, and the user did not say it`)
           this.sent.splice(i, 1)
           this.turns++
+          if (this.behind.delete(item.text)) this.isItsTurn(item.text)
           return
         }
         return this.said(item.text, item.interrupted)
@@ -741,6 +750,15 @@ export class Reference {
     return this.keyOf(spec, args) === "" || (other.calls[0]?.args.k ?? null) === (args.k ?? null)
   }
 
+  /** Its calls begin once the step has ended well (rule T2). */
+  private isHeld(spec: ToolSpec): boolean {
+    return (spec.options.startAfter ?? this.config.startAfter) === "step"
+  }
+
+  private endedWell({ finish, state }: Step): boolean {
+    return state === "ended" && finish === "stop"
+  }
+
   /** Nothing may have stopped it, not even what leaves no event: its time limit, a hand-off that is due. */
   private surelyGoesOn(run: Run): boolean {
     const limit = Number(run.spec.options.timeout ?? Number.POSITIVE_INFINITY)
@@ -783,9 +801,11 @@ export class Reference {
       idTaken,
       gated:
         spec !== undefined &&
-        Array.from(this.runs).some(
-          (run) => run.spec === spec && run.phase === "admitting" && run.handler === undefined && !this.isQueued(run)
-        ),
+        // it is decided once its step has ended, of what runs by then
+        (this.isHeld(spec) ||
+          Array.from(this.runs).some(
+            (run) => run.spec === spec && run.phase === "admitting" && run.handler === undefined && !this.isQueued(run)
+          )),
       run: undefined,
       owner: undefined,
       state: "inline",
@@ -824,6 +844,7 @@ export class Reference {
       handler: undefined,
       startedAt: event.at,
       committed: false,
+      releases: false,
       handoffs: 0,
       stops: new Set(this.cancelRequests.has(callId) ? ["cancelled"] : []),
       updates: [],
@@ -889,6 +910,10 @@ export class Reference {
         run.updates.push(value.update)
         return
       }
+      case "release": {
+        run.releases = true
+        return
+      }
       case "commit": {
         run.committed = true
         return
@@ -928,6 +953,16 @@ export class Reference {
   private begins(call: Call, run: Run, value: any): void {
     this.must(run.phase === "admitting", "P2b", () => `call ${call.id} starts a second time`)
     const { spec, step } = call
+    if (spec !== undefined && this.isHeld(spec)) {
+      // the rest of an answer is lost where it has a call of an unknown tool (rule T4)
+      const lost = this.config.languageModel && step.asked.some(({ name }) => name === "nonsense")
+      this.must(
+        this.endedWell(step) || lost,
+        "T2",
+        () => `call ${call.id} begins, and its step is ${step.state} (${step.finish})`
+      )
+      this.count("begins after its step")
+    }
     step.speech ??= value.speech
     this.must(
       step.speech === value.speech,
@@ -1089,8 +1124,22 @@ export class Reference {
     call.released = event.by
     this.count(`released ${event.by}`)
     if (event.by === "update") return
+    if (event.by === "handler") {
+      const releasing = Array.from(this.runs).some(
+        (run) => run.releases && (run === call.run || run.spec === call.spec)
+      )
+      this.must(releasing, "U9", () => `call ${call.id} is released by its handler, which did not ask for it`)
+    }
+    if (event.by === "program") {
+      this.must(
+        this.releaseRequests.has(call.id),
+        "U9",
+        () => `call ${call.id} is released by the program, which did not ask for it`
+      )
+    }
     this.must(call.output === undefined, "U9", () => `call ${call.id} is released though it has its output`)
     call.output = { value: this.render(templates.released, call), isError: false }
+    if (event.by === "handler" || event.by === "program") return
     const { spec } = call
     if (event.by === "model") {
       this.must(
@@ -1272,6 +1321,10 @@ export class Reference {
     if (text.startsWith("Not run: a call with the id")) return legal("T11", "id", call.idTaken, "error")
     if (text.startsWith("Not run: no tools can be called"))
       return legal("M6", "none", step.toolChoice === "none", "error")
+    if (text.startsWith("Not run: the answer that asked for it is not complete")) {
+      const cut = step.speech === undefined || this.endedSpeeches.has(step.speech) || this.closing
+      return legal("T2", "cut off", spec !== undefined && this.isHeld(spec) && (cut || !this.endedWell(step)), "error")
+    }
     if (text.startsWith("There is no tool")) return legal("T4", "unknown", spec === undefined, "error")
     if (text.startsWith("Invalid arguments")) return legal("T3", "arguments", call.run === undefined, "error")
     if (/^Not run: \d+ calls are running/.test(text)) {
@@ -1370,6 +1423,20 @@ export class Reference {
   /** handlers that wait for `session.run`: whose replies, calls and hand-offs are theirs is not known here */
   asks = 0
 
+  /** It came behind the others: none of those that have begun is still under way, unless a handler may wait for it. */
+  private isItsTurn(text: string): void {
+    if (this.asks > 0) return
+    for (const { speech: id } of this.steps) {
+      const speech = id === undefined ? undefined : this.speeches.get(id)
+      this.must(
+        speech === undefined || speech.agent.state === "paused",
+        "R8",
+        () => `${text} is recorded while ${id} is under way`
+      )
+    }
+    this.count("turn behind others")
+  }
+
   /** Nobody sleeps, and nothing more happens by itself: then nobody waits, but for the user who is to end a task. */
   goesOn(at: Snapshot): void {
     if (this.closing || this.userState === "speaking") return
@@ -1387,13 +1454,20 @@ export class Reference {
   /** calls that have asked for the floor: they may have got it before they can say so */
   private readonly asking = new Set<Run>()
 
+  /** A program holds the floor, for a task that it runs. */
+  private get byProgram(): boolean {
+    return this.agents.some((agent) => agent.task && agent.holder === undefined)
+  }
+
   private mayVoice(delivery: Delivery): boolean {
     const holder = this.floors[this.floors.length - 1]
+    if (this.target(delivery) !== this.current) return false
+    // while a program holds the floor for its task, only what is the task's own
+    if (holder === undefined && this.byProgram) return this.current.task && delivery.call.owner === this.current
     return (
-      this.target(delivery) === this.current &&
-      (holder === undefined ||
-        delivery.call.run === holder.run ||
-        (this.current.holder === holder && delivery.call.owner === this.current))
+      holder === undefined ||
+      delivery.call.run === holder.run ||
+      (this.current.holder === holder && delivery.call.owner === this.current)
     )
   }
 
@@ -1712,12 +1786,15 @@ export class Reference {
     }
     const unanswered = Array.from(this.calls.values()).some((call) => call.output === undefined)
     // one that waits for idle, where somebody holds the floor or the user speaks, comes first
-    const behind = this.handoffAsked && (this.floors.length > 0 || this.userState === "speaking")
+    const held = this.floors.length > 0 || this.byProgram
+    const behind = this.handoffAsked && (held || this.userState === "speaking")
     this.must(mouth || unanswered || behind || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
     const idle = active.length === 0 && this.userState === "listening" && this.floors.length === 0 && !mouth
     if (!idle) return
-    const voiced = this.pending.filter((delivery) => this.target(delivery) === this.current)
+    const voiced = this.pending.filter((delivery) => this.mayVoice(delivery))
     this.must(voiced.length === 0, "D2", () => `the session is idle, and ${voiced.map((d) => d.id).join(" ")} wait`)
+    // a program holds the floor: others wait until its task has ended
+    if (this.byProgram) return
     const lost = this.pending.filter((delivery) => this.target(delivery).state === "ended")
     this.must(lost.length === 0, "D10", () => `${lost.map((d) => d.id).join(" ")} wait for an agent that has ended`)
     this.must(at.waiters === 0, "F1", () => `the session is idle, and ${at.waiters} still wait for it`)

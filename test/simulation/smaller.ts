@@ -22,6 +22,7 @@ export const smaller = async (program: Program): Promise<Program> => {
     { onEnter: "nothing" },
     { onExit: "nothing" },
     { releaseAfter: undefined },
+    { startAfter: "call" },
     { onInterruptedReply: "drop" },
     { maxRunning: 64 },
     { maxPendingUpdates: 32 },

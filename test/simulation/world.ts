@@ -301,6 +301,7 @@ class World {
   /** The model says why it ends. */
   private ends(step: Step, reason: "stop" | "length" | "content-filter" | "error"): Part {
     if (reason === "error") step.state = "failed"
+    step.finish = reason
     return {
       type: "finish",
       reason,
@@ -444,6 +445,7 @@ class World {
       sleep: 8,
       update: 12,
       progress: 1,
+      release: 1,
       commit: 1.5,
       foreground: depth < 2 ? 3 : 0,
       task: depth < 1 ? 1.5 : 0,
@@ -466,6 +468,8 @@ class World {
     switch (kind) {
       case "sleep":
         return Effect.sleep(pick(...pauses))
+      case "release":
+        return Effect.zipRight(this.announce(handler, { what: "release" }), RunContext.release)
       case "update": {
         const message = chance(0.8) ? `u${id}` : { u: id }
         const delivery = pick("when-idle", "when-idle", ...deliveries)
@@ -494,12 +498,13 @@ class World {
         return this.foreground(
           handler,
           id,
-          Effect.suspend(() =>
-            RunContext.runTask(this.task(random) as Agent.AgentTask<{ readonly value: string }, never>)
-          ).pipe(
-            Effect.catchTag("ToolError", () => Effect.void),
-            Effect.asVoid
-          )
+          Effect.suspend(() => {
+            const task = this.task(random) as Agent.AgentTask<{ readonly value: string }, never>
+            if (chance(0.5)) return Effect.catchTag(RunContext.runTask(task), "ToolError", () => Effect.void)
+            const text = `task${id}.${++this.said}`
+            this.ref.sent.push(text)
+            return Effect.flatMap(RunContext.RunContext, ({ session }) => Effect.ignore(session.runTask(task, text)))
+          }).pipe(Effect.asVoid)
         )
       case "filler": {
         const inner = Effect.zipRight(
@@ -562,7 +567,7 @@ class World {
         return Effect.asVoid(Effect.forkDaemon(Effect.uninterruptible(Effect.zipRight(Effect.sleep(5000), leaked))))
       }
       case "ask":
-        return this.ask(`${id}.${++this.said}`)
+        return this.ask(`${id}.${++this.said}`, chance(0.3))
       case "turn": {
         const handle = this.handles[random.int(Math.max(1, this.handles.length))]
         if (handle === undefined) return Effect.void
@@ -576,14 +581,14 @@ class World {
   }
 
   /** `session.run` in a handler: what it consists of is the handler's own while it waits. */
-  private ask(id: string) {
+  private ask(id: string, behind: boolean) {
     return Effect.flatMap(RunContext.RunContext, ({ session }) =>
       Effect.acquireUseRelease(
         Effect.sync(() => {
           this.ref.sent.push(`ask${id}`)
           this.ref.asks++
         }),
-        () => Effect.ignore(session.run(`ask${id}`)),
+        () => Effect.ignore(session.run(`ask${id}`, behind ? { interrupt: false } : {})),
         () => Effect.sync(() => this.ref.asks--)
       )
     )
@@ -864,6 +869,7 @@ class World {
         return Effect.void
       case "send": {
         this.ref.sent.push(`user${action.n}`)
+        if (action.options.interrupt === false) this.ref.behind.add(`user${action.n}`)
         return session.send(`user${action.n}`, action.options).pipe(
           Effect.map((handle) => this.keep(handle)),
           Effect.catchAll(closed)
@@ -871,6 +877,7 @@ class World {
       }
       case "run": {
         this.ref.sent.push(`user${action.n}`)
+        if (action.options.interrupt === false) this.ref.behind.add(`user${action.n}`)
         this.runsOpen++
         return this.beside(
           session.run(`user${action.n}`, action.options).pipe(
@@ -894,6 +901,19 @@ class World {
             ),
             Effect.exit,
             Effect.map(() => this.runsOpen--)
+          )
+        )
+      }
+      case "task": {
+        const task = this.task(this.random.fork(`task${action.n}`)) as Agent.AgentTask<
+          { readonly value: string },
+          never
+        >
+        const text = action.text ? `task${action.n}` : undefined
+        if (text !== undefined) this.ref.sent.push(text)
+        return this.beside(
+          Effect.map(Effect.exit(session.runTask(task, text)), (exit) =>
+            this.ref.count(Exit.isSuccess(exit) ? "task of a program" : "task of a program failed")
           )
         )
       }
@@ -968,6 +988,24 @@ class World {
             })
           )
         )
+      }
+      case "release": {
+        const all = Array.from(this.ref.calls.values())
+        const some = action.who === "running" ? all.filter((call) => call.state === "inline") : all
+        const id = action.who === "unknown" ? "nobody" : (some[action.which % Math.max(1, some.length)]?.id ?? "nobody")
+        return Effect.suspend(() => {
+          const known = this.ref.calls.get(id)
+          this.ref.releaseRequests.add(id)
+          return Effect.exit(session.release(id)).pipe(
+            Effect.flatMap((exit) => {
+              this.ref.releaseRequests.delete(id)
+              this.ref.count(`release ${Exit.isSuccess(exit) ? "done" : "refused"}`)
+              // its events may be on their way
+              if (Exit.isSuccess(exit) && known === undefined) this.fail("U9", `release(${id}) says that it is done`)
+              return Effect.void
+            })
+          )
+        })
       }
       case "handoff":
         return this.beside(
@@ -1108,6 +1146,7 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       cancellationTimeout: config.cancellationTimeout,
       onInterruptedReply: config.onInterruptedReply,
       eventBuffer: 1_000_000,
+      startAfter: config.startAfter,
       ...(config.releaseAfter === undefined ? {} : { releaseAfter: config.releaseAfter })
     }).pipe(
       Scope.extend(scope),

@@ -6,6 +6,7 @@ export const guide = [
   "cancellation",
   "layers",
   "handing-over",
+  "tools-from-elsewhere",
   "testing",
   "models",
   "events",

@@ -42,13 +42,14 @@ export const agent = (name: string, { sets = [], works = {}, ...options }: Agent
   )
 }
 
-/** A task that ends with `{ email }`. */
+/** A task that ends with `{ email }`; it waits for the user unless `onEnter` says otherwise. */
 export const task = (name: string, { sets = [], works = {}, ...options }: AgentOptions = {}) => {
   const { live, toolkit } = kit(works)
   return Agent.task(name, {
     instructions: `I am ${name}.`,
     tools: [toolkit, ...sets],
     result: Schema.Struct({ email: Schema.String }),
+    onEnter: Effect.void,
     ...options
   }).pipe(Agent.provide(live))
 }

@@ -98,7 +98,10 @@ const duplicatesOf = (s: State, run: Run): ReadonlyArray<Run> | undefined => {
 
 /** Runs of the same tool that have been admitted, in whichever scope (rule P4b). */
 const isBeside = (run: Run, other: Run): boolean =>
-  other !== run && other.tool.name === run.tool.name && other.phase !== "admitting"
+  other !== run && other.tool.name === run.tool.name && isAdmitted(other)
+
+/** It counts as running: no other of its kind is compared with one whose turn to be decided has not come. */
+export const isAdmitted = ({ phase }: Run): boolean => phase !== "held" && phase !== "admitting"
 
 /** Looks at what is running, and decides. */
 export const decide = (s: State, admission: Admission): Decision => {

@@ -243,7 +243,7 @@ export const startTask = (s: State, to: Activity): boolean => {
   return true
 }
 
-const jobsOfTask = (task: Activity): ReadonlyArray<Job> => Jobs.ofRun(task.task?.call)
+export const jobsOfTask = (task: Activity): ReadonlyArray<Job> => Jobs.ofRun(task.task?.call)
 
 /** The task has its value; it ends when what its agent is saying has been said. */
 export const finishTask = (_: State, task: Activity, call: Call | undefined, result: TaskResult): void => {
@@ -300,6 +300,7 @@ const endTask = (s: State, otherwise: TaskResult): void => {
     if (speech.state === "holding") speech.interrupted = true
     Speech.end(s, speech)
   }
+  Calls.settleHeld(s)
   back.state = "current"
   if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
   const hasRuns = task.running > 0

@@ -35,7 +35,8 @@ const awaiting = (s: State, call: Call, turns: boolean): ReadonlyArray<Call> => 
 export const worksFor = (
   s: State,
   call: Call,
-  run: Run,
+  /** a call stands for a program: it has no run */
+  run: Run | Call,
   { turns = true }: { readonly turns?: boolean } = {}
 ): boolean => {
   const seen = new Set<Run | Call>()
@@ -44,7 +45,7 @@ export const worksFor = (
     if (seen.has(node)) return false
     seen.add(node)
     return (from.run?.calls ?? [from]).some((one) =>
-      awaiting(s, one, turns).some((caller) => caller.run === run || search(caller))
+      awaiting(s, one, turns).some((caller) => caller.run === run || caller === run || search(caller))
     )
   }
   return search(call)

@@ -26,11 +26,13 @@ import {
   type StopReason,
   startTimer,
   stopTimer,
-  type Tool
+  type Tool,
+  without
 } from "./state.js"
 import {
   backgroundParameter,
   cancelTaskName,
+  cutOff,
   idInUse,
   invalidArguments,
   notAllowed,
@@ -68,6 +70,7 @@ export const requested = (s: State, step: Step, part: CallPart): void => {
     return refuse(s, call, "invalid_arguments", invalidArguments(tool.name, part.problem))
   }
   const run = register(s, call, tool)
+  if (run.phase === "held" && !s.holding.includes(step)) s.holding = [...s.holding, step]
   if (part.decoded === "later" || part.decoded === undefined) command(s, { _tag: "Decode", call, run })
   else decoded(s, call, part.decoded)
 }
@@ -109,7 +112,7 @@ const register = (s: State, call: Call, tool: Tool): Run => {
     owner: tool.executor.activity,
     params: undefined,
     argsKey: undefined,
-    phase: "admitting",
+    phase: tool.afterStep ? "held" : "admitting",
     stop: undefined,
     committed: false,
     updated: false,
@@ -127,20 +130,69 @@ const register = (s: State, call: Call, tool: Tool): Run => {
   s.runs.add(run)
   if (isCompanion(tool)) return run
   if (tool.executor.activity !== undefined) tool.executor.activity.running++
-  if (tool.releaseAfter !== undefined && tool.releaseAfter > 0) {
-    call.releaseTimer = startTimer(s, { _tag: "Release", call }, tool.releaseAfter)
-  }
+  if (run.phase !== "held") startRelease(s, call, tool)
   return run
+}
+
+/** The time after which the call leaves its turn (rule U9); one that waits for its step does not count it yet. */
+const startRelease = (s: State, call: Call, { releaseAfter }: Tool): void => {
+  if (releaseAfter === undefined || releaseAfter === 0 || call.state._tag !== "Inline") return
+  call.releaseTimer = startTimer(s, { _tag: "Release", call }, releaseAfter)
 }
 
 /** A name that no tool has goes back to the model in each later request: providers take letters, digits, `_` and `-`. */
 const cleanName = (name: string): string => name.slice(0, 64).replace(/[^\w-]/g, "_") || "unknown"
+
+// ------------------------------------------------------------------------------------------------- the end of a step
+
+/** Ends of an answer that leave it unfinished. A pause is none: the model waits for what its calls give (rule F7). */
+export const isCutOff = ({ finish }: Step): boolean =>
+  finish === "length" || finish === "content-filter" || finish === "error"
+
+/**
+ * Calls that begin after their step (rule T2): once it has ended well they go on to their admission, in the order in
+ * which the model asked, as if they had come now; else they end without having been run. So nothing is stopped or asked
+ * for a call of an answer that was cut off.
+ */
+export const settleHeld = (s: State): void => {
+  for (const step of s.holding) {
+    if (!step.streamEnded) continue
+    s.holding = without(s.holding, step)
+    const held = step.calls.filter(isHeld)
+    if (step.complete) letGo(s, step, held)
+    else for (const call of held) refuseHeld(s, call, call.run as Run)
+  }
+}
+
+const isHeld = ({ run }: Call): boolean => run?.phase === "held"
+
+const letGo = (s: State, step: Step, held: ReadonlyArray<Call>): void => {
+  for (const call of held) {
+    const run = call.run as Run
+    run.phase = "admitting"
+    startRelease(s, call, run.tool)
+  }
+  step.nextAdmission = 0
+  for (const call of held) admitNext(s, call)
+}
+
+const refuseHeld = (s: State, call: Call, run: Run): void => {
+  // it may still be decoding its arguments
+  command(s, { _tag: "InterruptRun", run })
+  leave(s, run)
+  const { finish, speech } = call.step
+  refuse(s, call, "cut_off", cutOff(speech.interrupted ? "interrupted" : (finish ?? "")))
+  run.endWaiters = allWoken(s, run.endWaiters)
+  run.stopWaiters = allWoken(s, run.stopWaiters)
+}
 
 // ---------------------------------------------------------------------------------------------------------- admission
 
 /** Calls of one tool in one step are admitted in the order in which the model asked (rule P4) if they are compared. */
 export const decoded = (s: State, call: Call, args: Decoded): void => {
   if (call.run !== undefined && args._tag === "Decoded") call.run.argsKey = args.key
+  // it will never be run, however its step ends
+  if (args._tag === "Invalid" && call.run?.phase === "held") return admit(s, call, call.run, args)
   call.decoded = args
   admitNext(s, call)
 }
@@ -346,7 +398,7 @@ const leave = (s: State, run: Run): void => {
   s.runs.delete(run)
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
   if (isCompanion(run.tool)) return
-  if (was !== "admitting") s.running--
+  if (was === "queued" || was === "working") s.running--
   if (was === "queued") executor.queue.splice(executor.queue.indexOf(run), 1)
   if (was === "working") {
     executor.active--
@@ -397,7 +449,7 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
     command(s, { _tag: "InterruptRun", run })
     return
   }
-  const admitting = run.phase === "admitting"
+  const admitting = run.phase === "admitting" || run.phase === "held"
   // it may still be decoding its arguments
   if (admitting) command(s, { _tag: "InterruptRun", run })
   endRun(s, run, { _tag: "Interrupted", reason })
@@ -426,17 +478,31 @@ export const refuseQueued = (s: State, run: Run): void => {
   run.stopWaiters = allWoken(s, run.stopWaiters)
 }
 
+/** Why there is no call at work with this id. */
+const whyGone = (s: State, callId: string): string => {
+  const known = s.callIds.get(callId)
+  return known === undefined
+    ? `There is no call with the id "${callId}".`
+    : known === "pair"
+      ? `There is no call with the id "${callId}": that is a report of another call.`
+      : `Call ${callId} has already ended.`
+}
+
+/** A program lets a call leave its turn; or why it cannot. */
+export const releaseBy = (s: State, callId: string): string | undefined => {
+  const call = s.calls.get(callId)
+  if (call === undefined) return whyGone(s, callId)
+  if (isCompanion(call.tool))
+    return `Call ${callId} stays in its turn: ${call.call.name} is a tool of the session's own.`
+  if (call.state._tag !== "Inline") return `Call ${callId} has already left its turn.`
+  release(s, call, "program")
+  return undefined
+}
+
 /** The run to wait for, or why there is none. */
 export const cancel = (s: State, callId: string): Run | string => {
   const call = s.calls.get(callId)
-  if (call === undefined) {
-    const known = s.callIds.get(callId)
-    return known === undefined
-      ? `There is no call with the id "${callId}".`
-      : known === "pair"
-        ? `There is no call with the id "${callId}": that is a report of another call.`
-        : `Call ${callId} has already ended.`
-  }
+  if (call === undefined) return whyGone(s, callId)
   const run = call.run
   const reason = whyNot(call) ?? (run === undefined ? undefined : whyNotRun(run))
   if (reason !== undefined) return reason

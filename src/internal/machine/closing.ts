@@ -23,6 +23,7 @@ export const close = (s: State): void => {
     speech.interrupted = true
     Speech.end(s, speech)
   }
+  Calls.settleHeld(s)
   for (const request of s.floorRequests.splice(0)) wake(s, () => request.resume(false))
   for (const waiter of s.idleWaiters) wake(s, () => waiter.resume(false))
   s.idleWaiters.clear()

@@ -128,7 +128,7 @@ const isSilent = (s: State): boolean =>
 
 /** Is this call the one that holds the floor, or is it part of what that one waits for? */
 const within = (s: State, call: Call, holder: Call): boolean =>
-  call === holder || (holder.run !== undefined && Behalf.worksFor(s, call, holder.run))
+  call === holder || Behalf.worksFor(s, call, holder.run ?? holder)
 
 // ---------------------------------------------------------------------------------------------------- who waits for it
 

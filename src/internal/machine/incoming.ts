@@ -100,7 +100,10 @@ const providerResult = (s: State, step: Step, part: ProviderResultPart): void =>
 export const modelEnded = (s: State, step: Step, end: ModelEnd): void => {
   observe(s, { _tag: "StepEnded", step, end })
   if (end._tag !== "Done") return modelFailed(s, step, end.failure)
-  if (!step.closed) tellWordless(s, step)
+  if (!step.closed) {
+    tellWordless(s, step)
+    step.complete = !Calls.isCutOff(step)
+  }
   streamEnded(s, step)
 }
 

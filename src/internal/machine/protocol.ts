@@ -21,9 +21,12 @@ import type {
   TextEntry,
   Tool
 } from "./state.js"
-import type { Cause, DeliveryMode, ModelError, Verdict } from "./words.js"
+import type { Cause, DeliveryMode, ModelError, SessionEvent, Verdict } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------------- parts
+
+/** What made a call leave its turn. */
+export type ReleasedBy = Extract<SessionEvent, { readonly _tag: "ToolCallReleased" }>["by"]
 
 export type Metadata = Given | undefined
 
@@ -199,7 +202,7 @@ export type Observation =
       readonly mode: DeliveryMode
       readonly first: boolean
     }
-  | { readonly _tag: "CallReleased"; readonly call: Call; readonly by: "update" | "timer" | "model" }
+  | { readonly _tag: "CallReleased"; readonly call: Call; readonly by: ReleasedBy }
   | { readonly _tag: "CallEnded"; readonly call: Call; readonly ending: Ending; readonly output: unknown }
   | { readonly _tag: "RunQueued"; readonly run: Run }
   | { readonly _tag: "RunStarted"; readonly run: Run }

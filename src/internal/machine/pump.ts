@@ -11,6 +11,7 @@ import * as Idle from "./idle.js"
 import type { Timer } from "./protocol.js"
 import * as Speech from "./speech.js"
 import { command, emit, type Outcome, type Run, type State } from "./state.js"
+import * as Tasks from "./tasks.js"
 import * as Turns from "./turns.js"
 import * as Updates from "./updates.js"
 import * as Voicing from "./voicing.js"
@@ -19,6 +20,7 @@ import * as Waits from "./waits.js"
 /** Does what has become possible, until nothing more has. */
 export const pump = (s: State): void => {
   for (;;) {
+    Calls.settleHeld(s)
     if (s.phase === "closing") {
       setAgentState(s)
       return Closing.finish(s)
@@ -33,6 +35,7 @@ export const pump = (s: State): void => {
     if (Turns.giveMouth(s)) continue
     if (Idle.grantFloor(s)) continue
     if (Voicing.startReply(s)) continue
+    if (Tasks.press(s)) continue
     if (Waits.breakCircle(s)) continue
     break
   }

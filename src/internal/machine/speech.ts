@@ -150,6 +150,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     nextOutput: 0,
     nextAdmission: 0,
     streamEnded: false,
+    complete: false,
     closed: false,
     played: false,
     openText: nothing,
@@ -513,7 +514,11 @@ export const end = (s: State, speech: Speech): void => {
 export const fail = (s: State, speech: Speech, failure: ModelFailure): void => {
   if (speech.state === "ended") return
   speech.failure = failure
-  const watched = speech.watched || Jobs.fail(speech.jobs, failure)
+  const asked = speech.agent.task?.asked
+  if (asked !== undefined) asked.failure ??= failure
+  const awaited = Jobs.fail(speech.jobs, failure)
+  // a task that a program runs fails with it
+  const watched = speech.watched || awaited || (asked !== undefined && speech.agent.state !== "ended")
   // a bug of the model's layer is logged with its cause
   if (!watched && failure.cause === undefined) command(s, { _tag: "LogFailure", agent: speech.agent, failure })
   emit(s, { _tag: "SessionError", error: { tag: failure.tag, message: failure.message } })

@@ -35,6 +35,8 @@ export interface Tool {
   /** milliseconds */
   readonly releaseAfter: number | undefined
   readonly timeout: number | undefined
+  /** its calls begin once the step has ended well (rule T2) */
+  readonly afterStep: boolean
   /** parameters of ours, which the handler never sees */
   readonly added: ReadonlyArray<string>
   /** plain arguments without what is ours, and without null for what is left out */
@@ -150,7 +152,14 @@ export interface Run {
   params: unknown
   /** canonical text of the arguments, once somebody compared them */
   argsKey: string | undefined
-  phase: "admitting" | "queued" | "working" | "ended"
+  /**
+   * `held` until the step that asks has ended; then it is admitted, or does not run:
+   *
+   *     held ──▶ admitting ──▶ queued ──▶ working ──▶ ended
+   *
+   * Each but the last may be passed over, and each may be followed by the last.
+   */
+  phase: "held" | "admitting" | "queued" | "working" | "ended"
   stop: StopReason | undefined
   committed: boolean
   updated: boolean
@@ -346,6 +355,8 @@ export interface Step {
   /** calls before this one are admitted, or never will be */
   nextAdmission: number
   streamEnded: boolean
+  /** the model has said all that it had to say (rule T2) */
+  complete: boolean
   /** cut: nothing that still streams in counts */
   closed: boolean
   /** text and calls are all in the history */
@@ -443,11 +454,24 @@ export interface Task {
   readonly resume: (result: TaskResult) => void
   /** the call that ended the task, and with what */
   done: { readonly call: Call | undefined; readonly result: TaskResult } | undefined
+  /** what `session.runTask` asks of it (rule B5) */
+  readonly asked?: AskedTask | undefined
+}
+
+export interface AskedTask {
+  /** what the user says to it */
+  readonly text: string | undefined
+  said: boolean
+  /** its result was asked for, since its turn had ended without */
+  pressed: boolean
+  /** a model failed in it */
+  failure: ModelFailure | undefined
 }
 
 export type TaskResult =
   | { readonly _tag: "Completed"; readonly value: unknown }
   | { readonly _tag: "Declined"; readonly reason: string }
+  | { readonly _tag: "Failed"; readonly failure: ModelFailure }
   | { readonly _tag: "SessionClosed" }
 
 export interface Handoff {
@@ -621,6 +645,8 @@ export interface State {
   /** runs of users' tools that have been admitted, queued ones too */
   running: number
   readonly gates: Map<string, Gate>
+  /** steps whose end calls wait for */
+  holding: ReadonlyArray<Step>
 
   /** deliveries that wait for a reply, oldest first */
   readonly pending: Set<Delivery>
@@ -680,6 +706,7 @@ export const make = (options: Options): State => ({
   runs: new Set(),
   running: 0,
   gates: new Map(),
+  holding: none,
   pending: new Set(),
   urgent: 0,
   silent: [],

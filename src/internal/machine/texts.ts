@@ -27,6 +27,18 @@ export const unknownTool = (name: string, known: ReadonlyArray<string>): string 
   return `There is no tool "${name}". ${offer}`
 }
 
+const cuts: Readonly<Record<string, string>> = {
+  length: "it reached its limit of tokens",
+  "content-filter": "a content filter held it back",
+  interrupted: "it was interrupted"
+}
+
+/** It was to begin after the answer that asked for it. */
+export const cutOff = (how: string): string =>
+  `Not run: the answer that asked for it is not complete, since ${
+    Object.hasOwn(cuts, how) ? cuts[how] : "the model failed"
+  }. Call it again if it is still needed.`
+
 export const tooManyRunning = (running: number): string =>
   `Not run: ${running} calls are running already, which is the limit. Wait until one has ended.`
 
@@ -37,6 +49,11 @@ export const waitsForItself =
 
 export const waitsForRoom =
   "Not run: it would have to wait for a call that is running already, and that one waits for it. Answer without it."
+
+/** What a task is asked for that has ended its turn without a result. */
+export const completeNow = "Call complete with the result now."
+
+export const noResult = (task: string): string => `The task "${task}" ended without a result.`
 
 /** Half a report, in a conversation that was stored while that was being written. */
 export const lostReport = "This report was lost."

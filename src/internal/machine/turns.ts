@@ -45,13 +45,22 @@ export const send = (s: State, text: string, options: UserTurnOptions, jobs: Rea
 
 const begin = (s: State, text: string, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
   const { allowInterruptions, author, instructions, interrupt, priority, toolChoice } = options
-  const own = { allowInterruptions, instructions, priority, toolChoice }
   if (interrupt !== false) {
     interruptAll(s, false)
     recordMessage(s, text, author, jobs)
   }
   const opening = interrupt === false ? { text, author, urged: false } : undefined
-  return Speech.create(s, { ...own, source: "reply", agent: currentAgent(s), userTurn: true, opening, jobs })
+  return Speech.create(s, {
+    source: "reply",
+    agent: currentAgent(s),
+    priority,
+    allowInterruptions,
+    userTurn: true,
+    opening,
+    instructions,
+    toolChoice,
+    jobs
+  })
 }
 
 const recordMessage = (s: State, text: string, author: string | undefined, jobs: ReadonlyArray<Job>): void => {
@@ -133,6 +142,7 @@ export const interrupt = (s: State, speech: SpeechState): void => {
   speech.interrupted = true
   const calls = speech.step?.calls ?? []
   Speech.end(s, speech)
+  Calls.settleHeld(s)
   for (const call of calls) {
     if (
       call.state._tag === "Inline" &&

@@ -4,6 +4,7 @@
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
 import { refused, type Settlement, settlement } from "./outcomes.js"
+import type { ReleasedBy } from "./protocol.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
 import {
@@ -99,13 +100,18 @@ const updateCall = (s: State, call: Call, { isText, mode, template, value: messa
 }
 
 /** The call leaves the turn without an update of its own (rule U9). */
-export const release = (s: State, call: Call, by: "timer" | "model"): void => {
+export const release = (s: State, call: Call, by: Exclude<ReleasedBy, "update">): void => {
   if (call.output !== undefined || call.state._tag !== "Inline") return
   const value = phrase(s, promptsOf(call), "released", { toolName: call.call.name, callId: call.callId })
   goBackground(s, call, { value, isError: false, reply: true, open: true }, by)
 }
 
-const goBackground = (s: State, call: Call, output: Output, by: "update" | "timer" | "model"): void => {
+/** The handler leaves the turn, and with it all calls that share it. One that has ended has left it. */
+export const releaseRun = (s: State, run: Run): void => {
+  for (const call of run.calls) release(s, call, "handler")
+}
+
+const goBackground = (s: State, call: Call, output: Output, by: ReleasedBy): void => {
   call.releaseTimer = stopTimer(s, call.releaseTimer)
   call.state = Background
   call.output = follow(output, "value")

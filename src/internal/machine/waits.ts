@@ -50,6 +50,13 @@ type Wait = { readonly run: Run } & (
 /** A fiber that an ended handler left behind holds up nobody, nor does a program. */
 const atWork = (call: Call | undefined): Run | undefined => (call?.run?.phase === "working" ? call.run : undefined)
 
+/** Nearly each input finds no handler that waits: it is to cost no more than a look. */
+const mayWait = (s: State): boolean => {
+  if (s.floorRequests.length > 0 || s.idleWaiters.size > 0 || s.jobs.size > 0 || s.agents.length > 1) return true
+  for (const { waiters } of s.speeches) if (waiters.length > 0) return true
+  return false
+}
+
 const waitsIn = (s: State): ReadonlyArray<Wait> => {
   const waits: Array<Wait> = []
   const add = (call: Call | undefined, wait: (run: Run) => Wait): void => {
@@ -254,6 +261,7 @@ const leadsTo = (need: Need, node: Node, seen = new Set<Need>()): boolean => {
  * nobody does, the session counts as idle for who waits for that, the oldest first; else a call that is queued is refused.
  */
 export const breakCircle = (s: State): boolean => {
+  if (s.runs.size === 0 || !mayWait(s)) return false
   const waits = waitsIn(s)
   if (waits.length === 0) return false
   const graph = new Graph(s, waits)
@@ -269,16 +277,16 @@ export const breakCircle = (s: State): boolean => {
     wake(s, () => speech.waiter.resume(true))
     return true
   }
-  // a turn that is to come behind one that waits for it begins beside that one
-  for (const other of s.queue) {
-    if (other.opening === undefined || !graph.isStuck(other)) continue
-    other.opening.urged = true
-    return true
-  }
   for (const wait of circular) {
     if (wait._tag === "Idle") Idle.tellWaiter(s, wait.waiter)
     else if (wait._tag === "Floor") Idle.giveFloor(s, wait.request)
     else continue
+    return true
+  }
+  // a turn that is to come behind one that waits for it begins beside that one
+  for (const other of s.queue) {
+    if (other.opening === undefined || !graph.isStuck(other)) continue
+    other.opening.urged = true
     return true
   }
   const queued = order.findLast((run) => {

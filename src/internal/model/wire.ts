@@ -166,6 +166,9 @@ const plain = /^[\w-]+$/
 
 const isSound = (text: string): boolean => plain.test(text) || (isWellFormed(text) && !isBlank(text))
 
+/** Packages look names up in plain objects. A set: `in` would keep each id in V8's table of names. */
+const inherited: ReadonlySet<string> = new Set(Object.getOwnPropertyNames(Object.prototype))
+
 /** For providers of which nothing is known: others write and read them as text all the same. */
 const anything = wordy(/[\s\S]/, 64)
 
@@ -184,8 +187,7 @@ export class Fitting {
   of(text: string, all: () => Iterable<string>): string {
     const known = this.fitted.get(text)
     if (known !== undefined) return known
-    // packages look names up in plain objects
-    const fits = this.alphabet.pattern.test(text) && isSound(text) && !(text in Object.prototype)
+    const fits = this.alphabet.pattern.test(text) && isSound(text) && !inherited.has(text)
     if (fits && !this.made.has(text)) {
       this.taken?.add(text)
       return text

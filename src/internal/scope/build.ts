@@ -19,7 +19,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { Service as Output } from "../../AgentOutput.js"
 import type { Options } from "../../AsyncTool.js"
-import type { Entry } from "../../AsyncToolset.js"
+import type { AsyncToolset, Entry } from "../../AsyncToolset.js"
 import type { ChatContext, ChatItem } from "../../ChatContext.js"
 import type { Service as Model } from "../../SessionModel.js"
 import {
@@ -36,11 +36,12 @@ import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
-import { kept } from "../values/guarded.js"
+import { kept, suspended } from "../values/guarded.js"
 import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import { codecOf, workInSession } from "./codec.js"
 import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
+import { inStrictForm } from "./dynamic.js"
 import { handlerOf } from "./handlers.js"
 import * as Mistakes from "./mistakes.js"
 import { bind, DuplicatePolicy } from "./policy.js"
@@ -94,30 +95,55 @@ const provideLayers = (
       (built): AnyContext => Context.merge(context, built)
     )
   )
-  // in a fiber of its own: layers may set FiberRefs, which hold in the scope and nowhere else; nor do those of who asks
-  return Effect.updateFiberRefs(() => outer.fiberRefs).pipe(
-    Effect.zipRight(build),
+  return inFiber(
+    outer.fiberRefs,
     Effect.zipWith(
+      build,
       Effect.getFiberRefs,
       (context, fiberRefs): Environment => ({ context, fiberRefs: withoutContext(fiberRefs) })
-    ),
+    )
+  )
+}
+
+/** Layers may set FiberRefs, which hold in the scope and nowhere else; nor do those of who asks hold in it. */
+const inFiber = <A>(fiberRefs: FiberRefs.FiberRefs, build: Effect.Effect<A>): Effect.Effect<A> =>
+  Effect.updateFiberRefs(() => fiberRefs).pipe(
+    Effect.zipRight(build),
     kept,
     Effect.fork,
     Effect.flatMap((fiber) => Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))),
     Effect.flatten,
     Effect.flatten
   )
-}
 
 // ------------------------------------------------------------------------------------------------------------- tools
 
 interface Place extends Environment {
   /** for messages: `agent "travel"`, `toolset "booking"` */
   readonly description: string
+  /** what handlers work in, by the context that their layer was built in */
+  readonly workplaces: Workplaces
   readonly executor: Executor
   readonly activity: Activity | undefined
   readonly scope: Scope.Scope
   readonly releaseAfter: number | undefined
+  readonly startAfter: "call" | "step" | undefined
+}
+
+type Workplaces = Map<AnyContext, AnyContext>
+
+/**
+ * What the layer of a handler was built in, below what is in the place. All handlers of a layer share the one, and most
+ * places have all of it: a context of its own for each tool would grow with the square of their number.
+ */
+const workplaceOf = ({ context, workplaces }: Place, captured: AnyContext): AnyContext => {
+  let workplace = workplaces.get(captured)
+  if (workplace === undefined) {
+    const isContained = Array.from(captured.unsafeMap.keys()).every((key) => context.unsafeMap.has(key))
+    workplace = isContained ? context : (Context.merge(captured, context) as AnyContext)
+    workplaces.set(captured, workplace)
+  }
+  return workplace
 }
 
 type Tools = Map<string, { readonly bound: BoundTool; readonly place: string }>
@@ -177,17 +203,34 @@ const collectToolset = (
         scope: undefined
       })
     }
-    return yield* collect(
-      toolset.entries,
-      {
-        ...outer,
-        description,
-        ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
-        executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
-      },
-      reserved
-    )
+    const place: Place = {
+      ...outer,
+      description,
+      ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
+      workplaces: new Map(),
+      executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
+    }
+    const entries = toolset.unwrap === undefined ? toolset.entries : [yield* unwrapped(toolset.unwrap, place)]
+    return yield* collect(entries, place, reserved)
   })
+
+/** The toolset that the program makes in this scope (rule B7). That it cannot is a defect of the scope's building. */
+const unwrapped = (
+  effect: () => Effect.Effect<AsyncToolset<any>, unknown, any>,
+  { context, description, fiberRefs, scope }: Place
+): Effect.Effect<AsyncToolset<any>> =>
+  inFiber(
+    fiberRefs,
+    Effect.mapInputContext(
+      Effect.orDie(suspended(effect)),
+      (_: Context.Context<never>): AnyContext => Context.add(context, Scope.Scope, scope)
+    )
+  ).pipe(
+    Effect.filterOrDie(
+      (made) => Mistakes.isToolset(made),
+      () => Mistakes.noToolset(description)
+    )
+  )
 
 const contradiction = (options: Options): string | undefined => {
   if (options.allowCancellation === true) return undefined
@@ -229,11 +272,12 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       wire: wireOf(tool, added),
       releaseAfter: options.releaseAfter === undefined ? place.releaseAfter : millisOf(options.releaseAfter),
       timeout: millisOf(options.timeout),
+      afterStep: (options.startAfter ?? place.startAfter) === "step",
       added,
       ownArguments: ownArguments(added, codec),
       codec,
       fiberRefs: place.fiberRefs,
-      context: handler === undefined ? place.context : (Context.merge(handler.context, place.context) as AnyContext),
+      context: handler === undefined ? place.context : workplaceOf(place, handler.context as AnyContext),
       work: workInSession(handler?.handler ?? (() => Effect.dieMessage(`${tool.name} is run by the provider.`)), codec)
     }
     return bound
@@ -256,6 +300,7 @@ export const companion = (
   wire: wireOf(tool, []),
   releaseAfter: undefined,
   timeout: undefined,
+  afterStep: false,
   added: [],
   ownArguments: codecOf(tool).prepare,
   codec: codecOf(tool),
@@ -271,6 +316,7 @@ export interface SessionScope extends Environment {
   readonly tools: Tools
   readonly companions: ReadonlyArray<BoundTool>
   readonly releaseAfter: number | undefined
+  readonly startAfter: "call" | "step" | undefined
 }
 
 const reservedNames = [cancelTaskName, getRunningTasksName]
@@ -282,18 +328,21 @@ export const buildSession = (options: {
   readonly entries: ReadonlyArray<Entry>
   readonly companions: ReadonlyArray<BoundTool>
   readonly releaseAfter: number | undefined
+  readonly startAfter: "call" | "step" | undefined
 }): Effect.Effect<SessionScope> =>
   Effect.map(
     collect(
       options.entries,
       {
         description: "the session",
+        workplaces: new Map(),
         context: options.context,
         fiberRefs: options.fiberRefs,
         executor: makeExecutor("session", undefined, undefined),
         activity: undefined,
         scope: options.scope,
-        releaseAfter: options.releaseAfter
+        releaseAfter: options.releaseAfter,
+        startAfter: options.startAfter
       },
       reservedNames
     ),
@@ -331,10 +380,7 @@ const providerIn = (context: AnyContext): Provider => {
 }
 
 /** The tools as the agent's provider takes them; what it would refuse with every request is refused now. */
-const wireTools = (
-  tools: ReadonlyMap<string, BoundTool>,
-  provider: Provider
-): Effect.Effect<Record<string, Tool.Any>> =>
+const wireTools = (tools: Map<string, BoundTool>, provider: Provider): Effect.Effect<Record<string, Tool.Any>> =>
   Effect.gen(function* () {
     const wire: Record<string, Tool.Any> = {}
     for (const [name, tool] of tools) {
@@ -356,6 +402,7 @@ const wireTools = (
         )
       }
       wire[name] = sent
+      if (sent !== tool.wire) tools.set(name, inStrictForm(tool))
     }
     return wire
   })
@@ -441,11 +488,13 @@ export const buildAgent = (options: {
           definition.options.tools ?? [],
           {
             description,
+            workplaces: new Map(),
             ...place,
             executor: makeExecutor(definition.name, activity, definition.options.maxConcurrency),
             activity,
             scope,
-            releaseAfter: session.releaseAfter
+            releaseAfter: session.releaseAfter,
+            startAfter: session.startAfter
           },
           [...reservedNames, ...own.map((tool) => tool.name)]
         )

@@ -16,6 +16,7 @@ import { die, given } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { withoutNulls } from "../values/schemas.js"
 import { clip } from "../values/text.js"
+import { givenOf } from "./dynamic.js"
 import { jsonSchemaOf } from "./wire.js"
 
 type Coder = (u: unknown) => Effect.Effect<unknown, ParseResult.ParseIssue, any>
@@ -75,11 +76,13 @@ export const codecOf = (tool: Tool.Any): Codec => {
     }
     codec = {
       ...coders,
-      prepare: Tool.isProviderDefined(tool)
-        ? identity
-        : hasNoFields(tool.parametersSchema)
-          ? nothing
-          : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
+      // as it was sent, if the tool has no schema but the one that the model was shown
+      prepare:
+        Tool.isProviderDefined(tool) || givenOf(tool) !== undefined
+          ? identity
+          : hasNoFields(tool.parametersSchema)
+            ? nothing
+            : (withoutNulls(jsonSchemaOf(tool, [])) ?? identity),
       outcome: { onFailure: failure(tool.name, coders), onSuccess: success(tool.name, coders) }
     }
     codecs.set(tool, codec)

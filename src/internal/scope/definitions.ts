@@ -1,6 +1,7 @@
 /**
  * What agents and toolsets are made of, behind their public types.
  */
+import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type { Pipeable } from "effect/Pipeable"
 import type * as Schema from "effect/Schema"
@@ -21,6 +22,8 @@ export interface AgentDefinition extends Pipeable {
 }
 
 export interface ToolsetDefinition extends AsyncToolset<any> {
+  /** what gives the toolset that stands for it, once its scope is built; none: its entries are known */
+  readonly unwrap: (() => Effect.Effect<AsyncToolset<any>, unknown, any>) | undefined
   readonly entries: ReadonlyArray<Entry>
   readonly maxConcurrency: number | undefined
   readonly onDuplicateCall: Mode | undefined

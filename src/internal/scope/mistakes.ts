@@ -18,6 +18,10 @@ export const annotate = <T extends Tool.Any>(tool: T, problem: string | undefine
 
 const write = "a Schema of Effect: write Schema.String and the like"
 
+export const noJsonSchema =
+  "jsonSchema has to be a JSON Schema, as an object that JSON can carry: write " +
+  `{ type: "object", properties: { city: { type: "string" } } }. For schemas of Effect there is AsyncTool.make.`
+
 /** What is wrong with the schemas that a tool is to be made of. */
 export const inSchemas = (schemas: {
   readonly parameters?: unknown
@@ -68,6 +72,15 @@ export const noHandler = (tool: string, place: string): ToolOptionsError =>
       `${place} has no handler for it: provide toolkit.toLayer({ ${keyOf(tool)}: … }) to the session, ` +
       "the agent or the toolset."
   })
+
+export const isToolset = (value: unknown): boolean =>
+  guarded(
+    () => isRecord(value) && value._tag === "AsyncToolset",
+    () => false
+  )
+
+export const noToolset = (owner: string): OptionsError =>
+  new OptionsError({ owner, option: "unwrap", problem: "has to be an effect that gives an AsyncToolset" })
 
 /** What is wrong with a list of toolkits and toolsets. */
 export const inEntries = (owner: string, entries: unknown): OptionsError | undefined => {

@@ -9,9 +9,10 @@ import type { Policy } from "../../DuplicatePolicy.js"
 import { Annotations } from "../../Tags.js"
 import type * as Machine from "../machine/state.js"
 import { backgroundParameter, confirmParameter } from "../machine/texts.js"
-import { withoutProto } from "../values/json.js"
+import { isRecord, withoutProto } from "../values/json.js"
 import { clip, wellFormed } from "../values/text.js"
 import type { Codec, Work } from "./codec.js"
+import { givenOf } from "./dynamic.js"
 import { fieldsOf } from "./wire.js"
 
 export interface BoundTool extends Machine.Tool {
@@ -70,4 +71,7 @@ export const toDecode = (
 export const optionsOf = (tool: Tool.Any): Options =>
   tool.annotations === undefined ? {} : ((tool.annotations.unsafeMap.get(Annotations.key) as Options | undefined) ?? {})
 
-export const ownParameters = (tool: Tool.Any): ReadonlyArray<string> => Object.keys(fieldsOf(tool) ?? {})
+export const ownParameters = (tool: Tool.Any): ReadonlyArray<string> => {
+  const given: unknown = givenOf(tool)?.properties
+  return Object.keys(isRecord(given) ? given : (fieldsOf(tool) ?? {}))
+}

@@ -8,6 +8,7 @@ import { wireValue } from "../model/wire.js"
 import { isRecord } from "../values/json.js"
 import { strict } from "../values/schemas.js"
 import { isBlank, wellFormed } from "../values/text.js"
+import { givenOf } from "./dynamic.js"
 import type { BoundTool } from "./tool.js"
 
 const nullableBoolean = (description: string) => ({
@@ -31,9 +32,10 @@ export const fieldsOf = (tool: Tool.Any): Record<string, unknown> | undefined =>
 
 /** The JSON Schema of a tool's parameters, always that of an object, with the parameters of ours. */
 export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Record<string, any> => {
-  const own = ownJsonSchema(tool)
+  const given = givenOf(tool)
+  const own = given ?? ownJsonSchema(tool)
   const schema: Record<string, any> =
-    own.type === "object"
+    own.type === "object" || given !== undefined
       ? own
       : fieldsOf(tool) !== undefined || own.$id === "/schemas/void"
         ? { type: "object", properties: {}, required: [], additionalProperties: false }
@@ -45,14 +47,23 @@ export const jsonSchemaOf = (tool: Tool.Any, added: ReadonlyArray<string>): Reco
   return {
     ...schema,
     properties: { ...schema.properties, ...extra },
-    required: [...(schema.required ?? []), ...added]
+    required: [...(Array.isArray(schema.required) ? schema.required : []), ...added]
   }
 }
+
+/**
+ * Effect writes what it knows itself beside an annotation that names no type. One that has the key, if only from its
+ * prototype, is taken as it is.
+ */
+const named: object = Object.freeze({ type: undefined })
+
+const asItIs = (jsonSchema: Record<string, any>): Record<string, any> =>
+  "type" in jsonSchema ? jsonSchema : Object.assign(Object.create(named), jsonSchema)
 
 /** The tool with parameters that are shown as this schema and take anything. */
 const withJsonSchema = (tool: Tool.Tool<any, any>, jsonSchema: Record<string, any>): Tool.Tool<any, any> =>
   // `setParameters` is typed for structs; whatever a model sends is to get to the session
-  tool.setParameters(Schema.Unknown.annotations({ jsonSchema }) as never)
+  tool.setParameters(Schema.Unknown.annotations({ jsonSchema: asItIs(jsonSchema) }) as never)
 
 /**
  * What is sent to the model: the tool with its JSON Schema unchanged but a schema that takes anything, so that bad

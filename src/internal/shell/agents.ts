@@ -17,6 +17,7 @@ import { RunContext } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
+import * as Tasks from "../machine/tasks.js"
 import { printable } from "../model/errors.js"
 import { buildAgent, companion, type Environment, type Restore } from "../scope/build.js"
 import type { AgentDefinition } from "../scope/definitions.js"
@@ -29,6 +30,10 @@ import { finishTask } from "./task.js"
 /** For whom `onEnter` and `onExit` ask, as long as that counts. */
 interface Behalf {
   jobs: ReadonlyArray<State.Job>
+  /** who holds the floor for the task whose hook it is */
+  readonly holder?: State.Call | undefined
+  /** it is `onExit` */
+  readonly leaving?: boolean
 }
 
 class OnBehalf extends Context.Tag("effect-meantime/internal/OnBehalf")<OnBehalf, Behalf>() {}
@@ -58,6 +63,14 @@ const inOneGo = (behalf: Behalf, { context, fiberRefs }: Environment): Environme
 export const jobsIn = (context: { readonly unsafeMap: ReadonlyMap<string, unknown> }): ReadonlyArray<State.Job> =>
   (context.unsafeMap.get(OnBehalf.key) as Behalf | undefined)?.jobs ?? []
 
+/** Whose floor a hook stands on, and whether it belongs to an agent that leaves. */
+export const hookIn = (context: {
+  readonly unsafeMap: ReadonlyMap<string, unknown>
+}): { readonly holder: State.Call | undefined; readonly leaving: boolean } => {
+  const behalf = context.unsafeMap.get(OnBehalf.key) as Behalf | undefined
+  return { holder: behalf?.holder, leaving: behalf?.leaving === true }
+}
+
 export const leave = (host: Host, from: State.Activity, handoff: State.Handoff | undefined): void => {
   const built = from.built
   const { onExit } = built.definition.options
@@ -66,7 +79,7 @@ export const leave = (host: Host, from: State.Activity, handoff: State.Handoff |
   // at once: in which order fibers run does not decide what comes first
   if (onExit === undefined) return left()
   const what = `onExit of ${from.name}`
-  const behalf: Behalf = { jobs: handoff?.jobs ?? Jobs.ofRun(from.task?.call) }
+  const behalf: Behalf = { jobs: handoff?.jobs ?? Jobs.ofRun(from.task?.call), leaving: true }
   fork(host, inTime(host, quietly(onExit, what), what), onBehalf(behalf, built), () => {
     behalf.jobs = []
     left()
@@ -77,11 +90,20 @@ export const leave = (host: Host, from: State.Activity, handoff: State.Handoff |
 export const enter = (host: Host, activity: State.Activity, jobs: ReadonlyArray<State.Job>): void => {
   const built = activity.built
   const { onEnter } = built.definition.options
-  if (onEnter !== undefined) {
-    const behalf: Behalf = { jobs }
-    const place = jobs.length === 0 ? built : inOneGo(behalf, onBehalf(behalf, built))
+  const entered = (): void => host.transact((s) => Tasks.entered(s, activity, onEnter !== undefined))
+  if (onEnter === undefined) {
+    if (activity.task !== undefined) entered()
+  } else {
+    const holder = activity.task?.call
+    const behalf: Behalf = { jobs, holder }
+    const place =
+      jobs.length > 0
+        ? inOneGo(behalf, onBehalf(behalf, built))
+        : holder === undefined
+          ? built
+          : onBehalf(behalf, built)
     const what = `onEnter of ${activity.name}`
-    const fiber = fork(host, quietly(onEnter, what), place)
+    const fiber = fork(host, quietly(onEnter, what), place, activity.task === undefined ? undefined : entered)
     behalf.jobs = []
     built.entering = fiber
     const stop = noLonger(host, Fiber.interrupt(fiber), Effect.logWarning(`${what} does not stop.`))
@@ -138,13 +160,23 @@ export const build = (
 
 export const buildTask = (
   host: Host,
-  task: AgentTask<any, never>,
-  call: State.Call,
-  resume: (result: State.TaskResult) => void,
-  restore: Restore
+  task: AgentTask<any, any>,
+  {
+    asked,
+    call,
+    outer = host.scope,
+    restore,
+    resume
+  }: {
+    readonly call: State.Call
+    readonly resume: (result: State.TaskResult) => void
+    readonly restore: Restore
+    readonly outer?: Environment
+    readonly asked?: State.AskedTask
+  }
 ): Effect.Effect<State.Activity> =>
   Effect.suspend(() => {
-    const definition = task as AgentTask<any, never> & AgentDefinition
+    const definition = task as AgentTask<any, any> & AgentDefinition
     const wrong = inResult(`task "${definition.name}"`, definition.result)
     if (wrong !== undefined) return Effect.die(wrong)
     const complete = Tool.make("complete", {
@@ -155,8 +187,8 @@ export const buildTask = (
       id: `agent_${++host.activities}`,
       definition,
       session: host.scope,
-      outer: host.scope,
-      task: { call, resume, done: undefined },
+      outer,
+      task: { call, resume, done: undefined, asked },
       restore,
       own: (place) => [
         companion(

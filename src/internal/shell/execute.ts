@@ -5,7 +5,7 @@ import type * as Toolkit from "@effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { Executed } from "../../AsyncTool.js"
+import type { Executed, ExecuteOptions } from "../../AsyncTool.js"
 import { RunContext } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
@@ -15,16 +15,20 @@ import { codecOf, describeIssue, failed, type RefusedResult, total, work } from 
 import { handlerOf } from "../scope/handlers.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
+import { guarded } from "../values/guarded.js"
 import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
-import { defaultOutputLength, errorInTool } from "../values/options.js"
-import { cutTo, refusedIn } from "./door.js"
+import { defaultOutputLength, errorIn, errorInTool, ofListeners } from "../values/options.js"
+import { cutTo, refusedIn, thrownBy } from "./door.js"
 import * as Outside from "./outside.js"
 
 export const execute = (
   toolkit: Toolkit.Any,
-  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown }
+  call: { readonly callId?: string | undefined; readonly name: string; readonly arguments: unknown },
+  listeners?: ExecuteOptions
 ): Effect.Effect<Executed, never, any> =>
   Effect.contextWithEffect((context: Context.Context<any>) => {
+    const oddListener = errorIn("AsyncTool.execute", listeners, ofListeners)
+    if (oddListener !== undefined) return Effect.die(oddListener)
     const updates: Array<unknown> = []
     const bound = (value: unknown): Effect.Effect<unknown> => {
       const { cut, value: kept } = bounded(value, defaultOutputLength)
@@ -60,8 +64,13 @@ export const execute = (
       update: (message) =>
         Effect.flatMap(
           Effect.suspend(() => bound(toJson(message))),
-          (kept) => Effect.sync(() => void updates.push(kept))
-        )
+          (kept) =>
+            Effect.suspend(() => {
+              updates.push(kept)
+              return tell("onUpdate", listeners?.onUpdate, kept)
+            })
+        ),
+      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(value)))
     })
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
@@ -100,6 +109,22 @@ export const execute = (
       Effect.provide(Context.add(Context.merge(handler.context, context), RunContext, service) as Context.Context<any>)
     )
   })
+
+/** A listener of the program that throws is told of in the log; the call goes on. It gets a copy of what is kept. */
+const tell = (
+  name: keyof ExecuteOptions,
+  listener: ((value: unknown) => void) | undefined,
+  value: unknown
+): Effect.Effect<void> =>
+  listener === undefined
+    ? Effect.void
+    : guarded(
+        () => {
+          listener(copyPlain(value))
+          return Effect.void
+        },
+        (thrown) => Effect.logError(`${name} of AsyncTool.execute failed.`, thrownBy(thrown))
+      )
 
 const logDefect = (name: string, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   const refused = refusedIn(cause)

@@ -2,17 +2,14 @@
  * The `RunContext` of a session: what a handler says becomes an input of the machine.
  */
 import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../../Agent.js"
 import type { FillerOptions, UpdateOptions } from "../../RunContext.js"
-import { SessionClosed, ToolError } from "../../Tags.js"
+import { type SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Calls from "../machine/calls.js"
 import * as Fillers from "../machine/fillers.js"
-import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
 import * as Speech from "../machine/speech.js"
 import type { Filler, TaskResult } from "../machine/state.js"
@@ -27,6 +24,7 @@ import { messageOf, shown } from "./door.js"
 import { handleOf } from "./handles.js"
 import { logOf, waitIn } from "./host.js"
 import type { TaskFinisher } from "./task.js"
+import { inForeground, runTask } from "./tasks.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
   /** A copy at each look: a handler may change what it is given. */
@@ -56,6 +54,10 @@ export class HandlerContext extends Caller implements TaskFinisher {
         const json = toJson(value)
         this.host.transact((s) => Updates.progress(s, this.run, json))
       })
+  }
+
+  get release(): Effect.Effect<void> {
+    return Effect.sync(() => this.host.transact((s) => Updates.releaseRun(s, this.run)))
   }
 
   get isCancelled(): Effect.Effect<boolean> {
@@ -130,21 +132,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
 
   get foreground() {
     return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SessionClosed, R> =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.suspend(() => {
-          const granted = Deferred.unsafeMake<void, SessionClosed>(FiberId.none)
-          const request = this.host.transact((s) =>
-            Idle.requestFloor(s, this.owner, (yes) =>
-              Deferred.unsafeDone(granted, yes ? Effect.void : Effect.fail(new SessionClosed()))
-            )
-          )
-          // around both: an interruption may come between the grant and the effect
-          return Effect.ensuring(
-            Effect.zipRight(restore(Deferred.await(granted)), restore(effect)),
-            Effect.sync(() => this.host.transact((s) => Idle.leaveFloor(s, request)))
-          )
-        })
-      )
+      inForeground(this.host, this.owner, effect)
   }
 
   get withFiller() {
@@ -174,33 +162,13 @@ export class HandlerContext extends Caller implements TaskFinisher {
   }
 
   get runTask() {
-    return <A>(task: AgentTask<A, never>): Effect.Effect<A, SessionClosed | ToolError> =>
-      this.foreground(
-        Effect.uninterruptibleMask((restore) =>
-          Effect.suspend(() => {
-            const { host } = this
-            const ended = Deferred.unsafeMake<TaskResult>(FiberId.none)
-            const resume = (result: TaskResult): void => Deferred.unsafeDone(ended, Effect.succeed(result))
-            return Effect.flatMap(
-              buildTask(host, task, this.owner, resume, restore),
-              (activity): Effect.Effect<A, SessionClosed | ToolError> => {
-                if (!host.transact((s) => Agents.startTask(s, activity))) {
-                  const error =
-                    host.state.phase === "open"
-                      ? new ToolError({ message: "The conversation is being handed to another agent." })
-                      : new SessionClosed()
-                  return Effect.zipRight(discard(activity), Effect.fail(error))
-                }
-                return Deferred.await(ended).pipe(
-                  restore,
-                  Effect.onInterrupt(() => Effect.sync(() => host.transact((s) => Agents.abandonTask(s, activity)))),
-                  Effect.flatMap(valueOf<A>)
-                )
-              }
-            )
-          })
-        )
-      )
+    return <A>(task: AgentTask<A, never>): Effect.Effect<A, SessionClosed | ToolError> => {
+      const { host, owner } = this
+      // only a task that a program runs fails with what a model failed with
+      return runTask<A>(host, owner, (resume, restore) =>
+        buildTask(host, task, { call: owner, resume, restore })
+      ) as Effect.Effect<A, SessionClosed | ToolError>
+    }
   }
 
   finishTask(identity: object, result: TaskResult): Effect.Effect<void> {
@@ -214,16 +182,5 @@ export class HandlerContext extends Caller implements TaskFinisher {
         if (activity !== undefined) Agents.finishTask(s, activity, this.owner, result)
       })
     )
-  }
-}
-
-const valueOf = <A>(result: TaskResult): Effect.Effect<A, SessionClosed | ToolError> => {
-  switch (result._tag) {
-    case "Completed":
-      return Effect.succeed(result.value as A)
-    case "Declined":
-      return Effect.fail(new ToolError({ message: result.reason }))
-    case "SessionClosed":
-      return Effect.fail(new SessionClosed())
   }
 }

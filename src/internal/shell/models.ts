@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import type { ChatItem } from "../../ChatContext.js"
 import { ModelView, Telemetry } from "../../Tags.js"
 import * as Parts from "../machine/incoming.js"
-import type { ModelFailure } from "../machine/protocol.js"
+import type { ModelFailure, Part } from "../machine/protocol.js"
 import type * as State from "../machine/state.js"
 import { promptsOf } from "../machine/updates.js"
 import * as PromptBuilder from "../model/prompt.js"
@@ -27,13 +27,16 @@ export const askModel = (host: Host, step: State.Step): void => {
   const built = agent.built
   const { model, provider, toolkit } = built
   const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
+  let read: ReadonlyArray<Part>
+  // made once: an answer may come in many pieces
+  const take = (s: State.State): void => {
+    for (const part of read) Parts.part(s, step, part)
+  }
   const onParts = (parts: ReadonlyArray<unknown>): void => {
     // nothing of it counts any more: no schema of the program runs for it
     if (step.closed || step.streamEnded) return
-    const read = readParts(step, parts)
-    host.transact((s) => {
-      for (const part of read) Parts.part(s, step, part)
-    })
+    read = readParts(step, parts)
+    host.transact(take)
   }
   const ask = suspended(() => {
     const request = { prompt: prompt(host, step), toolkit, toolChoice }

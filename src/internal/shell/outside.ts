@@ -12,6 +12,8 @@ import { errorIn, ofFiller } from "../values/options.js"
 
 const closed = Effect.suspend(() => Effect.fail(new SessionClosed()))
 
+const noCall = (callId: string) => Effect.fail(new ToolError({ message: `There is no call with the id "${callId}".` }))
+
 /** A session that is over before it began. */
 const noSession: AgentSession = {
   send: () => closed,
@@ -20,13 +22,15 @@ const noSession: AgentSession = {
   say: () => closed,
   interrupt: () => Effect.void,
   handoff: () => closed,
+  runTask: () => closed,
   currentAgent: Effect.succeed({ name: "none" }),
   history: Effect.succeed({ items: [] }),
   events: Stream.empty,
   waitForIdle: closed,
   claimUserTurn: Effect.void,
   runningTools: Effect.succeed([]),
-  cancelTool: (callId) => Effect.fail(new ToolError({ message: `There is no call with the id "${callId}".` }))
+  cancelTool: (callId) => noCall(callId),
+  release: (callId) => noCall(callId)
 }
 
 const noSpeech: SpeechHandle = {
@@ -52,6 +56,7 @@ export const make = (members: Partial<Service>): Service => {
     speech: noSpeech,
     update: () => Effect.void,
     progress: () => Effect.void,
+    release: Effect.void,
     isCancelled,
     cancelled: Effect.if(isCancelled, { onTrue: () => Effect.void, onFalse: () => Effect.never }),
     commit: (effect) =>

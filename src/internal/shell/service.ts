@@ -5,27 +5,28 @@ import { type AiError, UnknownError } from "@effect/ai/AiError"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import type { Agent } from "../../Agent.js"
+import type { Agent, AgentTask } from "../../Agent.js"
 import type { ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
-import { InterruptionDisallowed, RunContext, SessionClosed } from "../../Tags.js"
+import { InterruptionDisallowed, RunContext, SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
+import * as Calls from "../machine/calls.js"
 import * as Idle from "../machine/idle.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
+import * as Tasks from "../machine/tasks.js"
 import * as Turns from "../machine/turns.js"
 import type { AnyContext, Environment, Restore } from "../scope/build.js"
-import { kept } from "../values/guarded.js"
 import { isBlank } from "../values/text.js"
-import { build, discard, jobsIn } from "./agents.js"
+import { build, buildTask, discard, hookIn, jobsIn } from "./agents.js"
+import { built } from "./building.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
-import { begun, closing } from "./closing.js"
+import { begun } from "./closing.js"
 import { handleOf } from "./handles.js"
 import { type Host, stillInHistory } from "./host.js"
+import { runTask } from "./tasks.js"
 
 const noOptions: Turns.UserTurnOptions = {}
 
@@ -146,8 +147,18 @@ export const makeService = (host: Host): Service => {
         () => Effect.sync(() => host.transact(Idle.releaseUserTurn))
       )
     ),
+    runTask: (task, text) =>
+      Effect.suspend(() => {
+        const runs = whenOpen(() => runTaskFor(host, task, text))
+        return host.begun ? runs : Effect.zipRight(begun(host), runs)
+      }),
     runningTools: Effect.sync(() => runningTools(host)),
-    cancelTool: (callId) => cancelTool(host, callId)
+    cancelTool: (callId) => cancelTool(host, callId),
+    release: (callId) =>
+      Effect.suspend(() => {
+        const problem = host.transact((s) => Calls.releaseBy(s, callId))
+        return problem === undefined ? Effect.void : Effect.fail(new ToolError({ message: problem }))
+      })
   }
 }
 
@@ -169,45 +180,16 @@ const handOff = <R>(host: Host, agent: Agent<R>): Effect.Effect<void, SessionClo
   Effect.contextWithEffect((caller: Context.Context<R>) =>
     Effect.uninterruptibleMask((restore) => {
       const jobs = jobsIn(caller)
-      const outer = {
-        context: Context.merge(outsideCalls(caller), host.scope.context),
-        fiberRefs: host.scope.fiberRefs
-      }
+      const outer = outerOf(host, caller)
       host.transact(() => Jobs.open(jobs))
       return Effect.ensuring(
-        Effect.flatMap(built(host, agent, outer, restore), (to) => takeOver(host, to, jobs, restore)),
+        Effect.flatMap(built(host, build(host, agent, { outer, restore: Effect.interruptible }), restore), (to) =>
+          takeOver(host, to, jobs, restore)
+        ),
         Effect.sync(() => host.transact((s) => Jobs.close(s, jobs)))
       )
     })
   )
-
-/**
- * A layer may take for ever: who asked is told when the session closes. Who gives up gets nothing, and what was built
- * by then, or is later, is released.
- */
-const built = (
-  host: Host,
-  agent: Agent<any>,
-  outer: Environment,
-  restore: Restore
-): Effect.Effect<State.Activity, SessionClosed> =>
-  Effect.flatMap(Effect.forkDaemon(kept(build(host, agent, { outer, restore: Effect.interruptible }))), (building) => {
-    // in here, a race must be able to end the one that lost
-    const closed = Effect.interruptible(Effect.zipRight(closing(host), Effect.fail(new SessionClosed())))
-    const released = Effect.flatMap(Effect.map(Fiber.interrupt(building), Exit.flatten), (exit) =>
-      Exit.isSuccess(exit) ? discard(exit.value) : Effect.void
-    )
-    return restore(Effect.raceFirst(Effect.disconnect(Fiber.await(building)), closed)).pipe(
-      // if the caller no longer waits for the release, the release goes on
-      Effect.onError(() =>
-        Effect.flatMap(Effect.forkDaemon(released), (releasing) =>
-          Effect.ignore(Effect.raceFirst(Effect.interruptible(Effect.disconnect(Fiber.await(releasing))), closed))
-        )
-      ),
-      Effect.flatten,
-      Effect.flatten
-    )
-  })
 
 /** Waits until the agent has taken over, behind hand-offs that are under way. */
 const takeOver = (
@@ -238,6 +220,31 @@ const takeOver = (
       Effect.suspend(() =>
         host.transact((s) => Agents.withdrawHandoff(s, handoff, attempt)) ? discard(to) : Effect.void
       )
+    )
+  })
+
+/** Services of the session win over those of the caller. */
+const outerOf = (host: Host, caller: Context.Context<any>): Environment => ({
+  context: Context.merge(outsideCalls(caller), host.scope.context),
+  fiberRefs: host.scope.fiberRefs
+})
+
+/** The handler of a call holds the floor itself, and so does a hook of a task for that; else the program does. */
+const runTaskFor = <A, R>(
+  host: Host,
+  task: AgentTask<A, R>,
+  text: string | undefined
+): Effect.Effect<A, SessionClosed | ToolError | AiError, R> =>
+  Effect.flatMap(Effect.zip(Effect.context<R>(), callerOf(host)), ([context, caller]) => {
+    const { holder, leaving } = hookIn(context)
+    if (leaving && host.state.leavingSince !== undefined) {
+      return Effect.fail(new ToolError({ message: "An agent that leaves can run no task." }))
+    }
+    const call = caller ?? holder ?? Tasks.holderFor(jobsIn(context))
+    const outer = outerOf(host, context)
+    const asked: State.AskedTask = { text, said: false, pressed: false, failure: undefined }
+    return runTask<A>(host, call, (resume, restore) =>
+      built(host, buildTask(host, task, { call, resume, restore: Effect.interruptible, outer, asked }), restore)
     )
   })
 

@@ -281,7 +281,8 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       scope,
       entries: options.tools ?? [],
       companions: companions(host, place),
-      releaseAfter: host.state.options.releaseAfter
+      releaseAfter: host.state.options.releaseAfter,
+      startAfter: options.startAfter
     })
     const first = yield* build(host, agent)
     host.transact((s) => {

@@ -187,6 +187,12 @@ export const copyPlain = (value: unknown, depth = 0): unknown => {
   return out
 }
 
+/** The same, or nothing: bytes, maps and the like are no JSON. */
+export const plainJson = (value: unknown): unknown => {
+  const json = copyOf(value, exact)
+  return json === notJson ? undefined : json
+}
+
 /** A copy of a value as JSON has it; what JSON cannot carry becomes text. */
 export const toJson = (value: unknown): unknown => {
   if (typeof value === "string") return value

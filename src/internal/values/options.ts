@@ -89,6 +89,13 @@ const whole: Check = (value) =>
 
 const flag: Check = (value) => (typeof value === "boolean" ? undefined : `has to be true or false, not ${shown(value)}`)
 
+const oneOf =
+  (...words: ReadonlyArray<string>): Check =>
+  (value) =>
+    words.some((word) => word === value)
+      ? undefined
+      : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
+
 const callback: Check = (value) =>
   typeof value === "function" ? undefined : `has to be a function, not ${shown(value)}`
 
@@ -106,6 +113,7 @@ export const ofSession: Checks = {
   maxOutputLength: count(1, "memory"),
   // 0: before the handler starts
   releaseAfter: time,
+  startAfter: oneOf("call", "step"),
   // 0: closing waits for nothing that it may interrupt
   drainTimeout: time,
   cancellationTimeout: time,
@@ -123,7 +131,7 @@ export const ofSessions: Checks = {
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
-const ofTool: Checks = { releaseAfter: time, timeout: someTime }
+const ofTool: Checks = { releaseAfter: time, timeout: someTime, startAfter: oneOf("call", "step") }
 
 export const ofFiller: Checks = {
   delay: time,
@@ -138,6 +146,8 @@ const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : coun
 
 export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats, maxRetryAfter: time }
 
+export const ofListeners: Checks = { onUpdate: callback, onProgress: callback }
+
 export const ofScript: Checks = { pace: time, duration: time }
 
 // 0: it stays where it is
@@ -151,9 +161,10 @@ const firstProblem = (
   options: object | undefined,
   checks: Checks
 ): { readonly option: string; readonly problem: string } | undefined => {
-  for (const [option, check] of Object.entries(checks)) {
+  // with each session and each agent: no list of entries
+  for (const option in checks) {
     const value = (options as Readonly<Record<string, unknown>> | undefined)?.[option]
-    const problem = value === undefined ? undefined : check(value)
+    const problem = value === undefined ? undefined : checks[option]?.(value)
     if (problem !== undefined) return { option, problem }
   }
   return undefined

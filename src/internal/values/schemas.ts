@@ -12,10 +12,13 @@ const definitionOf = (root: Json, ref: unknown): Json | undefined => {
   return isRecord(found) ? found : undefined
 }
 
+const requiredIn = ({ required }: Json): ReadonlyArray<string> => (Array.isArray(required) ? required : [])
+
 const nullSchema = { type: "null" }
 
 /** Does the schema take null? */
 const takesNull = (root: Json, schema: Json): boolean => {
+  if (!isRecord(schema)) return true
   if (schema.$ref !== undefined) {
     const definition = definitionOf(root, schema.$ref)
     return definition === undefined || takesNull(root, definition)
@@ -57,6 +60,22 @@ class NotStrict {
 const at = (path: ReadonlyArray<string>): string => (path.length === 0 ? "they are" : `"${path.join(".")}" is`)
 
 const strictPart = (root: Json, schema: Json, path: ReadonlyArray<string>): Json => {
+  // true and false are schemas, too
+  if (!isRecord(schema as unknown)) throw new NotStrict(`${at(path)} of any type`)
+  if (Array.isArray(schema.type) && schema.type.some((type: unknown) => type === "object" || type === "array")) {
+    const { description, type: types, ...rest } = schema
+    return strictPart(
+      root,
+      {
+        ...(description === undefined ? {} : { description }),
+        anyOf: types.map((type: unknown) => ({ ...rest, type }))
+      },
+      path
+    )
+  }
+  if (schema.$ref !== undefined && schema.$ref !== "#" && definitionOf(root, schema.$ref) === undefined) {
+    throw new NotStrict(`${at(path)} defined elsewhere`)
+  }
   if (Array.isArray(schema.allOf)) {
     // refinements and annotations of one schema; what they narrow is decided by the tool's own schema
     const { allOf, ...rest } = schema
@@ -67,7 +86,7 @@ const strictPart = (root: Json, schema: Json, path: ReadonlyArray<string>): Json
     if (!kept.has(keyword)) continue
     if (keyword === "format" && !formats.has(value)) continue
     // looking around is not supported
-    if (keyword === "pattern" && /\(\?[=!<]/.test(value)) continue
+    if (keyword === "pattern" && typeof value === "string" && /\(\?[=!<]/.test(value)) continue
     out[keyword] = value
   }
   const options = schema.anyOf ?? schema.oneOf
@@ -83,8 +102,8 @@ const strictPart = (root: Json, schema: Json, path: ReadonlyArray<string>): Json
     if ((open !== undefined && open !== false) || schema.patternProperties !== undefined) {
       throw new NotStrict(`${at(path)} a record, with keys that are not known`)
     }
-    const properties: Json = schema.properties ?? {}
-    const required: ReadonlyArray<string> = schema.required ?? []
+    const properties: Json = isRecord(schema.properties) ? schema.properties : {}
+    const required = requiredIn(schema)
     out.properties = {}
     for (const [name, property] of Object.entries(properties) as Array<[string, Json]>) {
       const strict = strictPart(root, property, [...path, name])
@@ -149,6 +168,7 @@ export const hasReference = (schema: unknown): boolean =>
 type Prepare = (value: unknown) => unknown
 
 const prepareOf = (root: Json, schema: Json, seen: ReadonlyArray<unknown>): Prepare | undefined => {
+  if (!isRecord(schema)) return undefined
   if (schema.$ref !== undefined) {
     const definition = definitionOf(root, schema.$ref)
     if (definition === undefined) return undefined
@@ -157,7 +177,7 @@ const prepareOf = (root: Json, schema: Json, seen: ReadonlyArray<unknown>): Prep
     return prepareOf(root, definition, [...seen, definition])
   }
   if (Array.isArray(schema.anyOf)) {
-    const options = schema.anyOf.filter((option: Json) => option.type !== "null")
+    const options = schema.anyOf.filter((option: Json) => option?.type !== "null")
     return options.length === 1 ? prepareOf(root, options[0], seen) : undefined
   }
   if (schema.type === "array" && isRecord(schema.items)) {
@@ -165,7 +185,7 @@ const prepareOf = (root: Json, schema: Json, seen: ReadonlyArray<unknown>): Prep
     return item === undefined ? undefined : (value) => (Array.isArray(value) ? value.map(item) : value)
   }
   if (schema.type !== "object" || !isRecord(schema.properties)) return undefined
-  const required: ReadonlyArray<string> = schema.required ?? []
+  const required = requiredIn(schema)
   const left = new Set<string>()
   const inner = new Map<string, Prepare>()
   for (const [name, property] of Object.entries(schema.properties) as Array<[string, Json]>) {
