@@ -64,6 +64,8 @@ export interface Handle {
   /** As the session's `interrupt`; a speech that disallows it is a `SessionsError`. */
   readonly interrupt: Effect.Effect<void, SessionsError>
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError | SessionsError>
+  /** As the session's `release`: an inline call leaves its turn. */
+  readonly release: (callId: string) => Effect.Effect<void, ToolError | SessionsError>
   /**
    * Hands the conversation to the agent of that name among `agent` and `agents` of the session's options. Fails with a
    * `ToolError` if there is none, or if it cannot be built.

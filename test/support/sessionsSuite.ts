@@ -113,7 +113,12 @@ export const sessionsSuite = (name: string, layerOf: LayerOf): void => {
     it.scoped("[R6] get makes a session, or finds it; ids lists the open ones", () =>
       Effect.gen(function* () {
         const made: Array<string> = []
-        const { sessions } = yield* open(layerOf, (id) => Effect.as(Effect.sync(() => made.push(id)), {}))
+        const { sessions } = yield* open(layerOf, (id) =>
+          Effect.as(
+            Effect.sync(() => made.push(id)),
+            {}
+          )
+        )
         expect(yield* sessions.ids).toEqual([])
         const one = yield* sessions.get("one")
         expect(one.id).toBe("one")
@@ -171,7 +176,7 @@ export const sessionsSuite = (name: string, layerOf: LayerOf): void => {
       })
     )
 
-    it.scoped("[R6] runningTools, cancelTool and interrupt are those of the session", () =>
+    it.scoped("[R6] [U9] runningTools, release, cancelTool and interrupt are those of the session", () =>
       Effect.gen(function* () {
         const { sessions } = yield* open(layerOf)
         const one = yield* sessions.get("one")
@@ -179,6 +184,8 @@ export const sessionsSuite = (name: string, layerOf: LayerOf): void => {
         yield* TestSession.settle
         const [running] = yield* one.runningTools
         expect(running?.name).toBe("wait")
+        yield* one.release(running?.callId as string)
+        expect((yield* Effect.flip(one.release("nobody")))._tag).toBe("ToolError")
         yield* one.cancelTool(running?.callId as string)
         expect(yield* one.runningTools).toEqual([])
         expect((yield* Effect.flip(one.cancelTool("nobody")))._tag).toBe("ToolError")

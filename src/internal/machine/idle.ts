@@ -112,6 +112,8 @@ export const isQuiet = (s: State): boolean =>
   s.runs.size === 0 &&
   s.pending.size === 0 &&
   s.phase === "open" &&
+  // no task
+  s.agents.length === 1 &&
   s.mouth === undefined &&
   s.userClaims === 0 &&
   s.jobs.size === 0 &&
