@@ -30,6 +30,7 @@ import type * as Stream from "effect/Stream"
 import type { Agent, RequirementsOf } from "./Agent.js"
 import type {
   Service as AgentSession,
+  Input,
   RunningTool,
   RunOptions,
   RunResult,
@@ -55,10 +56,10 @@ export { Sessions, SessionsError }
 export interface Handle {
   readonly id: string
   /** As the session's `send`; ends once the session has the message. */
-  readonly send: (input: string, options?: SendOptions) => Effect.Effect<void, SessionClosed | SessionsError>
+  readonly send: (input: Input, options?: SendOptions) => Effect.Effect<void, SessionClosed | SessionsError>
   /** As the session's `run`. Fails with `SessionClosed` if the session closes in the middle. */
   readonly run: (
-    input: string,
+    input: Input,
     options?: RunOptions
   ) => Effect.Effect<RunResult, SessionClosed | AiError.AiError | SessionsError>
   /** As the session's `interrupt`; a speech that disallows it is a `SessionsError`. */

@@ -598,7 +598,7 @@ describe("what stays", () => {
       yield* Effect.forEach(range(40), (n) =>
         Effect.forkScoped(
           Effect.flatMap(sessions.get(`${["never", "late", "s"][n % 3]}${n}`), (handle) =>
-            n % 2 === 0 ? handle.run("slow") : Stream.runDrain(handle.events({ after: "" }))
+            n % 2 === 0 ? Effect.asVoid(handle.run("slow")) : Stream.runDrain(handle.events({ after: "" }))
           )
         )
       )

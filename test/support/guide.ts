@@ -10,6 +10,7 @@ export const guide = [
   "testing",
   "models",
   "events",
+  "content",
   "telemetry",
   "mistakes"
 ]

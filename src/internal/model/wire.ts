@@ -2,6 +2,7 @@
  * What stands in a request, as a provider takes it: whole characters, arguments that are objects, names and ids of its
  * alphabet and length (rule M3b).
  */
+import type { File } from "../../ChatContext.js"
 import { isRecord, toJson } from "../values/json.js"
 import { isBlank, isWellFormed, wellFormed } from "../values/text.js"
 import { quoted } from "./frames.js"
@@ -98,6 +99,7 @@ export const nothing = "(There is no text here.)"
 export interface Result {
   readonly value: unknown
   readonly isError: boolean
+  readonly files?: ReadonlyArray<File> | undefined
 }
 
 /** The status stands in the value too, since most providers have no place for it; some take nothing but objects. */

@@ -30,6 +30,8 @@ export interface Host {
   readonly telemetry: Recorder
   /** characters of what a call gives to the conversation */
   readonly maxOutputLength: number
+  /** bytes of a file, whoever gives it */
+  readonly maxFileBytes: number
   /** all but those of handlers, which belong to their runs */
   readonly fibers: Set<Fiber.RuntimeFiber<any, any>>
   /** these release what an agent had: closing waits for them, and cuts none of them */

@@ -29,6 +29,7 @@ import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
 import { inAgents, noAgent } from "../scope/mistakes.js"
 import * as Telemetry from "../telemetry/recorder.js"
+import { defaultFileBytes, withOwnFiles } from "../values/files.js"
 import { copyPlain } from "../values/json.js"
 import { check, defaultOutputLength, ofSession } from "../values/options.js"
 import { defaults } from "../values/templates.js"
@@ -74,11 +75,12 @@ class Session implements Host {
     readonly clock: Clock.Clock,
     options: State.Options,
     readonly maxOutputLength: number,
+    readonly maxFileBytes: number,
     eventBuffer: number,
     readonly agents: ReadonlyArray<Agent<any>>
   ) {
     this.state = makeState(options)
-    this.hub = Events.make(eventBuffer)
+    this.hub = Events.make(eventBuffer, options.deltas)
   }
 
   transact<A>(input: (s: State.State) => A): A {
@@ -235,16 +237,20 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
         releaseAfter: millisOf(options.releaseAfter),
         drainTimeout: Duration.toMillis(options.drainTimeout ?? "30 seconds"),
         cancellationTimeout: Duration.toMillis(options.cancellationTimeout ?? "5 seconds"),
-        onInterruptedReply: options.onInterruptedReply ?? "drop"
+        onInterruptedReply: options.onInterruptedReply ?? "drop",
+        deltas: options.deltas ?? false
       },
       options.maxOutputLength ?? defaultOutputLength,
+      options.maxFileBytes ?? defaultFileBytes,
       options.eventBuffer ?? 1024,
       [options.agent, ...(options.agents ?? [])]
     )
     const session = withHost(makeService(host), host)
     host.session = session
     // a copy: the program may change what it gave
-    const items = (options.history?.items ?? []).map((item) => copyPlain(item) as ChatItem)
+    const items = (options.history?.items ?? []).map((item) =>
+      withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes)
+    )
     const resumed = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
     const agent = agentOf(options, resumed)
     const { onItems } = options

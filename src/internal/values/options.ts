@@ -111,6 +111,8 @@ export const ofSession: Checks = {
   maxRunning: count(1, "memory"),
   eventBuffer: count(1, "memory"),
   maxOutputLength: count(1, "memory"),
+  maxFileBytes: count(1, "memory"),
+  deltas: flag,
   // 0: before the handler starts
   releaseAfter: time,
   startAfter: oneOf("call", "step"),
