@@ -22,11 +22,14 @@
  */
 import type * as AiError from "@effect/ai/AiError"
 import type * as LanguageModel from "@effect/ai/LanguageModel"
+import * as Chunk from "effect/Chunk"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { Agent, RequirementsOf } from "./Agent.js"
 import type {
   Service as AgentSession,
@@ -41,7 +44,7 @@ import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext } from "./ChatContext.js"
 import * as handles from "./internal/shell/sessionHandle.js"
 import * as internal from "./internal/shell/sessions.js"
-import type { SessionEvent } from "./SessionEvent.js"
+import { SessionEvent } from "./SessionEvent.js"
 import { type SessionClosed, Sessions, SessionsError, type ToolError } from "./Tags.js"
 
 export { Sessions, SessionsError }
@@ -155,3 +158,52 @@ export const layer = <R, R2, const T extends Entries = [], const A extends Reado
  * @category constructors
  */
 export const fromSession: (session: AgentSession) => Handle = handles.fromSession
+
+const encode = Schema.encodeSync(Schema.parseJson(SessionEvent))
+
+/** An id that a header of HTTP can bring back. */
+const isLine = (id: string): boolean => /^[\x20-\x7e]+$/.test(id)
+
+/** JSON has no line breaks, so an event is one line. */
+const frame = (event: SessionEvent): string => {
+  const id = event._tag === "ItemAdded" && isLine(event.item.id) ? `id: ${event.item.id}\n` : ""
+  return `${id}data: ${encode(event)}\n\n`
+}
+
+/**
+ * The events of a session as the body of an HTTP response of the type `text/event-stream`, which a page reads with
+ * `EventSource`. The data of each message is an event as JSON, in the form of `SessionEvent.SessionEventEncoded`. The id
+ * of a message is that of the item that it adds, so a browser that connects again sends the last one that it has, as the
+ * header `last-event-id`: give it as `after`. Default: nothing, all items come first. The stream ends behind
+ * `SessionClosed`. Every `heartbeat` (default: 15 seconds) there is a comment, so that a connection that is dead is found.
+ *
+ * @example
+ * import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
+ * import { Effect } from "effect"
+ * import { Sessions } from "effect-meantime"
+ *
+ * const events = (session: Sessions.Handle) =>
+ *   Effect.map(HttpServerRequest.HttpServerRequest, ({ headers }) =>
+ *     HttpServerResponse.stream(Sessions.serverSentEvents(session, { after: headers["last-event-id"] }), {
+ *       contentType: "text/event-stream"
+ *     })
+ *   )
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const serverSentEvents = (
+  session: Handle,
+  options?: { readonly after?: string | undefined; readonly heartbeat?: Duration.DurationInput | undefined }
+): Stream.Stream<Uint8Array, SessionsError> => {
+  const frames = Stream.mapChunks(session.events({ after: options?.after ?? "" }), (events) =>
+    Chunk.of(Chunk.toReadonlyArray(events).map(frame).join(""))
+  )
+  const beats = Stream.schedule(
+    Stream.forever(Stream.make(":\n\n")),
+    Schedule.spaced(options?.heartbeat ?? "15 seconds")
+  )
+  // the first line at once: a proxy, or the page, may wait for the beginning of the body
+  const lines = Stream.concat(Stream.make(":\n\n"), Stream.merge(frames, beats, { haltStrategy: "left" }))
+  return Stream.encodeText(lines)
+}
