@@ -159,7 +159,7 @@ export const layer = <R, R2, const T extends Entries = [], const A extends Reado
  */
 export const fromSession: (session: AgentSession) => Handle = handles.fromSession
 
-const encode = Schema.encodeSync(Schema.parseJson(SessionEvent))
+const encode = Schema.encodeSync(SessionEvent)
 
 /** An id that a header of HTTP can bring back. */
 const isLine = (id: string): boolean => /^[\x20-\x7e]+$/.test(id)
@@ -167,7 +167,7 @@ const isLine = (id: string): boolean => /^[\x20-\x7e]+$/.test(id)
 /** JSON has no line breaks, so an event is one line. */
 const frame = (event: SessionEvent): string => {
   const id = event._tag === "ItemAdded" && isLine(event.item.id) ? `id: ${event.item.id}\n` : ""
-  return `${id}data: ${encode(event)}\n\n`
+  return `${id}data: ${JSON.stringify(encode(event))}\n\n`
 }
 
 /**

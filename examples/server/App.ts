@@ -54,9 +54,18 @@ const guard = <E, R>(app: HttpApp.Default<E, R>) =>
 
 // --- what is asked for ----------------------------------------------------------------------------------------------
 
+const maxBody = 65_536
+
 const body = <A, I>(schema: Schema.Schema<A, I>) =>
-  HttpServerRequest.schemaBodyJson(schema).pipe(
-    HttpIncomingMessage.withMaxBodySize(Option.some(65_536)),
+  Effect.gen(function* () {
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    if (Number(headers["content-length"] ?? 0) > maxBody) {
+      return yield* new Refused({ status: 413, message: "The request is too long." })
+    }
+    return yield* HttpServerRequest.schemaBodyJson(schema)
+  }).pipe(
+    // one that does not say how long it is
+    HttpIncomingMessage.withMaxBodySize(Option.some(maxBody)),
     Effect.catchTags({
       ParseError: () => new Refused({ status: 400, message: "The request does not say what it should." }),
       RequestError: () => new Refused({ status: 400, message: "The request cannot be read, or it is too long." })

@@ -29,7 +29,7 @@ const program = Effect.gen(function* () {
     { idleAfter: "15 minutes", maxSessions: 1000 }
   ).pipe(Layer.provide([provider.layer, flightsLayer({ pace: 1 / models.speed })]))
 
-  const server = createServer({ requestTimeout: 10_000 })
+  const server = createServer({ requestTimeout: 30_000, keepAliveTimeout: 65_000 })
   const listening = Effect.gen(function* () {
     // the sessions close before the server does: what is said until then still reaches the pages
     const scope = yield* Scope.make()
