@@ -14,3 +14,6 @@ export const guide = [
   "telemetry",
   "mistakes"
 ]
+
+/** Pages whose code is type-checked, but prints nothing. */
+export const checked = ["sessions"]
