@@ -96,21 +96,3 @@ describe("the application of forty lines", () => {
     })
   )
 })
-
-describe("the page on the server", () => {
-  const files = ["server/App.ts", "server/main.ts", "server/Limits.ts", "server/page.html"]
-  const sources = files.map((file) => readFileSync(join(root, "examples", file), "utf8"))
-  const page = readFileSync(join(root, "docs/serve.md"), "utf8")
-  const blocks = Array.from(page.matchAll(/^```(?:ts|js)\n([\s\S]*?)^```$/gm), ([, code = ""]) => code)
-
-  it("shows the code of the example as it is", () => {
-    expect(blocks.length).toBeGreaterThan(4)
-    const bare = (text: string) => text.replace(/^\s+/gm, "")
-    for (const block of blocks) {
-      expect(
-        sources.some((source) => bare(source).includes(bare(block).trim())),
-        block
-      ).toBe(true)
-    }
-  })
-})
