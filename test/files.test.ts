@@ -3,6 +3,7 @@ import { describe, expect } from "@effect/vitest"
 import { Cause, Effect, Exit, FastCheck as fc, Layer, Option, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, ChatContext, RunContext, SessionModel, Telemetry } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { readFile } from "../src/internal/values/files.js"
 import * as Files from "./support/files.js"
 import { talk, toolkit } from "./support/talk.js"
 import { it } from "./support/virtual.js"
@@ -220,6 +221,14 @@ describe("files of a user", () => {
         ...Array.from({ length: 5 }, () => ({ data: plain, mediaType: "image/png" })),
         { data: Buffer.from("a b").toString("base64"), mediaType: "text/plain" }
       ])
+    })
+  )
+
+  it.effect("[B1] what is no base64 is told in a time that grows with its length alone", () =>
+    Effect.sync(() => {
+      // by a look for the end at each place of the run this would take hours
+      const data = `${"=".repeat(6_000_000)}A`
+      expect(readFile({ data, mediaType: "image/png" }, 5_000_000).omitted).toBe("Its data is not base64.")
     })
   )
 

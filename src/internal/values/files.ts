@@ -59,12 +59,19 @@ const bytesOf = (base64: string): number =>
 
 const base64 = /^[A-Za-z0-9+/]+={0,2}$/
 
+/** By hand: `/=+$/` looks at a long run of them once for each of its places. */
+const withoutPadding = (text: string): string => {
+  let end = text.length
+  while (text[end - 1] === "=") end--
+  return text.slice(0, end)
+}
+
 /** In the one form that every provider takes; none: it is no base64. */
 const normal = (given: string): string | undefined => {
   let text = given
   if (/\s/.test(text)) text = text.replace(/\s+/g, "")
   if (/[-_]/.test(text)) text = text.replace(/-/g, "+").replace(/_/g, "/")
-  const bare = text.length % 4 === 0 ? text : text.replace(/=+$/, "")
+  const bare = text.length % 4 === 0 ? text : withoutPadding(text)
   if (bare.length % 4 === 1) return undefined
   const padded = bare.padEnd(Math.ceil(bare.length / 4) * 4, "=")
   return base64.test(padded) ? padded : undefined
