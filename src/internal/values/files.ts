@@ -26,14 +26,15 @@ const typeOf = (given: unknown): string | undefined => {
   return type.test(plain) ? plain : undefined
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: no name has them
-const control = /[\u0000-\u001f\u007f]/g
+// biome-ignore lint/suspicious/noControlCharactersInRegex: no name has them, nor what ends a line in some other way
+const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g
 
-const nameOf = (given: unknown): string | undefined => {
-  if (typeof given !== "string") return undefined
-  const name = wellFormed(clip(given, 200)).replace(control, " ").trim()
-  return name === "" ? undefined : name
+const lineOf = (given: string, length: number): string | undefined => {
+  const line = wellFormed(clip(given, length)).replace(control, " ").trim()
+  return line === "" ? undefined : line
 }
+
+const nameOf = (given: unknown): string | undefined => (typeof given === "string" ? lineOf(given, 200) : undefined)
 
 const make = (fields: Omit<File, "name"> & { readonly name: string | undefined }): File => {
   const { name, ...rest } = fields
@@ -121,14 +122,19 @@ const readData = (given: Record<string, unknown>, data: string | Uint8Array, mos
   return bytes > most ? omitted(given, tooLarge(bytes, most)) : make({ data: plain, mediaType, name })
 }
 
-/** One of ours knows why it is not here. */
+/** What a history says of a file that was not taken, in one line. */
 const omittedBefore = (given: Record<string, unknown>): File | undefined =>
-  typeof given.omitted === "string" && given.data === "" ? omitted(given, clip(given.omitted, 300)) : undefined
+  typeof given.omitted === "string" && given.data === ""
+    ? omitted(given, lineOf(given.omitted, 300) ?? unreadable)
+    : undefined
 
 const unreadable = "It cannot be read."
 
-/** A file, of at most so many bytes. */
-export const readFile = (given: unknown, most: number): File =>
+/**
+ * A file, of at most so many bytes. Why a file is not there is told in a note of the application, so only a conversation
+ * that is stored may say it.
+ */
+export const readFile = (given: unknown, most: number, stored = false): File =>
   guarded(
     () => {
       if (!isRecord(given)) return omitted(undefined, unreadable)
@@ -142,7 +148,7 @@ export const readFile = (given: unknown, most: number): File =>
         data: given.data,
         mediaType: given.mediaType,
         name: given.name,
-        omitted: given.omitted
+        omitted: stored ? given.omitted : undefined
       }
       const { data } = fields
       if (typeof data === "string") return omittedBefore(fields) ?? readData(fields, data, most)
@@ -154,7 +160,7 @@ export const readFile = (given: unknown, most: number): File =>
   )
 
 /** Files, if there are any. */
-export const readFiles = (given: unknown, most: number): ReadonlyArray<File> | undefined =>
+export const readFiles = (given: unknown, most: number, stored = false): ReadonlyArray<File> | undefined =>
   guarded(
     () => {
       if (given === undefined || given === null) return undefined
@@ -166,7 +172,7 @@ export const readFiles = (given: unknown, most: number): ReadonlyArray<File> | u
       for (let i = 0; i < count; i++) {
         read.push(
           guarded(
-            () => readFile(given[i], most),
+            () => readFile(given[i], most, stored),
             () => omitted(undefined, unreadable)
           )
         )
@@ -183,7 +189,7 @@ export const readFiles = (given: unknown, most: number): ReadonlyArray<File> | u
 export const withOwnFiles = <I>(item: I, most: number): I => {
   if (!isRecord(item) || !("files" in item)) return item
   const { files: given, ...rest } = item
-  const files = readFiles(given, most)
+  const files = readFiles(given, most, true)
   return (files === undefined ? rest : { ...rest, files }) as I
 }
 
