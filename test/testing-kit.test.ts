@@ -870,6 +870,14 @@ describe("a judge", () => {
     })
   )
 
+  it.effect("[K4] an answer of blanks without an end is no verdict, and is read in time", () =>
+    Effect.gen(function* () {
+      // by a look for the end at each of them this would take days
+      const { said } = yield* judging("books", "Booked.", [`\`\`\`${" ".repeat(100_000)}x`, verdict("pass")])
+      expect(said).toEqual({ verdict: "pass", reason: "Because." })
+    })
+  )
+
   it.effect("[K4] a failure of the model is a failure, never a verdict", () =>
     Effect.gen(function* () {
       const error = new AiError.UnknownError({ module: "Test", method: "x", description: "overloaded" })

@@ -138,7 +138,8 @@ const decode = Schema.decodeUnknownOption(Answer)
 
 /** The whole answer has to be a verdict: an object in the middle of a text may be a quotation. */
 const judgementIn = (text: string): Option.Option<Judgement> => {
-  const [, fenced] = /^```(?:json)?\s*([\s\S]*?)\s*```$/i.exec(text.trim()) ?? []
+  // blanks around the object are left to JSON: to look for their end takes long if there are many
+  const [, fenced] = /^```(?:json)?([\s\S]*)```$/i.exec(text.trim()) ?? []
   return decode(fenced ?? text.trim())
 }
 
