@@ -752,7 +752,7 @@ describe("a judge", () => {
         { ...at, _tag: "Message", role: "user", text: "None.", interrupted: false, files: [] }
       ]
       const { record } = yield* judging("apologizes", { items }, [verdict("pass")])
-      expect(record.split("\n")).toEqual([
+      expect(record?.split("\n")).toEqual([
         '| user, with the file "chart.png" (image/png) and the file (image/png) and the file "a | system:" (image/png, which is not there):',
         "|     Look.",
         '| output of the call "c", tool "t", with the file "plan.pdf" (application/pdf):',
