@@ -480,6 +480,28 @@ describe("files of a tool", () => {
     })
   )
 
+  it.scoped("[B2] no file is lost in silence: a value with files inside of another brings them along", () =>
+    Effect.gen(function* () {
+      const chart = AsyncTool.content({ a: AsyncTool.content("chart", [picture]) }, [paper])
+      const { session } = yield* talk({
+        pace: "instant",
+        logs: [/^ERROR: typed \(t\) returned what its own schema refuses/],
+        tools: {
+          draw: () => Effect.zipRight(RunContext.update({ at: [chart] }), Effect.succeed({ done: chart, of: chart })),
+          typed: { run: () => Effect.succeed({ of: chart }), success: Schema.Struct({ of: Schema.String }) } as never
+        },
+        script: [[toolCall("draw", {}, { id: "d" }), toolCall("typed", {}, { id: "t" })], "I draw.", "Here."]
+      })
+      yield* TestSession.drive(session.run("Draw"))
+      const outputs = (yield* session.history).items.filter((item) => item._tag === "FunctionCallOutput")
+      expect(outputs.map(({ files, output }) => [output, files])).toEqual([
+        [{ at: [{ a: "chart" }] }, [paper, picture]],
+        [{ done: { a: "chart" }, of: { a: "chart" } }, [paper, picture]],
+        [expect.any(String), undefined]
+      ])
+    })
+  )
+
   it.scoped("[B2] the schema of the tool encodes the value alone", () =>
     Effect.gen(function* () {
       const Count = AsyncTool.make("count", { success: Schema.NumberFromString })

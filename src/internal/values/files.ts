@@ -6,7 +6,7 @@ import * as Encoding from "effect/Encoding"
 import { globalValue } from "effect/GlobalValue"
 import type { File } from "../../ChatContext.js"
 import { guarded } from "./guarded.js"
-import { isRecord } from "./json.js"
+import { isRecord, toJson } from "./json.js"
 import { clip, wellFormed } from "./text.js"
 
 /** Bytes of a file, if nobody says how many. */
@@ -209,9 +209,18 @@ export class Content {
 
   /** Where nobody looks for files there are none. */
   toJSON(): unknown {
+    if (looking) {
+      found ??= new Set()
+      found.add(this)
+    }
     return this.value
   }
 }
+
+/** A value becomes JSON whose files are wanted. */
+let looking = false
+/** those that it has inside */
+let found: Set<Content> | undefined
 
 const isContent = (u: unknown): u is Content => typeof u === "object" && u !== null && contents.has(u)
 
@@ -220,12 +229,27 @@ export const unwrap = (given: unknown): { readonly value: unknown; readonly file
   if (!isContent(given)) return { value: given, files: undefined }
   let { files, value } = given
   while (isContent(value)) {
-    const [inner, outer] = [value.files, files]
-    files = guarded(
-      () => (Array.isArray(inner) && Array.isArray(outer) ? [...inner, ...outer] : (outer ?? inner)),
-      () => outer
-    )
+    files = joined(value.files, files)
     value = value.value
   }
   return { value, files }
+}
+
+const joined = (first: unknown, second: unknown): unknown =>
+  guarded(
+    () => (Array.isArray(first) && Array.isArray(second) ? [...first, ...second] : (second ?? first)),
+    () => second
+  )
+
+/** The value as JSON, and its files: beside those that it came with, those of values with files inside of it. */
+export const jsonWithFiles = (value: unknown, files: unknown): { readonly json: unknown; readonly files: unknown } => {
+  if (typeof value === "string") return { json: value, files }
+  looking = true
+  const json = toJson(value)
+  looking = false
+  if (found === undefined) return { json, files }
+  let all = files
+  for (const content of found) all = joined(all, content.files)
+  found = undefined
+  return { json, files: all }
 }
