@@ -18,7 +18,8 @@ export const programs = [
   { file: "server.ts", what: "a chat server for many conversations" }
 ] as const
 
-export const ours = (file: string) => `${root}examples/start/${file}`
+export const ours = (file: string) =>
+  file === "server.ts" ? `${root}examples/forty-lines.ts` : `${root}examples/start/${file}`
 export const theirs = (file: string) => `${root}test/package/${file}`
 
 /** Lines with code on them: TypeScript's own scanner knows what a comment is. */

@@ -221,15 +221,25 @@ const programs: Record<string, (at: string, side: "ours" | "theirs") => Promise<
       }
     ),
   "server.ts": (at, side) => {
-    const again = ({ body }: Asked) => (JSON.stringify(body.input).includes("Oslo") ? "21." : "Which city?")
-    return withOpenAi([call("weather", { city: "Oslo" }), "It is 21 degrees in Oslo.", again, again], async (env) => {
+    const again = ({ body }: Asked) =>
+      JSON.stringify(body.input).includes("chocolate") ? "Not yet." : "What do you mean?"
+    return withOpenAi([call("bake", { cake: "chocolate cake" }), "It is in the oven.", again, again], async (env) => {
       compile(at, "server.ts")
-      await serving(at, "server.js", env, async (url) => {
+      // both say where they listen and whom they ask in the program itself
+      const compiled = readFileSync(join(at, "server.js"), "utf8")
+      const port = await freePort()
+      writeFileSync(join(at, "server.js"), compiled.replace("3000", String(port)))
+      writeFileSync(
+        join(at, "wire.js"),
+        `const real = fetch
+globalThis.fetch = (url, init) => real(String(url).replace("https://api.openai.com/v1", "${env.OPENAI_BASE_URL}"), init)`
+      )
+      await serving(at, ["--import", "./wire.js", "server.js"], env, port, async (url) => {
         const ask = side === "ours" ? askOurs : askTheirs
-        expectSame("server.ts", await ask(`${url}/chat/ada`, "How is Oslo?", 1), "It is 21 degrees in Oslo.")
+        expectSame("server.ts", await ask(`${url}/chat/ada`, "A chocolate cake, please.", 1), "It is in the oven.")
         // each conversation by itself
-        expectSame("server.ts", await ask(`${url}/chat/bo`, "How many degrees?", 1), "Which city?")
-        expectSame("server.ts", await ask(`${url}/chat/ada`, "How many degrees?", 2), "21.")
+        expectSame("server.ts", await ask(`${url}/chat/bo`, "Is it done?", 1), "What do you mean?")
+        expectSame("server.ts", await ask(`${url}/chat/ada`, "Is it done?", 2), "Not yet.")
       })
     })
   }
@@ -237,8 +247,9 @@ const programs: Record<string, (at: string, side: "ours" | "theirs") => Promise<
 
 /** Says something, then reads what happened in the conversation, up to so many words of the agent. */
 const askOurs = async (chat: string, text: string, count: number): Promise<string> => {
-  const { status } = await fetch(chat, { method: "POST", body: text })
-  expectSame("status", status, 204)
+  const headers = { "content-type": "application/json" }
+  const { status } = await fetch(chat, { method: "POST", body: JSON.stringify({ text }), headers })
+  expectSame("status", status, 202)
   let said = 0
   for await (const data of messages(await fetch(chat))) {
     const { _tag, item } = JSON.parse(data)
@@ -250,7 +261,7 @@ const askOurs = async (chat: string, text: string, count: number): Promise<strin
 
 const askTheirs = async (chat: string, text: string): Promise<string> => {
   let said = ""
-  for await (const data of messages(await fetch(chat, { method: "POST", body: text }))) {
+  for await (const data of messages(await fetch(chat, { method: "POST", body: JSON.stringify({ text }) }))) {
     if (data !== "[DONE]") said += JSON.parse(data).delta ?? ""
   }
   return said
@@ -266,29 +277,32 @@ async function* messages({ body }: Response): AsyncGenerator<string> {
   }
 }
 
-/** Runs a server on a port that is free, for as long as it is used. */
-const serving = async (
-  at: string,
-  file: string,
-  env: Record<string, string>,
-  use: (url: string) => Promise<void>
-): Promise<void> => {
-  const port = await new Promise<number>((resolve) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const probe = createServer().listen(0, () => {
       const { port } = probe.address() as AddressInfo
       probe.close(() => resolve(port))
     })
   })
-  const child = spawn("node", [file], {
+
+/** Runs a server for as long as it is used. */
+const serving = async (
+  at: string,
+  args: ReadonlyArray<string>,
+  env: Record<string, string>,
+  port: number,
+  use: (url: string) => Promise<void>
+): Promise<void> => {
+  const child = spawn("node", args, {
     cwd: at,
-    env: { ...process.env, ...env, PORT: String(port) },
-    stdio: ["ignore", "inherit", "inherit"]
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "ignore", "inherit"]
   })
   const ended = new Promise<void>((resolve) => child.on("close", () => resolve()))
   try {
     const url = `http://127.0.0.1:${port}`
     for (;;) {
-      if (child.exitCode !== null) throw new Error(`${file} ended before it listened.`)
+      if (child.exitCode !== null) throw new Error("The server ended before it listened.")
       const there = await fetch(url).then(
         () => true,
         () => false

@@ -30,11 +30,7 @@ const joined = (codes: ReadonlyArray<string>): string => {
   return [...lines, ...exported, "export {}"].join("\n")
 }
 
-// a whole program of examples/start is checked there
-const starts = readdirSync(new URL("examples/start/", root)).map((file) => read(`examples/start/${file}`))
-const readme = blocks(read("README.md")).filter((code) => !starts.some((start) => start.endsWith(code)))
-
-const files: Record<string, string> = { README: joined(readme) }
+const files: Record<string, string> = { README: joined(blocks(read("README.md"))) }
 // the other pages show parts of the examples, where a test looks for them
 for (const page of [...guide, ...typed]) files[page] = joined(blocks(read(`docs/${page}.md`)))
 for (const { code, number } of readSnippets(read(`docs/${snippets}.md`)))

@@ -104,8 +104,8 @@ export interface SendOptions extends ReplyOptions {
   /**
    * The same id is the same turn. Asked for again while it runs, it is joined: `send` gives the same handle, `run` waits for
    * the same result, which is a failure of the model, too. Once it has ended, its result is kept for an hour, and of the
-   * last 256 such turns. Another text under an id is ignored, with a warning. The handler of a call that the turn waits for
-   * cannot join it: `run` then fails with an `UnknownError` of `AiError`. Default: each turn is a new one.
+   * last 256 such turns. Another text, or another list of files, is ignored, with a warning. The handler of a call that the
+   * turn waits for cannot join it: `run` then fails with an `UnknownError` of `AiError`. Default: each turn is a new one.
    */
   readonly id?: string | undefined
 }

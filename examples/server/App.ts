@@ -129,7 +129,7 @@ const sourceOf = (tag: string) => {
 
 const security = {
   "content-security-policy":
-    `default-src 'none'; script-src ${sourceOf("script")}; style-src ${sourceOf("style")}; connect-src 'self'; ` +
+    `default-src 'none'; script-src ${sourceOf("script")}; style-src ${sourceOf("style")}; connect-src 'self'; img-src data:; ` +
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   "cross-origin-resource-policy": "same-origin",
   "referrer-policy": "no-referrer",

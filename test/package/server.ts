@@ -1,13 +1,13 @@
-/** The counterpart of `examples/start/server.ts` on the AI SDK: POST a text to `/chat/:id`, and the answer streams back. */
+/** The counterpart of `examples/forty-lines.ts` on the AI SDK: POST a text to `/chat/:id`, and the answer streams back. */
 import { createServer } from "node:http"
-import { text } from "node:stream/consumers"
+import { json } from "node:stream/consumers"
 import { openai } from "@ai-sdk/openai"
 import { type ModelMessage, stepCountIs, streamText, tool } from "ai"
 import { z } from "zod"
 
-const weather = tool({
-  inputSchema: z.object({ city: z.string() }),
-  execute: async ({ city }) => `21 degrees in ${city}`
+const bake = tool({
+  inputSchema: z.object({ cake: z.string() }),
+  execute: async ({ cake }) => `The ${cake} is in the oven.`
 })
 
 const conversations = new Map<string, Array<ModelMessage>>()
@@ -17,16 +17,17 @@ const server = createServer(async (request, response) => {
   if (id === undefined || request.method !== "POST") return void response.writeHead(404).end()
   const messages = conversations.get(id) ?? []
   conversations.set(id, messages)
-  messages.push({ role: "user", content: await text(request) })
+  const body = z.object({ text: z.string() }).parse(await json(request))
+  messages.push({ role: "user", content: body.text })
   const result = streamText({
-    model: openai("gpt-5"),
-    system: "You are a travel guide.",
+    model: openai("gpt-5-mini"),
+    system: "You bake cakes.",
     messages,
-    tools: { weather },
+    tools: { bake },
     stopWhen: stepCountIs(4)
   })
   result.pipeUIMessageStreamToResponse(response)
   messages.push(...(await result.response).messages)
 })
 
-server.listen(Number(process.env.PORT ?? 3000))
+server.listen(3000)

@@ -18,7 +18,7 @@ export const guide = [
 ]
 
 /** Pages whose code is taken from the examples; tests look for it there. */
-export const shown = ["ai-sdk", "livekit", "providers", "scopes", "start"]
+export const shown = ["ai-sdk", "livekit", "providers", "scopes", "serve", "start"]
 
 /** A page of which each block is a module of its own, under a numbered heading. */
 export const snippets = "snippets"
