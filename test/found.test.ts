@@ -22,7 +22,8 @@ import {
   AsyncToolset,
   DuplicatePolicy,
   RunContext,
-  type SpeechHandle
+  type SpeechHandle,
+  ToolPrompts
 } from "effect-meantime"
 import { ScriptedModel, TestSession, VirtualClock } from "effect-meantime/testing"
 import { started, talk, toolCall, toolkit } from "./support/talk.js"
@@ -1282,6 +1283,52 @@ describe("waits that go in a circle", () => {
       )
       expect(outputs.filter((line) => line.endsWith('"x"'))).toHaveLength(2)
       expect(outputs.filter((line) => line.endsWith('"a"'))).toHaveLength(2)
+    })
+  )
+})
+
+describe("what a handler asks for through the session", () => {
+  const { RunContext: Own } = RunContext
+
+  it.scoped("[P5, L2, S4, B5] is not set up by the toolset of that handler", () =>
+    Effect.gen(function* () {
+      const looks = toolkit({ look: () => Effect.as(Effect.sleep("1 second"), "seen") })
+      const Quick = Agent.task("quick", {
+        instructions: "I am the quick one.",
+        result: Schema.Struct({ v: Schema.String }),
+        tools: [looks.kit]
+      })
+      const Other = Agent.make("other", { instructions: "I am the other one.", tools: [looks.kit] })
+      const going = toolkit({
+        go: () => Effect.flatMap(Own, ({ session }) => session.handoff(Other)),
+        ask: () => Effect.flatMap(Own, ({ session }) => session.runTask(Quick, "Look twice"))
+      })
+      const kinds = Layer.merge(
+        DuplicatePolicy.layer("reject"),
+        ToolPrompts.layer({ duplicateReject: "REFUSED {toolName}" })
+      )
+      const { lines, session } = yield* talk({
+        script: ({ prompt, tools }) => {
+          const last = prompt.content.at(-1)
+          const said = last?.role === "user" ? JSON.stringify(last.content) : ""
+          if (said.includes("Look twice")) return [toolCall("look", {}), toolCall("look", {})]
+          if (said.includes("call go")) return toolCall("go", {})
+          if (said.includes("call ask")) return toolCall("ask", {})
+          return last?.role === "tool" && tools.some(({ name }) => name === "complete")
+            ? toolCall("complete", { v: "done" })
+            : "Fine."
+        },
+        pace: "instant",
+        sessionTools: [AsyncToolset.make("going", going.kit).pipe(AsyncToolset.provide(kinds))],
+        layer: Layer.merge(looks.layer, going.layer)
+      })
+      for (const text of ["call ask", "call go", "Look twice"]) {
+        yield* session.send(text)
+        yield* advance("1 minute")
+      }
+      const outputs = (yield* lines).filter((line) => line.startsWith("output"))
+      expect(outputs.filter((line) => line.endsWith('"seen"'))).toHaveLength(4)
+      expect(outputs.filter((line) => line.includes("REFUSED"))).toEqual([])
     })
   )
 })
