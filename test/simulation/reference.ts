@@ -192,9 +192,10 @@ interface ReplyState {
 const anything = Symbol("anything")
 
 /** What no request carries as it is: blanks, half characters, what looks like a note of the application. */
-const isReworded = (value: unknown): boolean =>
-  typeof value === "string" &&
-  (value.trim() === "" || /note from the application/i.test(value) || /\p{Cs}/u.test(value))
+const isReworded = (value: unknown): boolean => {
+  const json = JSON.stringify(value) ?? ""
+  return (typeof value === "string" && value.trim() === "") || /note from the application|\\ud[89a-f]/i.test(json)
+}
 
 const same = (a: unknown, b: unknown): boolean =>
   a === b ||

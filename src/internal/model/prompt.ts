@@ -425,7 +425,7 @@ export const build = (view: View): Prompt.Prompt => {
 
 const addNote = (builder: Builder, otherwise: string): void => {
   const { note, request } = builder.view
-  if (note !== undefined && !isBlank(note)) builder.user(frame(wellFormed(note)))
+  if (note !== undefined && !isBlank(note)) builder.user(frame(quoted(wellFormed(note))))
   else if (request === true) {
     const last = builder.messages[builder.messages.length - 1]
     if (last === undefined || last.role === "assistant" || last.role === "system") builder.user(frame(otherwise))
@@ -493,7 +493,7 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
           builder.reasoning = []
           const text = wellFormed(item.text)
           builder.user(
-            item.role === "user" ? quoted(by(item.author, text)) : frame(text),
+            item.role === "user" ? quoted(by(item.author, text)) : frame(quoted(text)),
             optionsOf(item.metadata, "text", provider?.reads)
           )
           break
