@@ -1259,6 +1259,37 @@ describe("waits that go in a circle", () => {
     })
   )
 
+  it.scoped("[F5, B5, T12] a call that wants the floor of a program's task has the room that the task waits for", () =>
+    Effect.gen(function* () {
+      const kit = toolkit({
+        work: () =>
+          RunContext.update("begun").pipe(
+            Effect.zipRight(Effect.sleep("5 seconds")),
+            Effect.zipRight(RunContext.foreground(Effect.succeed("worked")))
+          ),
+        look: () => Effect.succeed("seen")
+      })
+      const Quick = Agent.task("quick", { instructions: "I am quick.", result: Schema.Struct({ v: Schema.String }) })
+      const { lines, session } = yield* talk({
+        script: (request) =>
+          request.prompt.content.at(-1)?.role === "tool" && request.tools.some(({ name }) => name === "complete")
+            ? toolCall("complete", { v: "done" })
+            : (obeys as (r: typeof request) => any)(request),
+        pace: "instant",
+        sessionTools: [AsyncToolset.make("narrow", kit.kit, { maxConcurrency: 1 })],
+        layer: kit.layer
+      })
+      yield* session.send("call work")
+      yield* advance("1 second")
+      const task = yield* started(session.runTask(Quick, "call look"))
+      yield* advance("1 minute")
+      expect(yield* task).toBe("done")
+      const outputs = (yield* lines).filter((line) => line.startsWith("output"))
+      expect(outputs).toContain('output call_1_final: "worked"')
+      expect(outputs).toContain('output call_2: "seen"')
+    })
+  )
+
   it.scoped("[F5, R1] two turns whose runs want the floor have it one after the other", () =>
     Effect.gen(function* () {
       const outputs = yield* ends(

@@ -445,6 +445,9 @@ export class Reference {
       followed: undefined,
       turn: this.turns
     }
+    // an answer of which nothing was heard may go on, too
+    const before = this.steps.findLast((other) => other.agent === agent)
+    if (this.isPaused(before)) step.goesOn = true
     this.steps.push(step)
     for (const call of this.calls.values()) {
       call.waiting = call.waiting.filter((delivery) => {
@@ -485,8 +488,10 @@ export class Reference {
         other.followed === this.turns ||
         (other.followed === undefined && this.replies.has(other.reply?.id ?? ""))
     )
-    const surely = inChain.filter((other) => other.turn === this.turns && other.followed !== undefined).length
-    const least = Math.max(own, surely)
+    // one that the model has paused is none if its calls had nothing to say
+    const counts = (other: Step) => other.finish !== "pause"
+    const surely = inChain.filter((other) => counts(other) && other.turn === this.turns && other.followed !== undefined)
+    const least = Math.max(acted.filter((other) => counts(other) && other.reply === reply).length, surely.length)
     const most = Math.max(own, inChain.length)
     const { toolChoice } = step
     this.must(
