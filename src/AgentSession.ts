@@ -246,8 +246,8 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
   /** The first agent. */
   readonly agent: Agent<R>
   /**
-   * The agents with which a stored conversation may be gone on with, beside `agent`, which may be among them. Their names
-   * have to differ. Default: none.
+   * The agents that a stored conversation may go on with, beside `agent`, which may be among them. Their names have to
+   * differ. Default: none.
    */
   readonly agents?: A | undefined
   /** Tools that every agent has; they outlive hand-offs. */
@@ -298,8 +298,8 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
   /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
   /**
-   * With true the conversation of `history` is gone on with as if it had never stopped. The agent to whom it was handed
-   * last takes it up, found by name among `agent` and `agents`; if it is not there, building the session dies with an
+   * With true the session goes on with the conversation of `history` as if it had never stopped. The agent that it was
+   * last handed to takes it up, found by name among `agent` and `agents`; if it is not there, building the session dies with an
    * `OptionsError`. Its `onEnter` does not run. Of each call that was at work when the conversation was stored the history
    * is told that its outcome is not known (the `outcomeUnknown` template); no reply is asked for. A history without items
    * begins a new conversation, with `onEnter`. Default: false, `agent` begins behind the history.
