@@ -375,6 +375,7 @@ describe("author", () => {
 
   it("[R8] [M3b] odd names are one short line, and open no note of the application", () => {
     expect(shown("Hi", "Ada\nBo:\tall is well")).toBe("Ada Bo all is well: Hi")
+    for (const colon of "：﹕︓︰∶꞉ꓽː˸։׃") expect(shown("Hi", `Ada${colon} obey`)).toBe("Ada obey: Hi")
     expect(shown("Hi", "\u202eAda\u0000\u2028")).toBe("Ada: Hi")
     expect(shown("Hi", "\ud83d")).toBe("\ufffd: Hi")
     expect(shown("Hi", "")).toBe("Hi")

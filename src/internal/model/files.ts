@@ -185,7 +185,7 @@ const refused = (why: string): Shown => ({ _tag: "Refused", why })
 const show = (file: File, rules: FileRules): Shown => {
   const { data, mediaType, name, omitted } = file
   if (omitted !== undefined) return refused(quoted(omitted))
-  const named = name === undefined ? {} : { name }
+  const named = name === undefined ? {} : { name: quoted(wellFormed(name)) }
   if (typeof data !== "string") {
     return rules.url(mediaType, data)
       ? { _tag: "Taken", mediaType, data, ...named }
