@@ -7,6 +7,7 @@ import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { describe, expect } from "vitest"
 import { encoders } from "./checkers/encoders.js"
 import { check } from "./checkers/prompt.js"
+import { linked, paper, picture } from "./support/files.js"
 import { silent } from "./support/requests.js"
 import { modelFailed, now, started, talk } from "./support/talk.js"
 import { it } from "./support/virtual.js"
@@ -446,6 +447,28 @@ describe("id", () => {
       })
       yield* session.run("A", { id: "x" }).pipe(TestSession.drive)
       expect((yield* session.run("B", { id: "x" })).text).toBe("One.")
+      expect(yield* lines).toEqual(["user: A", "assistant: One."])
+    })
+  )
+
+  it.scoped("[Q19] [B1] and so are other files; the same ones, given anew, are the same turn", () =>
+    Effect.gen(function* () {
+      const { lines, logs, session } = yield* talk({
+        pace: "instant",
+        script: ["One."],
+        logs: [/^WARN: The files of a turn were ignored: there is one with the id "x" already/]
+      })
+      const url = () => new URL("https://example.com/a.png")
+      const send = (...files: ReadonlyArray<ChatContext.File>) =>
+        session.run({ text: "A", files }, { id: "x" }).pipe(TestSession.drive)
+      yield* send(picture, { ...linked, data: url() })
+      yield* send({ ...picture }, { ...linked, data: url() })
+      expect(logs).toEqual([])
+      yield* send(picture)
+      yield* send(picture, paper)
+      yield* send(picture, linked)
+      yield* send()
+      expect(logs).toHaveLength(4)
       expect(yield* lines).toEqual(["user: A", "assistant: One."])
     })
   )

@@ -13,6 +13,7 @@ import {
   command,
   type Entry,
   emit,
+  type FileEntry,
   type Filler,
   follow,
   type Job,
@@ -32,6 +33,7 @@ import {
   type ToolChoice,
   wake
 } from "./state.js"
+import * as Usage from "./usage.js"
 
 interface NewSpeech {
   readonly source: Speech["source"]
@@ -78,6 +80,7 @@ export const create = (s: State, options: NewSpeech): Speech => {
     step: undefined,
     items: [],
     failure: undefined,
+    usage: undefined,
     watched: false,
     waiters: none,
     trace: undefined
@@ -144,6 +147,9 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     from: speech.items.length,
     continues: speech.continues,
     finish: undefined,
+    model: undefined,
+    usage: undefined,
+    told: false,
     entries: [],
     cursor: 0,
     calls: [],
@@ -156,6 +162,7 @@ export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note
     openText: nothing,
     openReasoning: nothing,
     providerCalls: nothing,
+    inputs: undefined,
     reasoning: [],
     reasoningLost: false,
     handoff: false,
@@ -212,6 +219,7 @@ export const openReasoning = (step: Step, id: string): ReasoningEntry => {
 export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
   if (delta === "") return
   entry.text += delta
+  if (s.options.deltas) emit(s, { _tag: "TextDelta", speechId: entry.step.speech.id, text: delta })
   if (entry.step.agent.instantOutput) {
     entry.played = entry.text
     beginToSpeak(s, entry.step.speech)
@@ -253,6 +261,8 @@ export const endText = (s: State, entry: TextEntry): void => {
 export const streamEnded = (s: State, step: Step): void => {
   if (step.streamEnded) return
   step.streamEnded = true
+  History.forgetAnnounced(s, step)
+  Usage.stepEnded(s, step)
   for (const entry of step.openText.values()) {
     entry.ended = true
     notify(s, entry)
@@ -297,6 +307,10 @@ const recordParts = (s: State, step: Step): boolean => {
       case "Reasoning": {
         if (!entry.ended) return false
         step.reasoning.push(entry)
+        break
+      }
+      case "File": {
+        recordFile(s, step, entry)
         break
       }
       default:
@@ -344,6 +358,16 @@ const recordReasoning = (s: State, step: Step): void => {
       step.speech
     )
   }
+}
+
+/** What a model sends is a message without a text. */
+const recordFile = (s: State, step: Step, { file, metadata }: FileEntry): void => {
+  recordReasoning(s, step)
+  History.add(
+    s,
+    { _tag: "Message", role: "assistant", text: "", interrupted: false, files: [file], ...recorded(step, metadata) },
+    step.speech
+  )
 }
 
 const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
@@ -426,6 +450,7 @@ export const flushOutputs = (s: State, step: Step): void => {
         name: call.call.name,
         output: call.output.value,
         isError: call.output.isError,
+        ...(call.output.files === undefined ? {} : { files: call.output.files }),
         ...(call.output.open ? stillRunning : nothingElse)
       },
       step.speech,
@@ -450,6 +475,8 @@ export const cutStep = (s: State, step: Step): void => {
   step.closed = true
   if (!step.streamEnded) command(s, { _tag: "StopReading", step })
   step.streamEnded = true
+  History.forgetAnnounced(s, step)
+  Usage.stepEnded(s, step)
   let cut = false
   for (; step.cursor < step.entries.length; step.cursor++) {
     const entry = step.entries[step.cursor] as Entry
@@ -466,6 +493,12 @@ export const cutStep = (s: State, step: Step): void => {
       }
       case "Reasoning": {
         step.reasoning.push(entry)
+        break
+      }
+      case "File": {
+        // what comes behind a text that was cut nobody has seen
+        if (cut) loseReasoning(step)
+        else recordFile(s, step, entry)
         break
       }
       default:
@@ -521,6 +554,7 @@ export const fail = (s: State, speech: Speech, failure: ModelFailure): void => {
   const watched = speech.watched || awaited || (asked !== undefined && speech.agent.state !== "ended")
   // a bug of the model's layer is logged with its cause
   if (!watched && failure.cause === undefined) command(s, { _tag: "LogFailure", agent: speech.agent, failure })
+  if (speech.step !== undefined) Usage.stepEnded(s, speech.step)
   emit(s, { _tag: "SessionError", error: { tag: failure.tag, message: failure.message } })
   end(s, speech)
 }

@@ -10,8 +10,10 @@ import {
   command,
   currentAgent,
   emit,
+  type Input,
   type Job,
   type JobWaiter,
+  none,
   type Speech as SpeechState,
   type State,
   type Step,
@@ -20,6 +22,7 @@ import {
   type Turn,
   wake
 } from "./state.js"
+import type { File } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------ from a program
 
@@ -38,26 +41,42 @@ export interface UserTurnOptions extends TurnOptions {
 }
 
 /** A user's turn (rules F3, F4). */
-export const send = (s: State, text: string, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
-  if (options.id !== undefined) return turn(s, options.id, text, options, jobs).speech
-  return begin(s, text, options, jobs)
+export const send = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+  if (options.id !== undefined) return turn(s, options.id, input, options, jobs).speech
+  return begin(s, input, options, jobs)
 }
 
-const begin = (s: State, text: string, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+const begin = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
   const { allowInterruptions, author, instructions, interrupt, priority, toolChoice } = options
-  const own = { allowInterruptions, instructions, priority, toolChoice }
   if (interrupt !== false) {
     interruptAll(s, false)
-    recordMessage(s, text, author, jobs)
+    recordMessage(s, input, author, jobs)
   }
-  const opening = interrupt === false ? { text, author, urged: false } : undefined
-  return Speech.create(s, { ...own, source: "reply", agent: currentAgent(s), userTurn: true, opening, jobs })
+  const { files, text } = input
+  const opening = interrupt === false ? { text, files, author, urged: false } : undefined
+  return Speech.create(s, {
+    source: "reply",
+    agent: currentAgent(s),
+    priority,
+    allowInterruptions,
+    userTurn: true,
+    opening,
+    instructions,
+    toolChoice,
+    jobs
+  })
 }
 
-const recordMessage = (s: State, text: string, author: string | undefined, jobs: ReadonlyArray<Job>): void => {
+const recordMessage = (
+  s: State,
+  { files, text }: Input,
+  author: string | undefined,
+  jobs: ReadonlyArray<Job>
+): void => {
   s.actSteps = 0
   const by = author === undefined ? {} : { author }
-  History.add(s, { _tag: "Message", role: "user", text, interrupted: false, ...by }, undefined, jobs)
+  const sent = files === undefined ? {} : { files }
+  History.add(s, { _tag: "Message", role: "user", text, interrupted: false, ...by, ...sent }, undefined, jobs)
 }
 
 /** How many turns with an id are kept once they have ended, and for how long. */
@@ -65,22 +84,35 @@ const maxKept = 256
 const keptFor = 3_600_000
 
 /** The turn of this id: the one that is under way, or has ended, or a new one. */
-export const turn = (s: State, id: string, text: string, options: UserTurnOptions, jobs: ReadonlyArray<Job>): Turn => {
+export const turn = (s: State, id: string, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): Turn => {
   const known = s.turns.get(id)
   if (known !== undefined && !isForgotten(s, known)) {
-    if (known.text !== text) {
-      const message = `The text of a turn was ignored: there is one with the id ${JSON.stringify(id)} already.`
+    const other = difference(known.input, input)
+    if (other !== undefined) {
+      const message = `${other} ignored: there is one with the id ${JSON.stringify(id)} already.`
       command(s, { _tag: "Log", level: "warning", message })
     }
     return known
   }
   forgetTurns(s)
   const job = Jobs.make()
-  const made: Turn = { id, text, job, speech: begin(s, text, options, [job, ...jobs]), endedAt: undefined }
+  const made: Turn = { id, input, job, speech: begin(s, input, options, [job, ...jobs]), endedAt: undefined }
   s.turns.delete(id)
   s.turns.set(id, made)
   return made
 }
+
+const difference = (known: Input, input: Input): string | undefined => {
+  if (known.text !== input.text) return "The text of a turn was"
+  return isSame(known.files ?? none, input.files ?? none) ? undefined : "The files of a turn were"
+}
+
+const isSame = (files: ReadonlyArray<File>, others: ReadonlyArray<File>): boolean =>
+  files.length === others.length &&
+  files.every((file, i) => {
+    const other = others[i]
+    return file.mediaType === other?.mediaType && file.name === other.name && String(file.data) === String(other.data)
+  })
 
 const isForgotten = (s: State, { endedAt }: Turn): boolean => endedAt !== undefined && s.now - endedAt > keptFor
 
@@ -103,25 +135,25 @@ export const say = (s: State, text: unknown, options: TurnOptions, jobs: Readonl
 /** `session.run`: a user's turn that somebody waits for (rule R1). */
 export const run = (
   s: State,
-  text: string,
+  input: Input,
   options: UserTurnOptions,
   job: Job,
   jobs: ReadonlyArray<Job>
 ): SpeechState => {
   s.jobs.add(job)
-  return begin(s, text, options, [job, ...jobs])
+  return begin(s, input, options, [job, ...jobs])
 }
 
 /** The same of a turn that has an id: it may be under way, or have ended. */
 export const runOnce = (
   s: State,
   id: string,
-  text: string,
+  input: Input,
   options: UserTurnOptions,
   waiter: JobWaiter,
   jobs: ReadonlyArray<Job>
 ): Job => {
-  const { endedAt, job } = turn(s, id, text, options, jobs)
+  const { endedAt, job } = turn(s, id, input, options, jobs)
   if (endedAt === undefined) Jobs.join(s, job, waiter)
   else wake(s, () => waiter.resume("done"))
   return job
@@ -237,7 +269,7 @@ export const giveMouth = (s: State): boolean => {
   const { opening } = speech
   if (opening !== undefined) {
     speech.opening = undefined
-    recordMessage(s, opening.text, opening.author, speech.jobs)
+    recordMessage(s, opening, opening.author, speech.jobs)
   }
   s.mouth = speech
   speech.state = "holding"

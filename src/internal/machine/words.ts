@@ -5,10 +5,10 @@
 import type * as AiError from "@effect/ai/AiError"
 import type * as EffectCause from "effect/Cause"
 import type * as EffectFiber from "effect/Fiber"
-import type { ChatItem, ToolCall } from "../../ChatContext.js"
+import type { ChatItem, File, ToolCall } from "../../ChatContext.js"
 import type { DuplicateScope, Mode, Verdict } from "../../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../../RunContext.js"
-import type { SessionEvent } from "../../SessionEvent.js"
+import type { SessionEvent, Usage } from "../../SessionEvent.js"
 import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
 import type { Built } from "../scope/build.js"
 import type { CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
@@ -17,12 +17,14 @@ export type {
   ChatItem,
   DeliveryMode,
   DuplicateScope,
+  File,
   Mode,
   Prompts,
   SessionEvent,
   Template,
   ToolCall,
   UpdateArgs,
+  Usage,
   Verdict
 }
 

@@ -6,6 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { Executed, ExecuteOptions } from "../../AsyncTool.js"
+import type { File } from "../../ChatContext.js"
 import { RunContext } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { invalidArguments, timedOut, unexpected } from "../machine/texts.js"
@@ -15,6 +16,7 @@ import { codecOf, describeIssue, failed, type RefusedResult, total, work } from 
 import { handlerOf } from "../scope/handlers.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
+import { defaultFileBytes, jsonWithFiles, readFiles, unwrap } from "../values/files.js"
 import { guarded } from "../values/guarded.js"
 import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { defaultOutputLength, errorIn, errorInTool, ofListeners } from "../values/options.js"
@@ -30,6 +32,9 @@ export const execute = (
     const oddListener = errorIn("AsyncTool.execute", listeners, ofListeners)
     if (oddListener !== undefined) return Effect.die(oddListener)
     const updates: Array<unknown> = []
+    const updateFiles: Array<ReadonlyArray<File>> = []
+    const withFiles = (): Pick<Executed, "updateFiles"> =>
+      updateFiles.some((files) => files.length > 0) ? { updateFiles } : {}
     const bound = (value: unknown): Effect.Effect<unknown> => {
       const { cut, value: kept } = bounded(value, defaultOutputLength)
       if (cut === undefined) return Effect.succeed(kept)
@@ -38,7 +43,7 @@ export const execute = (
         kept
       )
     }
-    const fail = (output: unknown): Executed => ({ output, isError: true, updates })
+    const fail = (output: unknown): Executed => ({ output, isError: true, updates, ...withFiles() })
     const tool = Object.hasOwn(toolkit.tools, call.name) ? toolkit.tools[call.name] : undefined
     if (tool === undefined) {
       return Effect.succeed(
@@ -61,16 +66,20 @@ export const execute = (
     const service = Outside.make({
       // the handler may change what it is given: its parameters are another copy
       call: { callId: call.callId ?? "call", name: call.name, arguments: copyPlain(args) },
-      update: (message) =>
-        Effect.flatMap(
-          Effect.suspend(() => bound(toJson(message))),
-          (kept) =>
+      update: (given) =>
+        Effect.suspend(() => {
+          const { files: outer, value } = unwrap(given)
+          const { files, json } = jsonWithFiles(value, outer)
+          const read = readFiles(files, defaultFileBytes) ?? []
+          return Effect.flatMap(bound(json), (kept) =>
             Effect.suspend(() => {
               updates.push(kept)
+              updateFiles.push(read)
               return tell("onUpdate", listeners?.onUpdate, kept)
             })
-        ),
-      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(value)))
+          )
+        }),
+      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(unwrap(value).value)))
     })
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
@@ -96,10 +105,12 @@ export const execute = (
     return limited.pipe(
       Effect.flatMap((outcome): Effect.Effect<Executed> => {
         if (outcome._tag !== "Success" && outcome._tag !== "Failure") {
-          return Effect.succeed({ output: undefined, isError: false, updates })
+          return Effect.succeed({ output: undefined, isError: false, updates, ...withFiles() })
         }
         const isError = outcome._tag === "Failure"
-        return Effect.map(bound(outcome.output), (output) => ({ output, isError, updates }))
+        const read = outcome._tag === "Success" ? readFiles(outcome.files, defaultFileBytes) : undefined
+        const files = read === undefined ? {} : { files: read }
+        return Effect.map(bound(outcome.output), (output) => ({ output, isError, updates, ...files, ...withFiles() }))
       }),
       Effect.catchAllCause((cause) =>
         Cause.isInterruptedOnly(cause)
