@@ -60,6 +60,8 @@ export interface Step {
   state: "open" | "ended" | "failed" | "stopped"
   /** why the model ended it */
   finish?: string
+  /** its end was told */
+  over?: boolean
   /** it goes on with an answer that the model has paused */
   goesOn?: boolean
   /** the place of the part that was recorded last */
@@ -578,7 +580,8 @@ export class Reference {
       return [`call ${item.callId}`]
     })
     const isNote = (text: string | undefined) => text?.startsWith("user [Note from the application") === true
-    const rest = [...shown]
+    // files of what was given are shown behind it
+    const rest = shown.filter((text) => !isOdd || !isNote(text) || !text.includes("You have sent these files"))
     // the note that asked for an answer stays before it
     let at = rest.length - 1
     while (at > 0 && this.isOfAnswer(rest[at] as string)) at--
@@ -680,6 +683,8 @@ export class Reference {
         }
         return
       }
+      case "StepEnded":
+        return this.stepEnded(event)
       case "ReplyScheduled":
         return this.scheduled(event)
       case "ReplyEnded":
@@ -1011,6 +1016,24 @@ export class Reference {
 
   private maybeOf(step: Step, speechId: string): boolean {
     return step.speech === undefined ? step.maybeOf.has(speechId) : step.speech === speechId
+  }
+
+  /** From here on it is known whose step it was, also if its calls joined others. */
+  private stepEnded({ agent, finishReason, speechId }: EventOf<"StepEnded">): void {
+    const step = this.steps.find((other) => !other.over && other.agent.name === agent)
+    if (step === undefined) {
+      // cut before the model was asked
+      this.must(finishReason === undefined, "B4", () => `a step of ${agent} ended, and the model was not asked`)
+      return
+    }
+    step.over = true
+    this.must(this.maybeOf(step, speechId), "B4", () => `step ${step.index} is one of ${speechId}`)
+    step.speech = speechId
+    this.must(
+      finishReason === undefined || finishReason === step.finish,
+      "B4",
+      () => `step ${step.index} ended with ${step.finish}, and ${finishReason} is told`
+    )
   }
 
   private userTurnCut(step: Step): boolean {
@@ -1884,6 +1907,8 @@ export class Reference {
     for (const task of this.ending) {
       this.must(task.state === "ended" || this.closing, "D10", () => `${task.name} dropped what waited, and goes on`)
     }
+    const untold = this.steps.find((step) => step.state !== "open" && step.over !== true)
+    this.must(untold === undefined, "B4", () => `step ${untold?.index} ended, and nothing tells of it`)
     // outputs that are due are in the history
     for (const step of this.steps) {
       if (step.state === "open" || step.calls.some((call) => !call.callRecorded)) continue
@@ -1911,7 +1936,11 @@ export class Reference {
         () => `${certain.map((delivery) => delivery.id).join(" ")} wait, and ${this.config.maxPendingUpdates} may`
       )
     }
-    this.must(at.streaming <= 1, "F1", () => `${at.streaming} model steps are read at once`)
+    this.must(
+      at.streaming <= 1 || this.config.languageModel,
+      "F1",
+      () => `${at.streaming} model steps are read at once`
+    )
     this.must(at.playing <= 1, "F1", () => `${at.playing} speeches are played at once`)
     if (this.closing || at.switching) return
     this.progress(at)
