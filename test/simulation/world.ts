@@ -49,6 +49,8 @@ interface Handler {
   blocked: number
   /** it will never let itself be interrupted */
   stuck: boolean
+  /** a fiber of it reads its messages all the time */
+  reads: boolean
   finalized: number
 }
 
@@ -383,7 +385,15 @@ class World {
       this.step("handler begins")
       const number = ++this.handlers
       const random = this.random.fork("handler", number)
-      const handler: Handler = { number, callId: "", agent: undefined, blocked: 0, stuck: false, finalized: 0 }
+      const handler: Handler = {
+        number,
+        callId: "",
+        agent: undefined,
+        blocked: 0,
+        stuck: false,
+        reads: false,
+        finalized: 0
+      }
       const extra = Object.keys(params).filter((key) => key !== "k")
       if (extra.length > 0) this.fail("P2", `a handler sees ${extra.join(" ")}`)
       return Effect.acquireUseRelease(
@@ -421,7 +431,9 @@ class World {
 
   private work(handler: Handler, random: Random.Random, spec: ToolSpec) {
     const length = this.finishing ? 0 : random.pick(0, 0, 1, 1, 2, 2, 3, 4)
-    return Effect.zipRight(this.ops(handler, random, spec, length, 0), this.finish(handler, random))
+    const work = Effect.zipRight(this.ops(handler, random, spec, length, 0), this.finish(handler, random))
+    handler.reads = spec.options.messages !== undefined && random.fork("reads").chance(0.6)
+    return handler.reads ? Effect.zipRight(Effect.fork(Effect.forever(this.reading(handler, spec))), work) : work
   }
 
   private ops(
@@ -469,7 +481,8 @@ class World {
       leak: 0.4,
       speech: 0.4,
       ask: this.finishing || depth > 1 ? 0 : 0.8,
-      listen: spec.options.messages === undefined ? 0.2 : 5,
+      // two that read at once could say so in another order
+      listen: handler.reads ? 0 : spec.options.messages === undefined ? 0.2 : 5,
       turn: 0.6
     })
     this.step(`handler ${kind}`)
@@ -597,13 +610,20 @@ class World {
     }
   }
 
-  /** Reads a message, for so long. One that is interrupted may have taken one. */
+  /** For so long. One that is interrupted may have taken a message. */
   private listen(handler: Handler, spec: ToolSpec, millis: number) {
-    const over = Effect.sync(() => {
+    return Effect.timeoutOption(this.reading(handler, spec), millis)
+  }
+
+  /** Reads one message, and says so. */
+  private reading(handler: Handler, spec: ToolSpec): Effect.Effect<void, never, RunContext.RunContext> {
+    const over = Effect.suspend(() => {
       this.ref.listens(handler.number, -1)
-      if (spec.options.messages !== undefined && this.ref.calls.get(handler.callId)?.state !== "ended") {
+      if (spec.options.messages === undefined) return Effect.void
+      if (this.ref.calls.get(handler.callId)?.state !== "ended") {
         this.fail("G2", `the messages of ${handler.callId} end before it does`)
       }
+      return Effect.never
     })
     return Effect.suspend(() => {
       this.ref.listens(handler.number, 1)
@@ -618,8 +638,7 @@ class World {
               Effect.sync(() => this.ref.listens(handler.number, -1))
             )
         })
-      ),
-      Effect.timeoutOption(millis)
+      )
     )
   }
 
