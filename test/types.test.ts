@@ -12,6 +12,7 @@ import {
   DuplicatePolicy,
   RunContext,
   SessionEvent,
+  Sessions,
   type SpeechHandle,
   ToolPrompts
 } from "effect-meantime"
@@ -1037,5 +1038,26 @@ describe("testing", () => {
     }
     // @ts-expect-error a number is nothing to judge
     kind(1)
+  })
+})
+
+describe("Sessions", () => {
+  class Db extends Context.Tag("Db")<Db, string>() {}
+
+  it("[R6] the layer asks for what the options need, but for a scope, and for what the parts need", () => {
+    const agent = Agent.make("host", { instructions: "", onEnter: Effect.asVoid(Db) })
+    const layer = Sessions.layer((id) =>
+      Effect.flatMap(
+        Effect.acquireRelease(Db, () => Effect.void),
+        (db) => (db === id ? Effect.fail("no" as const) : Effect.succeed({ agent }))
+      )
+    )
+    expectTypeOf(layer).toEqualTypeOf<Layer.Layer<Sessions.Sessions, never, Db | LanguageModel.LanguageModel>>()
+    expectTypeOf<Sessions.Service["get"]>().returns.toEqualTypeOf<
+      Effect.Effect<Sessions.Handle, Sessions.SessionsError>
+    >()
+    expectTypeOf<Sessions.Service["local"]>().returns.toEqualTypeOf<
+      Effect.Effect<AgentSession.Service, Sessions.SessionsError, Scope.Scope>
+    >()
   })
 })

@@ -6,6 +6,7 @@
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { SessionEvent } from "../../SessionEvent.js"
 
@@ -106,6 +107,8 @@ export interface Hub {
   readonly publish: (event: SessionEvent) => void
   readonly close: () => void
   readonly stream: Stream.Stream<SessionEvent>
+  /** From this moment on. What was kept for the first subscriber is dropped: whoever asks knows what has been. */
+  readonly since: Effect.Effect<Stream.Stream<SessionEvent>, never, Scope.Scope>
 }
 
 /** `deltas`: there may be some. */
@@ -113,13 +116,17 @@ export const make = (capacity: number, deltas: boolean): Hub => {
   let early: Buffer | undefined = new Buffer(capacity, true)
   let closed = false
   const buffers = new Set<Buffer>()
-  const subscribe = (): Buffer => {
-    const buffer = early?.listened() ?? new Buffer(capacity, false)
+  const added = (buffer: Buffer): Buffer => {
     early = undefined
     if (closed) buffer.close()
     else buffers.add(buffer)
     return buffer
   }
+  const streamOf = (subscribe: () => Buffer): Effect.Effect<Stream.Stream<SessionEvent>, never, Scope.Scope> =>
+    Effect.map(
+      Effect.acquireRelease(Effect.sync(subscribe), (buffer) => Effect.sync(() => buffers.delete(buffer))),
+      (buffer) => Stream.repeatEffectChunkOption(buffer.take)
+    )
   return {
     publish: (event) => {
       if (closed) return
@@ -132,11 +139,7 @@ export const make = (capacity: number, deltas: boolean): Hub => {
       for (const buffer of buffers) buffer.close()
       buffers.clear()
     },
-    stream: Stream.unwrapScoped(
-      Effect.map(
-        Effect.acquireRelease(Effect.sync(subscribe), (buffer) => Effect.sync(() => buffers.delete(buffer))),
-        (buffer) => Stream.repeatEffectChunkOption(buffer.take)
-      )
-    )
+    stream: Stream.unwrapScoped(streamOf(() => added(early?.listened() ?? new Buffer(capacity, false)))),
+    since: streamOf(() => added(new Buffer(capacity, false)))
   }
 }

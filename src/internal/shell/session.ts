@@ -4,6 +4,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import type * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -35,11 +36,11 @@ import { defaults } from "../values/templates.js"
 import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
 import { askPolicy, compare, decode, sayFiller, startRun } from "./calls.js"
 import { companions } from "./cancelling.js"
-import { abandon, close, drained } from "./closing.js"
+import { abandon, closeOnce, drained } from "./closing.js"
 import { textOf, thrownBy } from "./door.js"
 import * as Events from "./events.js"
 import { inOneQueue, startTimer } from "./fibers.js"
-import { type Host, interrupt, log, logOf } from "./host.js"
+import { type Host, interrupt, log, logOf, withHost } from "./host.js"
 import { messageTask } from "./messaging.js"
 import { askModel, logFailure, readText } from "./models.js"
 import { play } from "./player.js"
@@ -57,6 +58,8 @@ class Session implements Host {
   readonly releasing = new Set<Fiber.RuntimeFiber<void>>()
   readonly handles = new WeakMap<State.Speech, SpeechHandle>()
   saver: Saver | undefined
+  watch: (() => void) | undefined
+  ending: Deferred.Deferred<void> | undefined
   begun = false
   readonly beginWaiters = new Set<() => void>()
   readonly closeWaiters = new Set<() => void>()
@@ -74,7 +77,8 @@ class Session implements Host {
     options: State.Options,
     readonly maxOutputLength: number,
     readonly maxFileBytes: number,
-    eventBuffer: number
+    eventBuffer: number,
+    readonly agents: ReadonlyArray<Agent<any>>
   ) {
     this.state = makeState(options)
     this.hub = Events.make(eventBuffer, options.deltas)
@@ -134,6 +138,7 @@ const drain = (host: Session): void => {
     host.draining = false
   }
   host.saver?.notify()
+  host.watch?.()
 }
 
 const carryOut = (host: Host, command: Command): void => {
@@ -239,9 +244,10 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       },
       options.maxOutputLength ?? defaultOutputLength,
       options.maxFileBytes ?? defaultFileBytes,
-      options.eventBuffer ?? 1024
+      options.eventBuffer ?? 1024,
+      [options.agent, ...(options.agents ?? [])]
     )
-    const session = makeService(host)
+    const session = withHost(makeService(host), host)
     host.session = session
     // a copy: the program may change what it gave
     const items = (options.history?.items ?? []).map((item) =>
@@ -267,7 +273,7 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       Effect.sync(() => host.telemetry.start(agent.name)),
       () =>
         host.begun
-          ? close(host)
+          ? closeOnce(host)
           : Effect.ensuring(
               Effect.zipRight(
                 Effect.sync(() => abandon(host)),

@@ -125,6 +125,13 @@ export const ofSession: Checks = {
   onItems: callback
 }
 
+export const ofSessions: Checks = {
+  // 0: as soon as nothing is open
+  idleAfter: time,
+  maxSessions: count(1, "memory"),
+  maxKept: count(0, "memory")
+}
+
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
