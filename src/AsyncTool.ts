@@ -82,6 +82,12 @@ export interface Options {
   readonly onHandoff?: "cancel" | "await" | "promote" | undefined
   /** After this time, which is more than 0, the handler is interrupted and the call ends as an error. Default: none. */
   readonly timeout?: Duration.DurationInput | undefined
+  /**
+   * A running call can be told something, by the model with the tool `message_task` and by a program with
+   * `session.messageTool`; the handler reads `RunContext.messages`. With a Schema what does not fit is refused to the
+   * sender. Default: it cannot.
+   */
+  readonly messages?: true | Schema.Schema<any, any> | undefined
 }
 
 /**

@@ -143,6 +143,7 @@ export const taskAgent = (name: string, call: Call | undefined, told: Array<stri
 export const options: Options = {
   maxToolSteps: 3,
   maxPendingUpdates: 32,
+  maxMessages: 32,
   maxRunning: 64,
   releaseAfter: undefined,
   drainTimeout: 30_000,
@@ -403,6 +404,10 @@ export const showEvent = (e: SessionEvent): string => {
       return `${e.callId} progress: ${json(e.value)}`
     case "ToolCallReleased":
       return `${e.callId} released by ${e.by}`
+    case "ToolCallMessaged":
+      return `${e.callId} messaged by ${e.from}: ${json(e.message)}`
+    case "ToolCallMessagesLost":
+      return `${e.callId} lost ${e.count} messages`
     case "ToolCallEnded":
       return `${e.id} ${e.status}: ${json(e.output)}`
     case "ReplyScheduled":

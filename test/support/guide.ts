@@ -6,6 +6,7 @@ export const guide = [
   "background",
   "duplicates",
   "cancellation",
+  "steering",
   "layers",
   "handing-over",
   "tools-from-elsewhere",

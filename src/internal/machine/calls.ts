@@ -6,6 +6,7 @@ import * as Admission from "./admission.js"
 import { isCompanion, whyNot, whyNotRun } from "./cancelling.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
+import * as Messages from "./messages.js"
 import { answered } from "./outcomes.js"
 import type { CallPart, Decoded } from "./protocol.js"
 import * as Reports from "./reports.js"
@@ -125,6 +126,7 @@ const register = (s: State, call: Call, tool: Tool): Run => {
     timeoutTimer: undefined,
     endWaiters: none,
     stopWaiters: none,
+    inbox: Messages.inboxFor(tool),
     fiber: undefined
   }
   call.run = run
@@ -338,6 +340,7 @@ export const shownArguments = (call: Call): unknown =>
 
 /** The new call shares the running one: what was last said of it, and all that follows (rule P2b). */
 const join = (s: State, call: Call, own: Run, other: Run): void => {
+  Messages.moveTo(s, other, own)
   leave(s, own)
   call.run = other
   other.calls.push(call)
@@ -398,6 +401,7 @@ const leave = (s: State, run: Run): void => {
   run.phase = "ended"
   s.runs.delete(run)
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
+  Messages.closeInbox(s, run)
   if (isCompanion(run.tool)) return
   if (was === "queued" || was === "working") s.running--
   if (was === "queued") executor.queue.splice(executor.queue.indexOf(run), 1)
@@ -497,6 +501,20 @@ export const releaseBy = (s: State, callId: string): string | undefined => {
     return `Call ${callId} stays in its turn: ${call.call.name} is a tool of the session's own.`
   if (call.state._tag !== "Inline") return `Call ${callId} has already left its turn.`
   release(s, call, "program")
+  return undefined
+}
+
+/** The call that takes a message, or why there is none (rule G3). */
+export const toMessage = (s: State, callId: string): Call | string => {
+  const call = s.calls.get(callId)
+  return call === undefined ? whyGone(s, callId) : (Messages.whyNotNow(s, call) ?? call)
+}
+
+/** Somebody tells a call something; or why it cannot be told. */
+export const message = (s: State, callId: string, sent: Messages.Sent): string | undefined => {
+  const call = toMessage(s, callId)
+  if (typeof call === "string") return call
+  Messages.put(s, call, sent)
   return undefined
 }
 

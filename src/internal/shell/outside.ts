@@ -30,6 +30,7 @@ const noSession: AgentSession = {
   claimUserTurn: Effect.void,
   runningTools: Effect.succeed([]),
   cancelTool: (callId) => noCall(callId),
+  messageTool: (callId) => noCall(callId),
   release: (callId) => noCall(callId)
 }
 
@@ -58,6 +59,7 @@ export const make = (members: Partial<Service>): Service => {
     update: () => Effect.void,
     progress: () => Effect.void,
     release: Effect.void,
+    messages: Stream.empty,
     isCancelled,
     cancelled: Effect.if(isCancelled, { onTrue: () => Effect.void, onFalse: () => Effect.never }),
     commit: (effect) =>

@@ -27,6 +27,7 @@ import { begun } from "./closing.js"
 import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
 import { type Host, logOf, stillInHistory } from "./host.js"
+import { messageTool } from "./messaging.js"
 import { runTask } from "./tasks.js"
 
 const noOptions: Turns.UserTurnOptions = {}
@@ -158,6 +159,7 @@ export const makeService = (host: Host): Service => {
       }),
     runningTools: Effect.sync(() => runningTools(host)),
     cancelTool: (callId) => cancelTool(host, callId),
+    messageTool: (callId, message) => messageTool(host, callId, "program", message),
     release: (callId) =>
       Effect.suspend(() => {
         const problem = host.transact((s) => Calls.releaseBy(s, callId))
