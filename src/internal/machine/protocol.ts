@@ -6,6 +6,7 @@ import type { Metadata as Given } from "../values/metadata.js"
 import type {
   Activity,
   Admission,
+  Approval,
   Call,
   Delivery,
   DeliveryState,
@@ -21,7 +22,7 @@ import type {
   TextEntry,
   Tool
 } from "./state.js"
-import type { Cause, DeliveryMode, ModelError, SessionEvent, Verdict } from "./words.js"
+import type { ApprovalDecision, Cause, DeliveryMode, ModelError, SessionEvent, Verdict } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------------- parts
 
@@ -129,6 +130,7 @@ export type TimerKind =
   | { readonly _tag: "Release"; readonly call: Call }
   | { readonly _tag: "Timeout"; readonly run: Run }
   | { readonly _tag: "Replace"; readonly admission: Admission }
+  | { readonly _tag: "Expire"; readonly approval: Approval }
   | { readonly _tag: "Filler"; readonly filler: Filler }
   | { readonly _tag: "Drain" }
   | { readonly _tag: "GiveUp" }
@@ -144,6 +146,9 @@ export type Command =
   | { readonly _tag: "Compare"; readonly admission: Admission; readonly runs: ReadonlyArray<Run> }
   | { readonly _tag: "AskPolicy"; readonly admission: Admission; readonly running: ReadonlyArray<Run> }
   | { readonly _tag: "StopPolicy"; readonly admission: Admission }
+  /** is somebody to be asked? */
+  | { readonly _tag: "AskApproval"; readonly approval: Approval }
+  | { readonly _tag: "StopApproval"; readonly approval: Approval }
   | { readonly _tag: "AskModel"; readonly step: Step }
   | { readonly _tag: "ReadText"; readonly step: Step }
   | { readonly _tag: "StopReading"; readonly step: Step }
@@ -194,6 +199,8 @@ export type Observation =
       readonly running: number
     }
   | { readonly _tag: "CallJoined"; readonly call: Call; readonly run: Run }
+  | { readonly _tag: "ApprovalRequested"; readonly approval: Approval }
+  | { readonly _tag: "ApprovalDecided"; readonly approval: Approval; readonly decision: ApprovalDecision }
   | {
       readonly _tag: "CallUpdated"
       readonly call: Call

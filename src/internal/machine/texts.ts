@@ -42,6 +42,9 @@ export const cutOff = (how: string): string =>
 export const tooManyRunning = (running: number): string =>
   `Not run: ${running} calls are running already, which is the limit. Wait until one has ended.`
 
+export const tooManyWaiting = (waiting: number): string =>
+  `Not run: ${waiting} calls wait for approval already, which is the limit. Wait until one has been decided.`
+
 export const notReplaceable = (reason: string): string => `Not run: the running call cannot be replaced. ${reason}`
 
 export const waitsForItself =

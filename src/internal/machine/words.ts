@@ -5,19 +5,22 @@
 import type * as AiError from "@effect/ai/AiError"
 import type * as EffectCause from "effect/Cause"
 import type * as EffectFiber from "effect/Fiber"
+import type { Verdict as ApprovalVerdict, PendingApproval } from "../../ApprovalPolicy.js"
 import type { ChatItem, ToolCall } from "../../ChatContext.js"
 import type { DuplicateScope, Mode, Verdict } from "../../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../../RunContext.js"
-import type { SessionEvent } from "../../SessionEvent.js"
+import type { ApprovalDecided, SessionEvent } from "../../SessionEvent.js"
 import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
 import type { Built } from "../scope/build.js"
-import type { CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
+import type { ApprovalTrace, CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
 
 export type {
+  ApprovalVerdict,
   ChatItem,
   DeliveryMode,
   DuplicateScope,
   Mode,
+  PendingApproval,
   Prompts,
   SessionEvent,
   Template,
@@ -25,6 +28,9 @@ export type {
   UpdateArgs,
   Verdict
 }
+
+/** What has become of a call that waited for approval. */
+export type ApprovalDecision = ApprovalDecided["decision"]
 
 /** the shell's */
 export type Fiber = EffectFiber.RuntimeFiber<any, any>
@@ -39,4 +45,4 @@ export type ModelError = AiError.AiError
 export type AgentParts = Built
 
 /** the recorder's */
-export type { CallTrace, StepTrace, TurnTrace }
+export type { ApprovalTrace, CallTrace, StepTrace, TurnTrace }

@@ -30,6 +30,10 @@ const noSession: AgentSession = {
   claimUserTurn: Effect.void,
   runningTools: Effect.succeed([]),
   cancelTool: (callId) => noCall(callId),
+  approvals: Effect.succeed([]),
+  approve: (callId) => noCall(callId),
+  deny: (callId) => noCall(callId),
+  respond: (callId) => noCall(callId),
   release: (callId) => noCall(callId)
 }
 

@@ -20,6 +20,7 @@ import * as Turns from "../machine/turns.js"
 import type { AnyContext, Environment, Restore } from "../scope/build.js"
 import { isBlank } from "../values/text.js"
 import { build, buildTask, discard, hookIn, jobsIn } from "./agents.js"
+import { approve, copied, deny, pending, respond } from "./approval.js"
 import { built } from "./building.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
@@ -111,7 +112,13 @@ export const makeService = (host: Host): Service => {
           job = made
           told?.(made)
           return Effect.sync(() => host.transact((s) => void giveUp(s, made, waiter)))
-        }).pipe(Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items) })))
+        }).pipe(
+          Effect.map((job) => ({
+            text: job.text,
+            items: stillInHistory(host, job.items),
+            approvals: copied(job.approvals)
+          }))
+        )
       ),
     interrupt: (options) =>
       Effect.suspend(() => {
@@ -154,6 +161,10 @@ export const makeService = (host: Host): Service => {
       }),
     runningTools: Effect.sync(() => runningTools(host)),
     cancelTool: (callId) => cancelTool(host, callId),
+    approvals: Effect.sync(() => pending(host)),
+    approve: (callId, options) => approve(host, callId, options),
+    deny: (callId, options) => deny(host, callId, options),
+    respond: (callId, output, options) => respond(host, callId, output, options),
     release: (callId) =>
       Effect.suspend(() => {
         const problem = host.transact((s) => Calls.releaseBy(s, callId))
