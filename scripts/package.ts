@@ -1,26 +1,173 @@
 /**
- * Does the package work for somebody who has nothing but the README? Packs it, installs the tarball into an empty project
- * with the command that the README gives, type-checks the README's first example there, and runs it with a scripted model
- * in virtual time.
+ * Does the package work for somebody who has nothing but what it brings? Packs it, and looks at the tarball: do the links of
+ * its pages lead to files in it? Then runs the README's first example and the programs of `docs/start.md`, each in an empty
+ * folder, installed with the commands that the pages give, type-checked, and with a local server in the place of OpenAI.
+ * Beside them run their counterparts on the AI SDK, of which `scripts/lines.ts` counts the lines.
  *
  *     npm run test:package
  */
-import { execFileSync } from "node:child_process"
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { spawn } from "node:child_process"
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { Effect } from "effect"
 import ts from "typescript"
+import * as OpenAi from "../test/wire/OpenAi.js"
+import { call, type Script } from "../test/wire/Script.js"
+import { ours, table, theirs } from "./lines.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const readme = readFileSync(join(root, "README.md"), "utf8")
+const read = (path: string) => readFileSync(join(root, path), "utf8")
 
 const required = <A>(value: A | undefined, what: string): A => {
-  if (value === undefined) throw new Error(`The README has no ${what}.`)
+  if (value === undefined) throw new Error(`There is no ${what}.`)
   return value
 }
-const install = required(/^npm i (effect-meantime .*)$/m.exec(readme)?.[1], "command to install the package")
-const example = required(/^```ts\n([\s\S]*?)^```$/m.exec(readme)?.[1], "example")
+const expectSame = (what: string, actual: unknown, expected: unknown): void => {
+  const [a, e] = [JSON.stringify(actual), JSON.stringify(expected)]
+  if (a !== e) throw new Error(`${what}: expected ${e}, got ${a}`)
+}
+
+// --- what the pages say ----------------------------------------------------------------------------------------------
+
+const readme = read("README.md")
+const start = read("docs/start.md")
+const install = required(
+  /^npm i (effect-meantime .*)$/m.exec(readme)?.[1],
+  "command to install the package in README.md"
+)
+const example = required(/^```ts\n([\s\S]*?)^```$/m.exec(readme)?.[1], "example in README.md")
+
+/** What a program of `docs/start.md` needs beyond the README's command: the `npm i` of its section. */
+const needs = (file: string): ReadonlyArray<string> => {
+  const section = required(
+    start.split(/^(?=## )/m).find((section) => new RegExp(` ${file.replaceAll(".", "\\.")}( |$)`, "m").test(section)),
+    `section about ${file} in docs/start.md`
+  )
+  return Array.from(section.matchAll(/^npm i (?:-D )?(.*)$/gm), ([, names = ""]) => names.split(" ")).flat()
+}
+
+// --- folders and processes -------------------------------------------------------------------------------------------
+
+const work = mkdtempSync(join(tmpdir(), "effect-meantime-"))
+
+/** Runs a command, and gives what it printed; what it complains of is shown. */
+const run = (
+  cwd: string,
+  command: string,
+  args: ReadonlyArray<string>,
+  options: { readonly input?: string; readonly env?: Record<string, string> } = {}
+): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      cwd,
+      env: { ...process.env, ...options.env },
+      stdio: ["pipe", "pipe", "inherit"]
+    })
+    let out = ""
+    child.stdout.on("data", (data) => {
+      out += data
+    })
+    child.on("error", reject)
+    child.on("close", (code) =>
+      code === 0 ? resolve(out) : reject(new Error(`${command} ${args.join(" ")} ended with ${code}:\n${out}`))
+    )
+    child.stdin.end(options.input ?? "")
+  })
+
+/** An empty folder, with these packages and nothing else. */
+const folder = async (name: string, packages: ReadonlyArray<string>): Promise<string> => {
+  const at = join(work, name)
+  mkdirSync(at)
+  writeFileSync(join(at, "package.json"), JSON.stringify({ name, private: true, type: "module" }))
+  await run(at, "npm", ["i", "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts", ...packages])
+  // fails if a peer is missing or of another version, or if there are two of a kind
+  await run(at, "npm", ["ls", "--all"])
+  return at
+}
+
+/** Type-checks a file as a newcomer's project does, and writes the JavaScript beside it. */
+const compile = (at: string, file: string): void => {
+  const program = ts.createProgram([join(at, file)], {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    moduleDetection: ts.ModuleDetectionKind.Force,
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    typeRoots: [join(at, "node_modules/@types")],
+    types: existsSync(join(at, "node_modules/@types/node")) ? ["node"] : []
+  })
+  // the program and what it imports of ours; the declarations of others are theirs
+  const checked = program
+    .getSourceFiles()
+    .filter(({ fileName }) => /\/node_modules\/effect-meantime\//.test(fileName) || !/\/node_modules\//.test(fileName))
+  const diagnostics = checked.flatMap((file) => [
+    ...program.getSyntacticDiagnostics(file),
+    ...program.getSemanticDiagnostics(file)
+  ])
+  if (diagnostics.length > 0) {
+    throw new Error(
+      ts.formatDiagnostics(diagnostics, {
+        getCanonicalFileName: (name) => name,
+        getCurrentDirectory: () => at,
+        getNewLine: () => "\n"
+      })
+    )
+  }
+  program.emit()
+}
+
+/** With a local server in the place of OpenAI, which answers by the script. */
+const withOpenAi = (script: Script, use: (env: Record<string, string>) => Promise<void>): Promise<void> =>
+  Effect.gen(function* () {
+    const server = yield* OpenAi.make(script)
+    yield* Effect.promise(() => use({ OPENAI_BASE_URL: server.url, OPENAI_API_KEY: "key" }))
+    expectSame("rules of the API that were broken", server.violations, [])
+  }).pipe(Effect.scoped, Effect.runPromise)
+
+// --- the tarball -----------------------------------------------------------------------------------------------------
+
+/** Every relative link of a page leads to a file of the package, and no address of the package is made up. */
+const checkPages = (installed: string): void => {
+  const pages = (at: string): ReadonlyArray<string> =>
+    readdirSync(at, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? pages(join(at, entry.name)) : entry.name.endsWith(".md") ? [join(at, entry.name)] : []
+    )
+  const wrong: Array<string> = []
+  for (const page of pages(installed)) {
+    // code may look like a link
+    const text = readFileSync(page, "utf8")
+      .replace(/^```[\s\S]*?^```$/gm, "")
+      .replace(/`[^`\n]*`/g, "")
+    const links = text.matchAll(/\]\(([^)\s]+)\)|\b(?:src|srcset|href)="([^"]+)"/g)
+    for (const [, link, source] of links) {
+      const target = (link ?? source ?? "").replace(/#.*$/, "")
+      if (/^https?:/.test(target)) {
+        if (target.includes("effect-meantime")) wrong.push(`${page}: ${target} is an address that nobody has`)
+      } else if (target !== "" && !existsSync(join(dirname(page), target))) wrong.push(`${page}: ${target}`)
+    }
+  }
+  // for an agent, a path in backquotes is a link
+  for (const [, path = ""] of readFileSync(join(installed, "AGENTS.md"), "utf8").matchAll(
+    /`((?:docs|dist|examples)\/[\w./-]+|[A-Z]+\.md)`/g
+  )) {
+    if (!existsSync(join(installed, path))) wrong.push(`AGENTS.md: ${path}`)
+  }
+  expectSame("links that lead nowhere", wrong, [])
+}
+
+// --- the programs ----------------------------------------------------------------------------------------------------
 
 const ending = `
 import { TestContext } from "effect"
@@ -38,53 +185,77 @@ const said = await TestSession.drive(main).pipe(
   Effect.provide(TestContext.TestContext),
   Effect.runPromise
 )
-if (said !== "It is booked.") throw new Error(\`The README's first example said: \${said}\`)
+console.log(said)
 `
 
-const project = mkdtempSync(join(tmpdir(), "effect-meantime-"))
-const run = (command: string, args: ReadonlyArray<string>, cwd = project): void => {
-  execFileSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"] })
+/** What each program does, in the folder where it is. */
+const programs: Record<string, (at: string) => Promise<void>> = {
+  "quick-start.ts": (at) =>
+    withOpenAi([call("weather", { city: "Oslo" }), "It is 21 degrees in Oslo.", "You are welcome."], async (env) => {
+      compile(at, "quick-start.ts")
+      const input = "How is the weather in Oslo?\nThank you.\n"
+      const out = await run(at, "node", ["quick-start.js"], { input, env })
+      expectSame("quick-start.ts", out, "It is 21 degrees in Oslo.\nYou are welcome.\n")
+    }),
+  "own-tool.test.ts": async (at) => {
+    compile(at, "own-tool.test.ts")
+    rmSync(join(at, "own-tool.test.js"))
+    const out = await run(at, "npx", ["--no-install", "vitest", "run", "own-tool.test.ts"], { env: { NO_COLOR: "1" } })
+    expectSame("own-tool.test.ts", /Tests {2}(.*)$/m.exec(out)?.[1], "2 passed (2)")
+  },
+  "resumed.ts": (at) =>
+    withOpenAi(
+      [
+        "Have a good flight.",
+        ({ body }) => (JSON.stringify(body.input).includes("I fly to Oslo.") ? "To Oslo." : "I do not know.")
+      ],
+      async (env) => {
+        compile(at, "resumed.ts")
+        const turn = (text: string) => run(at, "node", ["resumed.js", "chat", text], { env })
+        expectSame("resumed.ts", await turn("I fly to Oslo."), "Have a good flight.\n")
+        expectSame("resumed.ts", await turn("Where do I fly to?"), "To Oslo.\n")
+      }
+    )
 }
 
 try {
-  run("npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", project], root)
-  const tarball = required(
-    readdirSync(project).find((file) => file.endsWith(".tgz")),
-    "tarball"
+  await run(root, "npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", work])
+  const tarball = join(
+    work,
+    required(
+      readdirSync(work).find((file) => file.endsWith(".tgz")),
+      "tarball"
+    )
   )
-  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "empty", private: true, type: "module" }))
-  const packages = install.split(" ").map((name) => (name === "effect-meantime" ? `./${tarball}` : name))
-  run("npm", ["install", "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts", ...packages])
+  const packages = install.split(" ").map((name) => (name === "effect-meantime" ? tarball : name))
 
-  writeFileSync(join(project, "example.ts"), example + ending)
-  const options: ts.CompilerOptions = {
-    target: ts.ScriptTarget.ES2022,
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    strict: true,
-    exactOptionalPropertyTypes: true,
-    types: []
+  const first = await folder("readme", packages)
+  checkPages(join(first, "node_modules/effect-meantime"))
+  writeFileSync(join(first, "example.ts"), example + ending)
+  compile(first, "example.ts")
+  expectSame(
+    "the README's first example",
+    (await run(first, "node", ["example.js"])).split("\n").at(-2),
+    "It is booked."
+  )
+  const listed = JSON.parse(await run(first, "npm", ["ls", "--depth=0", "--json"]))
+  const versions = Object.entries<{ version: string }>(listed.dependencies).map(
+    ([name, { version }]) => `${name} ${version}`
+  )
+  console.log(`The README's command installs ${versions.join(", ")}, and its first example runs.`)
+
+  const theirPackages = ["ai@^6", "@ai-sdk/openai@^3", "@ai-sdk/provider@^3", "zod@^4", "vitest@^3", "@types/node@^20"]
+  const beside = await folder("ai-sdk", theirPackages)
+  for (const [file, use] of Object.entries(programs)) {
+    const at = await folder(file.replace(/\..*$/, ""), [...packages, ...needs(file), "@types/node@^20"])
+    copyFileSync(ours(file), join(at, file))
+    await use(at)
+    copyFileSync(theirs(file), join(beside, file))
+    await use(beside)
+    console.log(`${file} runs in an empty folder, and so does its counterpart on the AI SDK.`)
   }
-  const program = ts.createProgram([join(project, "example.ts")], options)
-  // the example and what it imports of ours; the declarations of others are theirs
-  const ours = program
-    .getSourceFiles()
-    .filter(({ fileName }) => /\/node_modules\/effect-meantime\//.test(fileName) || !/\/node_modules\//.test(fileName))
-  const diagnostics = ours.flatMap((file) => [
-    ...program.getSyntacticDiagnostics(file),
-    ...program.getSemanticDiagnostics(file)
-  ])
-  if (diagnostics.length > 0) {
-    const host = {
-      getCanonicalFileName: (name: string) => name,
-      getCurrentDirectory: () => project,
-      getNewLine: () => "\n"
-    }
-    throw new Error(ts.formatDiagnostics(diagnostics, host))
-  }
-  program.emit()
-  run("node", ["example.js"])
-  console.log("The tarball, installed as the README says, runs the README's first example.")
+  expectSame("the table in docs/start.md", start.includes(table()), true)
+  console.log(table())
 } finally {
-  rmSync(project, { recursive: true, force: true })
+  rmSync(work, { recursive: true, force: true })
 }

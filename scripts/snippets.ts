@@ -5,7 +5,7 @@
  *     node --import tsx scripts/snippets.ts
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { guide } from "../test/support/guide.js"
+import { guide, readSnippets, snippets, typed } from "../test/support/guide.js"
 
 const root = new URL("../", import.meta.url)
 const out = new URL("test/.snippets/", root)
@@ -32,7 +32,9 @@ const joined = (codes: ReadonlyArray<string>): string => {
 
 const files: Record<string, string> = { README: joined(blocks(read("README.md"))) }
 // the other pages show parts of the examples, where a test looks for them
-for (const page of guide) files[page] = joined(blocks(read(`docs/${page}.md`)))
+for (const page of [...guide, ...typed]) files[page] = joined(blocks(read(`docs/${page}.md`)))
+for (const { code, number } of readSnippets(read(`docs/${snippets}.md`)))
+  files[`${snippets}.${number}`] = joined([code])
 for (const folder of ["src/", "src/ai-sdk/", "src/testing/"]) {
   for (const file of readdirSync(new URL(folder, root))) {
     if (!file.endsWith(".ts")) continue

@@ -24,9 +24,9 @@ import type * as Stream from "effect/Stream"
 import type { Agent, AgentTask, RequirementsOf } from "./Agent.js"
 import { PendingApproval } from "./ApprovalPolicy.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
-import type { ChatContext, ChatItem, ToolCall } from "./ChatContext.js"
+import type { ChatContext, ChatItem, File, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
-import type { SessionEvent } from "./SessionEvent.js"
+import type { SessionEvent, Usage } from "./SessionEvent.js"
 import type { SpeechHandle } from "./SpeechHandle.js"
 import {
   AgentSession,
@@ -37,6 +37,7 @@ import {
   ToolNameConflict
 } from "./Tags.js"
 
+export type { Usage }
 export { AgentSession, OptionsError, PendingApproval, SessionClosed, ToolNameConflict }
 
 /**
@@ -72,6 +73,15 @@ export interface ReplyOptions {
   /** Speeches of a higher priority are played first. Default: 0. */
   readonly priority?: number | undefined
 }
+
+/**
+ * What a user says in one turn: a text, or a text with files. A file beyond `maxFileBytes`, or one that cannot be read,
+ * becomes a note that says so.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Input = string | { readonly text: string; readonly files?: ReadonlyArray<File> | undefined }
 
 /**
  * How a user's turn is asked for.
@@ -126,6 +136,11 @@ export interface RunResult {
   readonly text: string
   /** What was added to the history. */
   readonly items: ReadonlyArray<ChatItem>
+  /**
+   * The sum of the model steps of the turn and of the deferred replies that `run` waited for; a reply that tells of calls
+   * of several turns counts in each. A field that no step reported is absent.
+   */
+  readonly usage: Usage
   /** The calls of the turn that waited for approval when it ended: it did not wait for these. */
   readonly approvals: ReadonlyArray<PendingApproval>
 }
@@ -180,14 +195,14 @@ export interface Service {
    * A user's turn: interrupts the current speech if that speech allows it, records the message, and starts the reply. If
    * the model fails, the handle's `error` has it; it is logged unless that was read before the speech ended.
    */
-  readonly send: (text: string, options?: SendOptions) => Effect.Effect<SpeechHandle, SessionClosed>
+  readonly send: (input: Input, options?: SendOptions) => Effect.Effect<SpeechHandle, SessionClosed>
   /**
    * As `send`, but waits until the turn, the background calls that the turn started, and their replies have ended. A
    * hand-off that the turn asked for is a part of the turn, and so is what the new agent's `onEnter` asks for before it
    * first waits. If a model fails in the turn, or in a reply that it waits for, it fails in the end with the first such
    * `AiError`; what was added to the history stays.
    */
-  readonly run: (text: string, options?: RunOptions) => Effect.Effect<RunResult, SessionClosed | AiError.AiError>
+  readonly run: (input: Input, options?: RunOptions) => Effect.Effect<RunResult, SessionClosed | AiError.AiError>
   /** The agent speaks without a user's turn. */
   readonly generateReply: (options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed>
   /** The agent says this text. */
@@ -224,7 +239,7 @@ export interface Service {
    */
   readonly runTask: <A, R>(
     task: AgentTask<A, R>,
-    text?: string
+    text?: Input
   ) => Effect.Effect<A, SessionClosed | ToolError | AiError.AiError, R>
   readonly currentAgent: Effect.Effect<{ readonly name: string }>
   readonly history: Effect.Effect<ChatContext>
@@ -328,6 +343,16 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
    * how much is missing and a warning in the log; any other value whose JSON is longer becomes text. Default: 400,000.
    */
   readonly maxOutputLength?: number | undefined
+  /**
+   * Bytes of a file, whoever sends it; base64 counts as what it stands for. It bounds memory. In the place of a larger file
+   * the model is told that it is not there. Default: 5,000,000.
+   */
+  readonly maxFileBytes?: number | undefined
+  /**
+   * Do the events have what is written as it is written: `TextDelta`, `ReasoningDelta` and `ToolInputDelta`? Default:
+   * false.
+   */
+  readonly deltas?: boolean | undefined
   /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
   /**
@@ -387,8 +412,8 @@ export const layer = <R, const T extends Entries = [], const A extends ReadonlyA
  * @since 0.1.0
  * @category accessors
  */
-export const send = (text: string, options?: SendOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
-  Effect.flatMap(AgentSession, (session) => session.send(text, options))
+export const send = (input: Input, options?: SendOptions): Effect.Effect<SpeechHandle, SessionClosed, AgentSession> =>
+  Effect.flatMap(AgentSession, (session) => session.send(input, options))
 
 /**
  * The agent of the context's session speaks without a user's turn, see `Service.generateReply`.

@@ -31,11 +31,12 @@ import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { ToolCall } from "./ChatContext.js"
+import type { File, ToolCall } from "./ChatContext.js"
 import type { DuplicateScope, Mode } from "./DuplicatePolicy.js"
 import * as Dynamic from "./internal/scope/dynamic.js"
 import * as Mistakes from "./internal/scope/mistakes.js"
 import * as internal from "./internal/shell/execute.js"
+import { Content } from "./internal/values/files.js"
 import type { Delivery } from "./RunContext.js"
 import { Annotations, RunContext, StopResponse, ToolError, ToolOptionsError } from "./Tags.js"
 
@@ -188,6 +189,29 @@ export const make = <
   return Mistakes.annotate(tool, mistake) as any
 }
 
+/**
+ * A value with files, for the success of a handler or for `RunContext.update`. It has the type of the value, so a handler
+ * whose tool promises a `string` may return it; the schema of the tool encodes the value alone. Models that take files in
+ * results get them there, and others in a message behind the results. Only the library unwraps it: a handler that is called
+ * by another loop returns an object.
+ *
+ * ```ts
+ * import { AsyncTool } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * const chart = (png: string) =>
+ *   Effect.succeed(AsyncTool.content("Sales by month.", [{ data: png, mediaType: "image/png", name: "sales.png" }]))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const content = <A>(value: A, files: ReadonlyArray<File>): A =>
+  // what it is in truth only the library looks at
+  new Content(value, files) as A
+
+export type { File }
+
 interface Schemas {
   readonly parameters?: Schema.Struct.Fields | undefined
   readonly success?: Schema.Schema.Any | undefined
@@ -262,6 +286,10 @@ export interface Executed {
   readonly output: unknown
   readonly isError: boolean
   readonly updates: ReadonlyArray<unknown>
+  /** The files that came with the output, if any did. */
+  readonly files?: ReadonlyArray<File>
+  /** The files of each update, in the order of `updates`; absent if no update had any. */
+  readonly updateFiles?: ReadonlyArray<ReadonlyArray<File>>
 }
 
 /**
@@ -285,7 +313,8 @@ export interface ExecuteOptions {
 /**
  * Runs one call outside any session and never fails: a failure of the handler is an output with `isError`. Updates are
  * collected, `foreground` and `withFiller` run their effect as it is, `runTask` fails with `SessionClosed` and
- * `handoff` with `ToolError`; `release` does nothing. An output or an update of more than 400,000 characters is cut, as in a session.
+ * `handoff` with `ToolError`; `release` does nothing. An output or an update of more than 400,000 characters is cut, and a
+ * file of more than 5 MB is left out, as in a session.
  *
  * @since 0.1.0
  * @category execution

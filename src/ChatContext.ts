@@ -14,6 +14,7 @@
  */
 import type * as Prompt from "@effect/ai/Prompt"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as internal from "./internal/model/prompt.js"
@@ -52,6 +53,67 @@ const Metadata = Schema.optionalWith(
   { exact: true }
 )
 
+const optionalText = Schema.optionalWith(Schema.String, { exact: true })
+
+const about = { mediaType: Schema.String, name: optionalText, omitted: optionalText }
+
+/**
+ * The Schema of a `File`. What is stored says `data` for base64 and `url` for an address.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const File: Schema.Schema<File, FileEncoded> = Schema.transformOrFail(
+  Schema.Union(Schema.Struct({ data: Schema.String, ...about }), Schema.Struct({ url: Schema.String, ...about })),
+  Schema.Struct({ data: Schema.Union(Schema.String, Schema.URLFromSelf), ...about }),
+  {
+    strict: true,
+    decode: (stored, _, ast) => {
+      if (!("url" in stored)) return ParseResult.succeed(stored)
+      const { url, ...rest } = stored
+      return ParseResult.try({
+        try: () => ({ data: new URL(url), ...rest }),
+        catch: () => new ParseResult.Type(ast, stored, "the url of a file is none")
+      })
+    },
+    encode: ({ data, ...rest }) =>
+      ParseResult.succeed(typeof data === "string" ? { data, ...rest } : { url: data.href, ...rest })
+  }
+)
+
+/**
+ * A file in a conversation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface File {
+  /** Base64 if it is a text; an address is a `URL`, never a text. */
+  readonly data: string | URL
+  /** Such as `image/png`. */
+  readonly mediaType: string
+  readonly name?: string
+  /**
+   * Why the file is not here: it had too many bytes, or could not be read. `data` is empty then, and the model is told.
+   * The session sets it.
+   */
+  readonly omitted?: string
+}
+
+/**
+ * A `File` as it is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type FileEncoded = {
+  readonly mediaType: string
+  readonly name?: string
+  readonly omitted?: string
+} & ({ readonly data: string } | { readonly url: string })
+
+const files = Schema.optionalWith(Schema.Array(File), { exact: true })
+
 /**
  * The Schema of a `Message`.
  *
@@ -65,17 +127,27 @@ export const Message = Schema.TaggedStruct("Message", {
   interrupted: Schema.Boolean,
   author: Schema.optionalWith(Schema.String, { exact: true }),
   metadata: Metadata,
+  files,
   createdAt: Schema.Number
 })
 
 /**
- * What someone said. If `interrupted` is true, the speech was cut, and `text` is what had been played. `author` is which
- * of several users said it; the model is shown the name in front of the text.
+ * What someone said, or sent. If `interrupted` is true, the speech was cut, and `text` is what had been played. A file
+ * that a model sends is a message of its own, without text. `author` is which of several users said it; the model is shown
+ * the name in front of the text.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Message extends Schema.Schema.Type<typeof Message> {}
+
+/**
+ * A `Message` as it is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MessageEncoded extends Schema.Schema.Encoded<typeof Message> {}
 
 /**
  * The Schema of `Reasoning`.
@@ -134,18 +206,27 @@ export const FunctionCallOutput = Schema.TaggedStruct("FunctionCallOutput", {
   output: Schema.Unknown,
   isError: Schema.Boolean,
   open: Schema.optionalWith(Schema.Literal("running", "approval"), { exact: true }),
+  files,
   createdAt: Schema.Number
 })
 
 /**
- * The output of the `FunctionCall` with the same `callId`. With `open` it is not the end of the call: that goes on
- * (`running`), or waits until somebody agrees (`approval`), until the history has its end, `<callId>_final`. A session that
- * goes on with a history (`resume`) tells by it which calls were at work.
+ * The output of the `FunctionCall` with the same `callId`, and the files that came with it. With `open` it is not the end
+ * of the call: that goes on (`running`), or waits until somebody agrees (`approval`), until the history has its end,
+ * `<callId>_final`. A session that goes on with a history (`resume`) tells by it which calls were at work.
  *
  * @since 0.1.0
  * @category models
  */
 export interface FunctionCallOutput extends Schema.Schema.Type<typeof FunctionCallOutput> {}
+
+/**
+ * A `FunctionCallOutput` as it is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FunctionCallOutputEncoded extends Schema.Schema.Encoded<typeof FunctionCallOutput> {}
 
 const Name = Schema.UndefinedOr(Schema.String)
 
@@ -199,7 +280,12 @@ export type ChatItem = Message | Reasoning | FunctionCall | FunctionCallOutput |
  * @since 0.1.0
  * @category models
  */
-export type ChatItemEncoded = Message | Reasoning | FunctionCall | FunctionCallOutput | AgentHandoffEncoded
+export type ChatItemEncoded =
+  | MessageEncoded
+  | Reasoning
+  | FunctionCall
+  | FunctionCallOutputEncoded
+  | AgentHandoffEncoded
 
 /**
  * The Schema of a `ChatItem`.

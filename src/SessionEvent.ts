@@ -88,6 +88,119 @@ export const SpeechEnded = Schema.TaggedStruct("SpeechEnded", {
  */
 export interface SpeechEnded extends Schema.Schema.Type<typeof SpeechEnded> {}
 
+const count = Schema.optionalWith(Schema.Number, { exact: true })
+
+/**
+ * The Schema of `Usage`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Usage = Schema.Struct({
+  inputTokens: count,
+  outputTokens: count,
+  totalTokens: count,
+  reasoningTokens: count,
+  cachedInputTokens: count
+})
+
+/**
+ * What models say that they have used, in tokens. A field that no model reported is absent, and never 0; a sum is made
+ * field by field, of those that reported it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Usage extends Schema.Schema.Type<typeof Usage> {}
+
+/**
+ * The Schema of `StepEnded`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const StepEnded = Schema.TaggedStruct("StepEnded", {
+  at,
+  speechId: Schema.String,
+  agent: Schema.String,
+  model: Schema.optionalWith(Schema.String, { exact: true }),
+  finishReason: Schema.optionalWith(Schema.String, { exact: true }),
+  usage: Schema.optionalWith(Usage, { exact: true })
+})
+
+/**
+ * The model's answer to one request is over: it is complete, it failed, or it was cut; what was written may still be
+ * played. Each request has one, also one that is asked again. `model` is what the model calls itself; `finishReason` and
+ * `usage` are absent if the model has not come to report them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StepEnded extends Schema.Schema.Type<typeof StepEnded> {}
+
+/**
+ * The Schema of `TextDelta`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const TextDelta = Schema.TaggedStruct("TextDelta", {
+  at,
+  speechId: Schema.String,
+  text: Schema.String
+})
+
+/**
+ * A piece of a text as a model, or `say`, writes it, before it is played; only with `deltas: true`. `ItemAdded` says what
+ * counts: of a speech that is cut, of a step that is asked for again and of one that failed, that may be less.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TextDelta extends Schema.Schema.Type<typeof TextDelta> {}
+
+/**
+ * The Schema of `ReasoningDelta`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ReasoningDelta = Schema.TaggedStruct("ReasoningDelta", {
+  at,
+  speechId: Schema.String,
+  text: Schema.String
+})
+
+/**
+ * A piece of what the model thinks, as it comes; only with `deltas: true`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ReasoningDelta extends Schema.Schema.Type<typeof ReasoningDelta> {}
+
+/**
+ * The Schema of `ToolInputDelta`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolInputDelta = Schema.TaggedStruct("ToolInputDelta", {
+  at,
+  speechId: Schema.String,
+  callId: Schema.String,
+  text: Schema.String
+})
+
+/**
+ * A piece of the JSON of a call's arguments, as the model writes it; only with `deltas: true`, and only if the model gives
+ * it piece by piece. The call itself comes as `ToolCallStarted` with the same `callId`, or not at all if the step is cut.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolInputDelta extends Schema.Schema.Type<typeof ToolInputDelta> {}
+
 /**
  * The Schema of `ItemAdded`.
  *
@@ -417,6 +530,10 @@ export type SessionEvent =
   | AgentStateChanged
   | SpeechCreated
   | SpeechEnded
+  | StepEnded
+  | TextDelta
+  | ReasoningDelta
+  | ToolInputDelta
   | ItemAdded
   | ToolCallStarted
   | ToolCallUpdated
@@ -455,6 +572,10 @@ export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Sc
   AgentStateChanged,
   SpeechCreated,
   SpeechEnded,
+  StepEnded,
+  TextDelta,
+  ReasoningDelta,
+  ToolInputDelta,
   ItemAdded,
   ToolCallStarted,
   ToolCallUpdated,

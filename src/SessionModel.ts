@@ -33,6 +33,8 @@ export interface Request {
    */
   readonly toolkit: Toolkit.WithHandler<Record<string, Tool.Any>>
   readonly toolChoice: "auto" | "none" | "required" | { readonly tool: string }
+  /** The session tells of input of tools as it is written: `tool-params-delta` parts are read. Absent: they are not. */
+  readonly deltas?: boolean | undefined
 }
 
 /**

@@ -7,6 +7,7 @@ import type * as AiError from "@effect/ai/AiError"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { ChatItem } from "./ChatContext.js"
+import type { Usage } from "./SessionEvent.js"
 import { AlreadyInterrupted, CircularWait, InterruptionDisallowed } from "./Tags.js"
 
 export { AlreadyInterrupted, CircularWait, InterruptionDisallowed }
@@ -35,6 +36,11 @@ export interface SpeechHandle {
   readonly wait: Effect.Effect<void, CircularWait>
   /** What this speech added to the history. */
   readonly items: Effect.Effect<ReadonlyArray<ChatItem>>
+  /**
+   * The sum of the model steps of this speech that have ended so far. A field that no step reported is absent. Deferred
+   * replies are speeches of their own.
+   */
+  readonly usage: Effect.Effect<Usage>
   /**
    * The failure of the model that ended the speech; none if no model failed. A failure is logged as a warning, unless
    * this was read before the speech ended.

@@ -14,6 +14,7 @@ import type { Options as ToolOptions } from "./AsyncTool.js"
 import type { ChatContext } from "./ChatContext.js"
 import type { Service as Run } from "./RunContext.js"
 import type { Service as Model } from "./SessionModel.js"
+import type { Service as Many } from "./Sessions.js"
 import type { Options as TelemetryOptions } from "./Telemetry.js"
 
 /**
@@ -59,6 +60,18 @@ export class ToolError extends Schema.TaggedError<ToolError>("ToolError")("ToolE
  * @category errors
  */
 export class StopResponse extends Schema.TaggedError<StopResponse>("StopResponse")("StopResponse", {}) {}
+
+/**
+ * A conversation that is kept by id cannot be had: its options failed, there is no room, or the service is closed. The
+ * message says which.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SessionsError extends Schema.TaggedError<SessionsError>("SessionsError")("SessionsError", {
+  sessionId: Schema.String,
+  message: Schema.String
+}) {}
 
 /**
  * Options of a tool contradict each other or are no sensible numbers, or its parameters have a name that is taken.
@@ -148,6 +161,14 @@ export class AlreadyInterrupted extends Data.TaggedError("AlreadyInterrupted")<{
  * @category tags
  */
 export class AgentSession extends Context.Tag("effect-meantime/AgentSession")<AgentSession, Session>() {}
+
+/**
+ * The tag of many conversations, by id.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Sessions extends Context.Tag("effect-meantime/Sessions")<Sessions, Many>() {}
 
 /**
  * The context of a running call.

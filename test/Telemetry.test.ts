@@ -19,6 +19,7 @@ import {
   Telemetry
 } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import * as Files from "./support/files.js"
 import { duration, everything, kind, linksOf, type Point, parentOf, recorder, status, tree } from "./support/otel.js"
 import { it } from "./support/virtual.js"
 
@@ -865,6 +866,60 @@ describe("contents", () => {
           }
         ]
       ])
+    })
+  )
+
+  it.effect("[B2, B3, E3] files are told by their types, and never by their data, where contents are recorded", () =>
+    Effect.gen(function* () {
+      const Draw = AsyncTool.make("draw", { success: Schema.String })
+      const kit = Toolkit.make(Draw)
+      const live = kit.toLayer({
+        draw: () =>
+          Effect.gen(function* () {
+            yield* RunContext.update(AsyncTool.content("At it.", [Files.picture]))
+            yield* Effect.sleep("1 second")
+            return AsyncTool.content("Drawn.", [Files.paper])
+          })
+      })
+      const sent = ScriptedModel.part({ type: "file", data: Files.gif, mediaType: "image/gif" } as never)
+      const { all, named } = yield* converse(
+        {
+          agent: Agent.make("artist", { instructions: "Draw.", tools: [kit] }).pipe(Agent.provide(live)),
+          script: [ScriptedModel.toolCall("draw"), ["On it.", sent], "Done.", "Yes."],
+          layers: Telemetry.layer({ recordContent: true })
+        },
+        (session) =>
+          Effect.gen(function* () {
+            yield* session.send({ text: "Draw", files: [Files.picture] })
+            yield* TestSession.advance("5 seconds")
+            yield* session.send("Like it?")
+            yield* TestSession.advance("5 seconds")
+          })
+      )
+      const ours = all.filter((span) => span.name !== "LanguageModel.streamText")
+      for (const data of [Files.png, Files.gif, Files.pdf]) {
+        for (const span of ours) expect(everything(span)).not.toContain(data.slice(0, 20))
+      }
+      const [first, second, , last] = named("chat")
+      const json = (span: (typeof first & {}) | undefined, attribute: string) =>
+        JSON.parse(String(span?.attributes[attribute]))
+      expect(json(first, SemConv.ATTR_GEN_AI_INPUT_MESSAGES)).toEqual([
+        {
+          role: "user",
+          parts: [
+            { type: "text", content: "Draw" },
+            { type: "file", mime_type: "image/png" }
+          ]
+        }
+      ])
+      expect(json(second, SemConv.ATTR_GEN_AI_OUTPUT_MESSAGES)[0].parts.at(-1)).toEqual({
+        type: "file",
+        mime_type: "image/gif"
+      })
+      const shown = JSON.stringify(json(last, SemConv.ATTR_GEN_AI_INPUT_MESSAGES))
+      for (const type of ["image/png", "image/gif", "application/pdf"]) {
+        expect(shown).toContain(`{"type":"file","mime_type":"${type}"}`)
+      }
     })
   )
 

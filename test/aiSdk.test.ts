@@ -28,9 +28,10 @@ import {
   Stream,
   TestClock
 } from "effect"
-import { Agent } from "effect-meantime"
+import { Agent, AsyncTool } from "effect-meantime"
 import { AiSdkModel, AiSdkTool } from "effect-meantime/ai-sdk"
 import { TestSession } from "effect-meantime/testing"
+import * as Files from "./support/files.js"
 import { collectLogs, silent } from "./support/requests.js"
 import { handlers, Travel, Weather } from "./support/travel.js"
 import { it } from "./support/virtual.js"
@@ -131,6 +132,99 @@ const pairs = (prompt: Call["prompt"]): ReadonlyArray<string> => {
   expect(new Set(out).size).toBe(out.length)
   return out
 }
+
+const Weathers = Toolkit.make(
+  AsyncTool.make("weather", { parameters: { city: Schema.String }, success: Schema.String })
+)
+
+describe("what a model of the AI SDK writes, sends and uses, in a session", () => {
+  const chunks = [
+    { type: "tool-input-start", id: "c1", toolName: "weather" },
+    { type: "tool-input-delta", id: "c1", delta: '{"city":' },
+    { type: "tool-input-delta", id: "c1", delta: '"Oslo"}' },
+    { type: "tool-input-end", id: "c1" },
+    calls("c1", "weather", '{"city":"Oslo"}')
+  ] as ReadonlyArray<any>
+
+  it.scoped("[B6] input of tools is told piece by piece, under the call's id", () => {
+    const model = mock([chunks, [words("Sunny.")]])
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Travel, deltas: true })
+      const events = yield* TestSession.collect(session)
+      yield* session.run("How is Oslo?")
+      const told = yield* events.filter("TextDelta", "ToolInputDelta", "ToolCallStarted")
+      expect(told.map((event) => ("text" in event ? event.text : event.call.callId))).toEqual([
+        '{"city":',
+        '"Oslo"}',
+        "c1",
+        "Sunny."
+      ])
+    }).pipe(Effect.provide(on(model)))
+  })
+
+  it.scoped("[B3] a file of the model is an item, streamed or not", () =>
+    Effect.gen(function* () {
+      for (const streaming of [true, false]) {
+        const file = {
+          type: "file",
+          mediaType: "image/png",
+          data: streaming ? Files.png : Buffer.from(Files.png, "base64")
+        }
+        const model = mock([[words("Here."), file as Content], [words("Thanks.")]])
+        const { session } = yield* Effect.provide(TestSession.make({ agent: Travel }), on(model, { streaming }))
+        const { items } = yield* session.run("Draw")
+        expect(items.at(-1)).toMatchObject({ text: "", files: [{ data: Files.png, mediaType: "image/png" }] })
+        yield* session.run("Thanks")
+        expect(asked(model)[1]?.prompt.at(-2)?.content).toMatchObject([
+          { type: "text" },
+          { type: "file", data: Files.png, mediaType: "image/png" }
+        ])
+      }
+    })
+  )
+
+  it.scoped("[B2] a model of interface version 4, which says it otherwise, gets files of results behind them", () => {
+    const model = Object.assign(mock([[calls("c1", "weather", '{"city":"Oslo"}')], [words("Sunny.")]]), {
+      specificationVersion: "v4" as const,
+      provider: "openai.responses"
+    })
+    const live = Weathers.toLayer({ weather: () => Effect.succeed(AsyncTool.content("Sunny.", [Files.picture])) })
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({
+        agent: Agent.make("a", { instructions: "Help.", tools: [Weathers] }).pipe(Agent.provide(live))
+      })
+      yield* session.run("Oslo?")
+      const [result, behind] = (asked(model as unknown as MockLanguageModelV3)[1]?.prompt ?? []).slice(-2)
+      expect(result?.content).toMatchObject([{ type: "tool-result", output: { type: "json" } }])
+      expect(behind?.content).toMatchObject([
+        { type: "text" },
+        { type: "file", data: { type: "data", data: Files.png }, filename: "chart.png" }
+      ])
+    }).pipe(Effect.provide(AiSdkModel.layer(model as unknown as AiSdkModel.SdkModel)))
+  })
+
+  it.scoped("[B4] usage is told and summed, and what is no count is dropped", () => {
+    const odd = { inputTokens: { total: "11", cacheRead: Number.NaN }, outputTokens: { total: 5, reasoning: -1 } }
+    const model = new MockLanguageModelV3({
+      doStream: async () => ({
+        stream: simulateReadableStream({
+          chunks: [...streamed([words("Hi.")], []).slice(0, -1), { ...finish, usage: odd as any }]
+        })
+      })
+    })
+    return Effect.gen(function* () {
+      const { session } = yield* TestSession.make({ agent: Travel })
+      const events = yield* TestSession.collect(session)
+      expect((yield* session.run("Hi")).usage).toEqual({ outputTokens: 5 })
+      expect(yield* events.filter("StepEnded")).toMatchObject([{ model: "m1", finishReason: "stop" }])
+      // and behind `@effect/ai`, whose schema would fail the answer
+      const whole = yield* LanguageModel.generateText({ prompt: "Hi" }).pipe(
+        Effect.provide(AiSdkModel.layerLanguageModel(mock([[words("Hi.")]])))
+      )
+      expect(whole.usage).toMatchObject({ inputTokens: 11, outputTokens: 5, totalTokens: 16, cachedInputTokens: 7 })
+    }).pipe(Effect.provide(on(model)))
+  })
+})
 
 for (const streaming of [true, false]) {
   describe(`a session with a model of the AI SDK, ${streaming ? "streaming" : "whole answers"}`, () => {

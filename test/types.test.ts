@@ -13,6 +13,7 @@ import {
   DuplicatePolicy,
   RunContext,
   SessionEvent,
+  Sessions,
   type SpeechHandle,
   ToolPrompts
 } from "effect-meantime"
@@ -439,6 +440,10 @@ describe("error channels", () => {
       | "AgentStateChanged"
       | "SpeechCreated"
       | "SpeechEnded"
+      | "StepEnded"
+      | "TextDelta"
+      | "ReasoningDelta"
+      | "ToolInputDelta"
       | "ItemAdded"
       | "ToolCallStarted"
       | "ToolCallUpdated"
@@ -527,7 +532,18 @@ describe("the surface", () => {
       readonly output: unknown
       readonly isError: boolean
       readonly updates: ReadonlyArray<unknown>
+      readonly files?: ReadonlyArray<AsyncTool.File>
+      readonly updateFiles?: ReadonlyArray<ReadonlyArray<AsyncTool.File>>
     }>()
+    expectTypeOf<AsyncTool.File>().toEqualTypeOf<{
+      readonly data: string | URL
+      readonly mediaType: string
+      readonly name?: string
+      readonly omitted?: string
+    }>()
+    expectTypeOf(AsyncTool.content("a", [])).toEqualTypeOf<string>()
+    // @ts-expect-error a file has a media type
+    AsyncTool.content(1, [{ data: "" }])
     expectTypeOf<AsyncTool.ToolError>().toExtend<Error & Tagged<"ToolError", { readonly message: string }>>()
     expectTypeOf<AsyncTool.StopResponse>().toExtend<Tagged<"StopResponse", {}>>()
     expectTypeOf<Context.Tag.Service<typeof AsyncTool.Annotations>>().toEqualTypeOf<AsyncTool.Options>()
@@ -707,9 +723,9 @@ describe("the surface", () => {
   types("AgentSession: its service, its options", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     const service = {} as {
-      readonly send: (text: string, options?: AgentSession.SendOptions) => Says
+      readonly send: (input: AgentSession.Input, options?: AgentSession.SendOptions) => Says
       readonly run: (
-        text: string,
+        input: AgentSession.Input,
         options?: AgentSession.RunOptions
       ) => Effect.Effect<AgentSession.RunResult, AgentSession.SessionClosed | AiError.AiError>
       readonly generateReply: (options?: AgentSession.ReplyOptions) => Says
@@ -723,7 +739,7 @@ describe("the surface", () => {
       readonly handoff: <R>(agent: Agent.Agent<R>) => Effect.Effect<void, AgentSession.SessionClosed, R>
       readonly runTask: <A, R>(
         task: Agent.AgentTask<A, R>,
-        text?: string
+        text?: AgentSession.Input
       ) => Effect.Effect<A, AgentSession.SessionClosed | AsyncTool.ToolError | AiError.AiError, R>
       readonly currentAgent: Effect.Effect<{ readonly name: string }>
       readonly history: Effect.Effect<ChatContext.ChatContext>
@@ -778,7 +794,15 @@ describe("the surface", () => {
     expectTypeOf<AgentSession.RunResult>().toEqualTypeOf<{
       readonly text: string
       readonly items: ReadonlyArray<ChatContext.ChatItem>
+      readonly usage: AgentSession.Usage
       readonly approvals: ReadonlyArray<ApprovalPolicy.PendingApproval>
+    }>()
+    expectTypeOf<AgentSession.Usage>().toEqualTypeOf<{
+      readonly inputTokens?: number
+      readonly outputTokens?: number
+      readonly totalTokens?: number
+      readonly reasoningTokens?: number
+      readonly cachedInputTokens?: number
     }>()
     const options = {} as {
       readonly agent: Agent.Agent<Db>
@@ -820,6 +844,7 @@ describe("the surface", () => {
       }) => Effect.Effect<void, SpeechHandle.InterruptionDisallowed>
       readonly wait: Effect.Effect<void, SpeechHandle.CircularWait>
       readonly items: Effect.Effect<ReadonlyArray<ChatContext.ChatItem>>
+      readonly usage: Effect.Effect<AgentSession.Usage>
       readonly error: Effect.Effect<Option.Option<AiError.AiError>>
     }
     expectTypeOf(handle).toExtend<SpeechHandle.SpeechHandle>()
@@ -885,6 +910,7 @@ describe("the surface", () => {
       readonly interrupted: boolean
       readonly author?: string
       readonly metadata?: Record<string, unknown>
+      readonly files?: ReadonlyArray<ChatContext.File>
       readonly createdAt: number
     }>()
     expectTypeOf<ChatContext.Reasoning>().toEqualTypeOf<{
@@ -911,6 +937,7 @@ describe("the surface", () => {
       readonly output: unknown
       readonly isError: boolean
       readonly open?: "running" | "approval"
+      readonly files?: ReadonlyArray<ChatContext.File>
       readonly createdAt: number
     }>()
     expectTypeOf<ChatContext.AgentHandoff>().toEqualTypeOf<{
@@ -932,6 +959,18 @@ describe("the surface", () => {
       | Tagged<"AgentStateChanged", { readonly state: "listening" | "thinking" | "speaking" }>
       | Tagged<"SpeechCreated", { readonly speechId: string; readonly source: "say" | "reply" | "tool-reply" }>
       | Tagged<"SpeechEnded", { readonly speechId: string; readonly interrupted: boolean }>
+      | Tagged<
+          "StepEnded",
+          {
+            readonly speechId: string
+            readonly agent: string
+            readonly model?: string
+            readonly finishReason?: string
+            readonly usage?: AgentSession.Usage
+          }
+        >
+      | Tagged<"TextDelta" | "ReasoningDelta", { readonly speechId: string; readonly text: string }>
+      | Tagged<"ToolInputDelta", { readonly speechId: string; readonly callId: string; readonly text: string }>
       | Tagged<"ItemAdded", { readonly item: ChatContext.ChatItem }>
       | Tagged<"ToolCallStarted", { readonly call: ChatContext.ToolCall }>
       | Tagged<"ToolCallUpdated", { readonly id: string; readonly callId: string; readonly message: unknown }>
@@ -1060,5 +1099,26 @@ describe("testing", () => {
     }
     // @ts-expect-error a number is nothing to judge
     kind(1)
+  })
+})
+
+describe("Sessions", () => {
+  class Db extends Context.Tag("Db")<Db, string>() {}
+
+  it("[R6] the layer asks for what the options need, but for a scope, and for what the parts need", () => {
+    const agent = Agent.make("host", { instructions: "", onEnter: Effect.asVoid(Db) })
+    const layer = Sessions.layer((id) =>
+      Effect.flatMap(
+        Effect.acquireRelease(Db, () => Effect.void),
+        (db) => (db === id ? Effect.fail("no" as const) : Effect.succeed({ agent }))
+      )
+    )
+    expectTypeOf(layer).toEqualTypeOf<Layer.Layer<Sessions.Sessions, never, Db | LanguageModel.LanguageModel>>()
+    expectTypeOf<Sessions.Service["get"]>().returns.toEqualTypeOf<
+      Effect.Effect<Sessions.Handle, Sessions.SessionsError>
+    >()
+    expectTypeOf<Sessions.Service["local"]>().returns.toEqualTypeOf<
+      Effect.Effect<AgentSession.Service, Sessions.SessionsError, Scope.Scope>
+    >()
   })
 })

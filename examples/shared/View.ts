@@ -11,7 +11,7 @@
  * const views = (session: AgentSession.Service) => Stream.scan(session.events, View.empty, View.step)
  * ```
  */
-import type { SessionEvent } from "effect-meantime"
+import type { ChatContext, SessionEvent } from "effect-meantime"
 
 type Event = SessionEvent.SessionEvent
 
@@ -173,10 +173,15 @@ const endSpan = (view: View, at: number): View => {
     : { ...view, spans: view.spans.with(-1, { ...last, to: at }) }
 }
 
+/** The text, and what came with it. */
+const words = ({ files = [], text }: ChatContext.Message): string =>
+  [text, ...files.map((file) => `[${file.name ?? file.mediaType}]`)].filter((part) => part !== "").join(" ")
+
 const item = (view: View, { at, item }: Extract<Event, { readonly _tag: "ItemAdded" }>): View => {
   switch (item._tag) {
     case "Message": {
-      const said = { _tag: "Said", id: item.id, at, text: item.text, interrupted: item.interrupted } as const
+      const written = words(item)
+      const said = { _tag: "Said", id: item.id, at, text: written, interrupted: item.interrupted } as const
       if (item.role !== "assistant") {
         return say(view, { ...said, who: item.role, agent: undefined, replyId: undefined })
       }
@@ -184,7 +189,7 @@ const item = (view: View, { at, item }: Extract<Event, { readonly _tag: "ItemAdd
       const reply = filler ? undefined : view.replies.find(({ ended }) => ended === undefined)
       let next = view
       if (reply !== undefined) {
-        const text = reply.text === "" ? item.text : `${reply.text} ${item.text}`
+        const text = reply.text === "" ? written : `${reply.text} ${written}`
         next = changeReply(next, reply.id, () => ({ ...reply, text }))
       }
       if (!filler && view.unanswered.length > 0) {
@@ -237,6 +242,12 @@ const happened = (view: View, event: Event): View => {
         unanswered: ended?.source === "say" ? view.unanswered : []
       }
     }
+    // what was written is shown once it counts
+    case "StepEnded":
+    case "TextDelta":
+    case "ReasoningDelta":
+    case "ToolInputDelta":
+      return view
     case "ItemAdded":
       return item(view, event)
     case "ToolCallStarted": {

@@ -28,6 +28,7 @@ import * as Ask from "../internal/ai-sdk/ask.js"
 import * as Errors from "../internal/ai-sdk/errors.js"
 import * as Request from "../internal/ai-sdk/request.js"
 import { toParts, toStreamParts } from "../internal/ai-sdk/response.js"
+import { carries } from "../internal/model/files.js"
 import { streamOf } from "../internal/model/seam.js"
 import { check, ofRequests } from "../internal/values/options.js"
 import * as SessionModel from "../SessionModel.js"
@@ -196,7 +197,7 @@ export const make = (model: SdkModel, options?: Options): Effect.Effect<SessionM
         const call = Request.toCall(currentSettings(context, settings), prompt, conversation.tools, request.toolChoice)
         return options?.streaming === false
           ? Effect.map(Ask.generate(prepared.model, call, toStreamParts, warn), onParts)
-          : Ask.stream(prepared.model, call, onParts, false, warn)
+          : Ask.stream(prepared.model, call, onParts, request.deltas === true, warn)
       })
     const retry = Ask.retrying(options)
     const run: SessionModel.Run =
@@ -211,7 +212,9 @@ export const make = (model: SdkModel, options?: Options): Effect.Effect<SessionM
               }
               return retry(ask(request, give), () => !given)
             })
-    return SessionModel.make({ run })
+    const made = SessionModel.make({ run })
+    // version 4 says in other words what a result holds
+    return model.specificationVersion === "v3" ? carries(made) : made
   })
 
 // ------------------------------------------------------------------------------------------------------- LanguageModel

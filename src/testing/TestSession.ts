@@ -361,7 +361,11 @@ export const outputs = (session: WithHistory): Effect.Effect<ReadonlyArray<Funct
 
 const texts = (session: WithHistory, role: "assistant" | "user") =>
   Effect.map(session.history, ({ items }) =>
-    items.flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : []))
+    items.flatMap((item) => {
+      if (item._tag !== "Message" || item.role !== role) return []
+      // a file of the model's is a message without a word
+      return item.text === "" && item.files !== undefined ? [] : [item.text]
+    })
   )
 
 /**

@@ -368,10 +368,15 @@ class InOrder extends Rounds {
   }
 }
 
+/** After so many steps, about, one yields. */
+const stepsBetween = 24
+
 /** One of the ready fibers, whichever the seed picks; and now and then it has to yield. */
 class Shuffled extends Rounds {
   private readonly tasks: Array<Scheduler.Task> = []
   private readonly random: PCGRandom
+  /** steps until one yields */
+  private left = 0
 
   constructor(seed: number) {
     super()
@@ -380,7 +385,10 @@ class Shuffled extends Rounds {
 
   /** Not by the fiber's count of steps: one that came from elsewhere has steps that another run has not. */
   override shouldYield(fiber: Fiber.RuntimeFiber<unknown, unknown>): number | false {
-    return this.random.integer(24) === 0 && fiber.getFiberRef(FiberRef.currentSchedulingPriority)
+    // drawn once for many steps: a draw for each step took more time than the step
+    if (this.left-- > 0) return false
+    this.left = this.random.integer(2 * stepsBetween)
+    return fiber.getFiberRef(FiberRef.currentSchedulingPriority)
   }
 
   protected add(task: Scheduler.Task): void {

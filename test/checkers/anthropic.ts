@@ -3,12 +3,15 @@
  * `../wire/FORMATS.md`.
  */
 import {
+  address,
   type Checker,
+  data,
   isBlank,
   isRecord,
   name,
   onceEach,
   Problems,
+  pictures,
   sameIds,
   toolNames,
   wholeCharacters
@@ -29,6 +32,23 @@ const blocksOf = (content: unknown): ReadonlyArray<any> =>
 
 const isSigned = (text: unknown): boolean => typeof text === "string" && text !== ""
 
+/** https://platform.claude.com/docs/en/build-with-claude/vision and /pdf-support */
+const source = (problems: Problems, { source: from, type }: any, at: string): void => {
+  switch (from?.type) {
+    case "base64":
+      return data(problems, at, from.media_type, from.data, type === "image" ? pictures : ["application/pdf"])
+    case "url":
+      return address(problems, at, from.url, [])
+    case "text": {
+      problems.holds(type === "document" && from.media_type === "text/plain", at, "a text is a plain document")
+      problems.holds(!isBlank(from.data), at, "the document has no text")
+      return
+    }
+    default:
+      problems.holds(false, at, `no source of type ${from?.type}`)
+  }
+}
+
 const block = (problems: Problems, value: any, role: string, at: string): void => {
   const types = role === "user" ? userBlocks : assistantBlocks
   if (!problems.holds(types.includes(value?.type), at, `the role ${role} has no block of type ${value?.type}`)) return
@@ -40,6 +60,9 @@ const block = (problems: Problems, value: any, role: string, at: string): void =
       problems.holds(!isBlank(value.text), at, "text content blocks must contain non-whitespace text")
       return
     }
+    case "image":
+    case "document":
+      return source(problems, value, at)
     case "thinking": {
       problems.holds(typeof value.thinking === "string" && isSigned(value.signature), at, "thinking has no signature")
       return
@@ -67,7 +90,10 @@ const block = (problems: Problems, value: any, role: string, at: string): void =
       if (value.content === undefined || typeof value.content === "string") return
       if (!problems.holds(Array.isArray(value.content), at, "the content is neither a string nor a list")) return
       for (const part of value.content) {
+        const known = ["text", "image", "document", "search_result", "tool_reference"].includes(part?.type)
+        if (!problems.holds(known, at, `a result has no block of type ${part?.type}`)) continue
         if (part.type === "text") problems.holds(!isBlank(part.text), at, "text content blocks must contain text")
+        if (part.type === "image" || part.type === "document") source(problems, part, at)
       }
       return
     }

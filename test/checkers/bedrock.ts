@@ -5,11 +5,13 @@
  */
 import {
   type Checker,
+  data,
   isBlank,
   isRecord,
   name,
   onceEach,
   Problems,
+  pictures,
   sameIds,
   toolNames,
   wholeCharacters
@@ -45,6 +47,18 @@ const block = (problems: Problems, value: any, role: string, at: string): void =
   const has = kinds.filter((kind) => value?.[kind] !== undefined)
   if (!problems.holds(has.length === 1, at, `a block is exactly one of a union, not ${has.length}`)) return
   if (value.text !== undefined) problems.holds(!isBlank(value.text), at, "the text field is blank")
+  if (value.image !== undefined) {
+    const { format, source } = value.image
+    data(problems, at, `image/${format}`, source?.bytes, pictures)
+  }
+  if (value.document !== undefined) {
+    const { format, name: title, source } = value.document
+    const known = ["pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"].includes(format)
+    problems.holds(known, at, `no document of format ${format}`)
+    problems.holds(/^[\w ()[\]-]+$/.test(title ?? ""), at, "the name of a document does not match")
+    const type = format === "pdf" ? "application/pdf" : format
+    data(problems, at, type, source?.bytes, [type])
+  }
   if (value.toolUse !== undefined) {
     problems.holds(role === "assistant", at, "a call of the user")
     problems.holds(name.test(value.toolUse.toolUseId ?? ""), at, `toolUseId ${value.toolUse.toolUseId} does not match`)
@@ -87,6 +101,8 @@ export const check: Checker = (body) => {
     )
     problems.holds(blocksOf(message).length > 0, at, "the content field is empty")
     for (const [j, value] of blocksOf(message).entries()) block(problems, value, message.role, `${at}.${j}`)
+    const bare = field(message, "document").length > 0 && field(message, "text").length === 0
+    problems.holds(!bare, at, "a message with a document has a text block")
     const uses = field(message, "toolUse").map((use) => use.toolUseId)
     const results = field(message, "toolResult").map((value) => value.toolUseId)
     hasTools ||= uses.length + results.length > 0

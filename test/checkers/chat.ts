@@ -2,7 +2,7 @@
  * What the two APIs of the form of OpenAI's chat completions have in common: messages with `tool_calls`, answered by
  * messages of the role `tool`.
  */
-import { isBlank, isObjectText, name, onceEach, type Problems } from "./rules.js"
+import { address, isBlank, isObjectText, name, onceEach, type Problems, pictures } from "./rules.js"
 
 export const textOf = (content: unknown): string =>
   typeof content === "string"
@@ -16,6 +16,22 @@ const isFull = (content: unknown): boolean =>
 
 export const idsOf = (message: any): ReadonlyArray<unknown> => (message?.tool_calls ?? []).map((call: any) => call.id)
 
+/** The forms of OpenRouter, and those of Mistral. */
+const file = (problems: Problems, part: any, at: string): void => {
+  switch (part?.type) {
+    case "text":
+      return
+    case "image_url":
+      return address(problems, at, part.image_url?.url ?? part.image_url, pictures)
+    case "document_url":
+      return address(problems, at, part.document_url, ["application/pdf"])
+    case "file":
+      return address(problems, at, part.file?.file_data, ["application/pdf"])
+    default:
+      problems.holds(false, at, `no part of type ${part?.type}`)
+  }
+}
+
 /** Each message by itself, and each call answered right behind the message that has it. */
 export const messages = (problems: Problems, all: ReadonlyArray<any>, id: RegExp): void => {
   for (const [i, message] of all.entries()) {
@@ -28,6 +44,7 @@ export const messages = (problems: Problems, all: ReadonlyArray<any>, id: RegExp
         if (!Array.isArray(message.content)) break
         for (const part of message.content) {
           if (part?.type === "text") problems.holds(!isBlank(part.text), at, "a text part is blank")
+          file(problems, part, at)
         }
         break
       }

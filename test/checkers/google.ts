@@ -2,7 +2,7 @@
  * Google, generateContent: https://ai.google.dev/api/generate-content, https://ai.google.dev/api/caching#Content,
  * https://ai.google.dev/gemini-api/docs/function-calling and https://ai.google.dev/gemini-api/docs/thought-signatures.
  */
-import { type Checker, isBlank, isRecord, Problems, toolNames, wholeCharacters } from "./rules.js"
+import { type Checker, data, isBlank, isRecord, Problems, toolNames, wholeCharacters } from "./rules.js"
 
 const name = /^[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}$/
 
@@ -29,6 +29,16 @@ const part = (problems: Problems, value: any, role: string, at: string): void =>
     problems.holds(encoded, at, "the thought signature is not Base64")
   }
   if (value.text !== undefined) problems.holds(!isBlank(value.text) || value.thought === true, at, "no text in a part")
+  if (value.inlineData !== undefined) {
+    const { data: base64, mimeType } = value.inlineData
+    const known = /^(?:image\/(?:png|jpeg|webp|heic|heif)|application\/pdf|(?:text|audio|video)\/.+)$/.test(mimeType)
+    problems.holds(known, at, `no data of type ${mimeType}`)
+    data(problems, at, mimeType, base64, [mimeType])
+  }
+  if (value.fileData !== undefined) {
+    const { fileUri } = value.fileData
+    problems.holds(/^https:\/\/generativelanguage\.googleapis\.com\/|^gs:\/\//.test(fileUri), at, `no file: ${fileUri}`)
+  }
   if (value.functionCall !== undefined) {
     problems.holds(role === "model", at, "a call that is not the model's")
     problems.holds(name.test(value.functionCall.name ?? ""), at, `the name ${value.functionCall.name} does not match`)

@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util"
 import * as fc from "effect/FastCheck"
+import * as Files from "../support/files.js"
 
 /** An item as `ChatContext` has it; looser, since this is also used beside other versions of the packages. */
 export type Item = Record<string, any> & { readonly _tag: string }
@@ -150,6 +151,25 @@ const metadata = fc.option(
   { nil: undefined, freq: 3 }
 )
 
+/** Files of all kinds, and what is none. */
+const files = fc.option(
+  fc.oneof(
+    {
+      weight: 6,
+      arbitrary: fc.array(
+        fc.oneof(
+          { weight: 3, arbitrary: fc.constantFrom<unknown>(Files.picture, Files.paper, Files.note, Files.linked) },
+          { weight: 2, arbitrary: fc.constantFrom<unknown>(...Files.odd, Files.sound, Files.table) },
+          { weight: 1, arbitrary: fc.constantFrom<unknown>(null, 1, "file", {}, { data: 5, mediaType: 7 }, loop()) }
+        ),
+        { maxLength: 3 }
+      )
+    },
+    { weight: 1, arbitrary: fc.constantFrom<unknown>("files", {}, null) }
+  ),
+  { nil: undefined, freq: 3 }
+)
+
 const executed = fc.option(
   fc.record(
     { providerExecuted: fc.constant(true), providerName: fc.constantFrom("web_search", "odd tool") },
@@ -170,6 +190,7 @@ type Seed =
       readonly text: string
       readonly odd: string | undefined
       readonly metadata: unknown
+      readonly files?: unknown
     }
   | { readonly kind: "reasoning"; readonly text: string; readonly odd: string | undefined; readonly metadata: unknown }
   | {
@@ -189,6 +210,7 @@ type Seed =
       readonly value: unknown
       readonly isError: boolean
       readonly odd: string | undefined
+      readonly files?: unknown
     }
   | { readonly kind: "handoff"; readonly odd: string | undefined }
 
@@ -200,7 +222,8 @@ const seed: fc.Arbitrary<Seed> = fc.oneof(
       role: fc.constantFrom("user", "assistant", "system"),
       text,
       odd: oddId,
-      metadata
+      metadata,
+      files
     })
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("reasoning" as const), text, odd: oddId, metadata }) },
@@ -225,7 +248,8 @@ const seed: fc.Arbitrary<Seed> = fc.oneof(
       name,
       value: values,
       isError: fc.boolean(),
-      odd: oddId
+      odd: oddId,
+      files
     })
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("handoff" as const), odd: oddId }) }
@@ -271,7 +295,8 @@ const given = (seeds: ReadonlyArray<Seed>): Given => {
     id: string,
     tool: string,
     value: unknown,
-    isError: boolean
+    isError: boolean,
+    files?: unknown
   ): void => {
     const mark = `<fact${n}>`
     list(outputs, id).push({ mark, name: tool })
@@ -282,6 +307,7 @@ const given = (seeds: ReadonlyArray<Seed>): Given => {
       name: tool,
       output: withMark(value, mark),
       isError,
+      ...(files === undefined ? {} : { files }),
       createdAt: 0
     })
   }
@@ -292,7 +318,10 @@ const given = (seeds: ReadonlyArray<Seed>): Given => {
         const mark = `<said${n}>`
         const full = hasWords(seed.text) ? `${mark} ${seed.text}` : seed.text
         if (seed.role === "user" && hasWords(seed.text)) said.push(mark)
-        const meta = seed.metadata === undefined ? {} : { metadata: seed.metadata }
+        const meta = {
+          ...(seed.metadata === undefined ? {} : { metadata: seed.metadata }),
+          ...(seed.files === undefined ? {} : { files: seed.files })
+        }
         items.push({ _tag: "Message", id, role: seed.role, text: full, interrupted: false, ...meta, createdAt: 0 })
         return
       }
@@ -324,7 +353,7 @@ const given = (seeds: ReadonlyArray<Seed>): Given => {
         return
       }
       case "output":
-        output(n, seed.odd, seed.callId, seed.name, seed.value, seed.isError)
+        output(n, seed.odd, seed.callId, seed.name, seed.value, seed.isError, seed.files)
         return
       case "handoff":
         items.push({ _tag: "AgentHandoff", id, from: "a", to: "b", createdAt: 0 })

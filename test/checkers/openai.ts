@@ -3,7 +3,18 @@
  * in `../wire/FORMATS.md`.
  */
 import * as Strict from "../wire/Strict.js"
-import { type Checker, isObjectText, isRecord, name, onceEach, Problems, toolNames, wholeCharacters } from "./rules.js"
+import {
+  address,
+  type Checker,
+  isObjectText,
+  isRecord,
+  name,
+  onceEach,
+  Problems,
+  pictures,
+  toolNames,
+  wholeCharacters
+} from "./rules.js"
 
 const prefixes: Record<string, string> = { message: "msg", function_call: "fc", reasoning: "rs" }
 
@@ -18,6 +29,25 @@ const parts: Record<string, ReadonlyArray<string>> = {
   user: ["input_text", "input_image", "input_file"],
   system: ["input_text"],
   developer: ["input_text"]
+}
+
+/** https://platform.openai.com/docs/guides/images-vision and /guides/pdf-files */
+const file = (problems: Problems, part: any, at: string): void => {
+  if (part?.type === "input_image") {
+    const one = [part.image_url, part.file_id].filter((place) => place !== undefined && place !== null).length === 1
+    if (problems.holds(one, at, "an image has one of image_url and file_id") && part.file_id === undefined) {
+      address(problems, at, part.image_url, pictures)
+    }
+  }
+  if (part?.type === "input_file") {
+    const places = [part.file_data, part.file_url, part.file_id].filter((place) => place !== undefined)
+    if (!problems.holds(places.length === 1, at, "a file has one of its places")) return
+    if (part.file_data !== undefined) {
+      problems.holds(typeof part.filename === "string" && part.filename !== "", at, "file_data needs a filename")
+      address(problems, at, part.file_data, ["application/pdf"])
+    }
+    if (part.file_url !== undefined) address(problems, at, part.file_url, [])
+  }
 }
 
 const item = (problems: Problems, value: any, at: string): void => {
@@ -47,6 +77,7 @@ const item = (problems: Problems, value: any, at: string): void => {
         if (part?.type === "output_text" || part?.type === "input_text") {
           problems.holds(typeof part.text === "string", at, "text is missing")
         }
+        file(problems, part, at)
       }
       return
     }
@@ -64,6 +95,15 @@ const item = (problems: Problems, value: any, at: string): void => {
       problems.holds(typeof value.call_id === "string", at, "call_id is missing")
       const { output } = value
       problems.holds(typeof output === "string" || Array.isArray(output), at, "output is neither a string nor a list")
+      if (!Array.isArray(output)) return
+      for (const part of output) {
+        problems.holds(
+          ["input_text", "input_image", "input_file"].includes(part?.type),
+          at,
+          `no ${part?.type} in an output`
+        )
+        file(problems, part, at)
+      }
       return
     }
     case "reasoning": {

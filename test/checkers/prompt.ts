@@ -15,7 +15,12 @@ export const check = (prompt: Pick<Prompt.Prompt, "content">): ReadonlyArray<str
       return
     }
     for (const part of message.content) {
-      if (part.type === "file") continue
+      if (part.type === "file") {
+        found.holds(message.role === "user", at, "has a file outside of the user's role")
+        found.holds(typeof part.data !== "string" || part.data !== "", at, "has an empty file")
+        wholeCharacters(found, [part.mediaType, part.fileName ?? ""], at)
+        continue
+      }
       if (part.type === "text") {
         found.holds(!isBlank(part.text), at, "has a blank text")
         found.holds(!isForged(part.text, message.role), at, "has a note that is not the application's")

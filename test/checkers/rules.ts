@@ -73,3 +73,38 @@ export const sameIds = (
 export const onceEach = (problems: Problems, ids: ReadonlyArray<unknown>): void => {
   for (const [i, id] of ids.entries()) problems.holds(ids.indexOf(id) === i, "calls", `the id ${id} is used twice`)
 }
+
+// -------------------------------------------------------------------------------------------------------------- files
+
+/** What data of a type begins with, in base64. */
+const beginnings: Record<string, RegExp> = {
+  "image/png": /^iVBORw0KGg/,
+  "image/jpeg": /^\/9j\//,
+  "image/gif": /^R0lGOD/,
+  "image/webp": /^UklGR/,
+  "application/pdf": /^JVBERi/
+}
+
+export const pictures = ["image/png", "image/jpeg", "image/gif", "image/webp"]
+
+/** Base64 that is not empty, of one of the types, and what it says it is. */
+export const data = (
+  problems: Problems,
+  at: string,
+  type: unknown,
+  base64: unknown,
+  types: ReadonlyArray<string>
+): void => {
+  problems.holds(typeof type === "string" && types.includes(type), at, `no data of type ${type}`)
+  const written = typeof base64 === "string" && base64.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(base64)
+  if (!problems.holds(written, at, "the data is not base64, or empty")) return
+  const begins = beginnings[type as string]
+  problems.holds(begins === undefined || begins.test(base64 as string), at, `the data is not of type ${type}`)
+}
+
+/** An address that the API opens, or a `data:` one with data of one of the types. */
+export const address = (problems: Problems, at: string, url: unknown, types: ReadonlyArray<string>): void => {
+  const inside = typeof url === "string" ? /^data:([^;,]*);base64,([\s\S]*)$/.exec(url) : null
+  if (inside !== null) return data(problems, at, inside[1], inside[2], types)
+  problems.holds(typeof url === "string" && /^https?:\/\/\S+$/.test(url), at, `no address: ${String(url).slice(0, 40)}`)
+}

@@ -13,8 +13,9 @@ import { EventStreamCodec } from "@smithy/eventstream-codec"
 import { fromUtf8, toUtf8 } from "@smithy/util-utf8"
 import { Effect, Layer, Redacted } from "effect"
 
-/** A piece of an answer: text, thoughts, or a call. */
+/** A piece of an answer: text, thoughts, a file, or a call. */
 export type Piece =
+  | { readonly file: string; readonly mediaType: string }
   | { readonly text: string }
   | { readonly thought: string; readonly signature: string }
   | { readonly call: string; readonly args: unknown; readonly id: string; readonly signature?: string }
@@ -52,8 +53,10 @@ const sse = (events: ReadonlyArray<unknown>): string =>
 export const google: Provider = {
   name: "google",
   ids: false,
-  encode: (pieces) =>
-    sse([
+  encode: (all) => {
+    // its package reads no files of a stream
+    const pieces = all.filter((piece) => !("file" in piece))
+    return sse([
       ...pieces.map((piece) => ({
         candidates: [
           {
@@ -79,7 +82,8 @@ export const google: Provider = {
         modelVersion: "gemini-3-flash",
         responseId: "r1"
       }
-    ]),
+    ])
+  },
   layer: GoogleLanguageModel.model("gemini-3-flash").pipe(
     Layer.provide(GoogleClient.layer({ apiKey: Redacted.make("key") }))
   )
@@ -104,6 +108,7 @@ export const bedrock: Provider = {
     const frames = [frame("messageStart", { role: "assistant" })]
     for (const [contentBlockIndex, piece] of pieces.entries()) {
       const at = { contentBlockIndex }
+      if ("file" in piece) throw new Error("Converse gives no files in a stream")
       if ("text" in piece) frames.push(frame("contentBlockDelta", { ...at, delta: { text: piece.text } }))
       else if ("thought" in piece) {
         frames.push(frame("contentBlockDelta", { ...at, delta: { reasoningContent: { text: piece.thought } } }))
@@ -142,21 +147,26 @@ export const openrouter: Provider = {
     const finish = pieces.some((piece) => "call" in piece) ? "tool_calls" : "stop"
     return sse([
       ...pieces.map((piece) =>
-        "text" in piece
-          ? chunk({ role: "assistant", content: piece.text })
-          : "thought" in piece
-            ? chunk({ role: "assistant", reasoning: piece.thought })
-            : chunk({
-                role: "assistant",
-                tool_calls: [
-                  {
-                    index: calls++,
-                    id: piece.id,
-                    type: "function",
-                    function: { name: piece.call, arguments: JSON.stringify(piece.args) }
-                  }
-                ]
-              })
+        "file" in piece
+          ? chunk({
+              role: "assistant",
+              images: [{ type: "image_url", image_url: { url: `data:${piece.mediaType};base64,${piece.file}` } }]
+            })
+          : "text" in piece
+            ? chunk({ role: "assistant", content: piece.text })
+            : "thought" in piece
+              ? chunk({ role: "assistant", reasoning: piece.thought })
+              : chunk({
+                  role: "assistant",
+                  tool_calls: [
+                    {
+                      index: calls++,
+                      id: piece.id,
+                      type: "function",
+                      function: { name: piece.call, arguments: JSON.stringify(piece.args) }
+                    }
+                  ]
+                })
       ),
       chunk({}, { finish_reason: finish }),
       { ...chunk({}), choices: [], usage: { prompt_tokens: 9, completion_tokens: 3, total_tokens: 12 } },

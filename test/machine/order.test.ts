@@ -187,6 +187,7 @@ describe("text and calls", () => {
       "AskModel speech_1 auto"
     ])
     expect(input(s, () => Incoming.modelEnded(s, stepOf(s), failure(true))).events).toEqual([
+      "speech_1 step ended: - {}",
       "error MalformedOutput",
       "speech_1 ended",
       "agent listening"
@@ -197,7 +198,12 @@ describe("text and calls", () => {
     const s = book()
     send(s)
     const { events } = input(s, () => Incoming.modelEnded(s, stepOf(s), failure()))
-    expect(events).toEqual(["error HttpResponseError", "speech_1 ended", "agent listening"])
+    expect(events).toEqual([
+      "speech_1 step ended: - {}",
+      "error HttpResponseError",
+      "speech_1 ended",
+      "agent listening"
+    ])
     send(s)
     answer(s)
     expect(history(s).at(-1)).toBe("assistant: ok")

@@ -253,8 +253,9 @@ describe("steps and turns", () => {
     expect(say(s, stepOf(s), "a").events).toEqual(["agent speaking"])
     expect(say(s, stepOf(s), "b").events).toEqual([])
     input(s, () => Turns.generateReply(s, {}, []))
-    expect(answer(s, "").events).toEqual(["+ assistant: ab", "speech_1 ended", "agent thinking"])
-    expect(answer(s, "").events).toEqual(["speech_2 ended", "agent listening"])
+    const ended = (n: number) => `speech_${n} step ended: - {}`
+    expect(answer(s, "").events).toEqual([ended(1), "+ assistant: ab", "speech_1 ended", "agent thinking"])
+    expect(answer(s, "").events).toEqual([ended(2), "speech_2 ended", "agent listening"])
   })
 
   it("a call that is asked for while another turn is at work does not change what comes next", () => {

@@ -154,7 +154,8 @@ export const options: Options = {
   releaseAfter: undefined,
   drainTimeout: 30_000,
   cancellationTimeout: 5_000,
-  onInterruptedReply: "drop"
+  onInterruptedReply: "drop",
+  deltas: false
 }
 
 /** A session with its first agent at work. */
@@ -219,7 +220,7 @@ export const input = <A>(s: State, f: (s: State) => A, at: number = s.now + 1): 
 // ------------------------------------------------------------------------------------------------------------ inputs
 
 export const send = (s: State, text = "hi", given: Turns.TurnOptions = {}, jobs: ReadonlyArray<Job> = []) =>
-  input(s, () => Turns.send(s, text, given, jobs))
+  input(s, () => Turns.send(s, { text }, given, jobs))
 
 /** The step of whoever has the mouth. */
 export const stepOf = (s: State): Step => {
@@ -392,6 +393,13 @@ export const showEvent = (e: SessionEvent): string => {
       return `${e.speechId} created: ${e.source}`
     case "SpeechEnded":
       return `${e.speechId} ${e.interrupted ? "cut" : "ended"}`
+    case "StepEnded":
+      return `${e.speechId} step ended: ${e.finishReason ?? "-"} ${json(e.usage ?? {})}`
+    case "TextDelta":
+    case "ReasoningDelta":
+      return `${e.speechId} ${e._tag}: ${e.text}`
+    case "ToolInputDelta":
+      return `${e.speechId} ${e._tag} ${e.callId}: ${e.text}`
     case "ItemAdded":
       return `+ ${showItem(e.item)}`
     case "ToolCallStarted":

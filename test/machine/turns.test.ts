@@ -14,10 +14,10 @@ const order = (s: State): string => [s.mouth?.id ?? "-", ...s.queue.map(({ id })
 describe("[R8] a turn that does not interrupt", () => {
   it("begins at once where nobody speaks, and else behind all user's turns before it", () => {
     const s = ada()
-    input(s, () => Turns.send(s, "a", waiting, []))
+    input(s, () => Turns.send(s, { text: "a" }, waiting, []))
     expect([order(s), history(s).length]).toEqual(["speech_1", 1])
-    input(s, () => Turns.send(s, "b", waiting, []))
-    input(s, () => Turns.send(s, "c", waiting, []))
+    input(s, () => Turns.send(s, { text: "b" }, waiting, []))
+    input(s, () => Turns.send(s, { text: "c" }, waiting, []))
     expect([order(s), history(s).length]).toEqual(["speech_1 speech_2 speech_3", 1])
     answer(s)
     expect([order(s), history(s).length]).toEqual(["speech_2 speech_3", 3])
@@ -31,7 +31,7 @@ describe("[R8] a turn that does not interrupt", () => {
     send(s)
     call(s, stepOf(s), "c1", "book")
     done(s, stepOf(s))
-    input(s, () => Turns.send(s, "b", waiting, []))
+    input(s, () => Turns.send(s, { text: "b" }, waiting, []))
     expect(order(s)).toBe("- speech_2")
     input(s, () => Turns.say(s, "a word", {}, []))
     expect(order(s)).toBe("- speech_2")
@@ -46,7 +46,7 @@ describe("[R8] a turn that does not interrupt", () => {
     send(s)
     call(s, stepOf(s), "c1", "book")
     done(s, stepOf(s))
-    input(s, () => Turns.send(s, "b", waiting, []))
+    input(s, () => Turns.send(s, { text: "b" }, waiting, []))
     expect(Idle.isIdle(s, callOf(s, "c1"))).toBe(true)
     expect(Idle.isIdle(s, callOf(s, "c1"), true)).toBe(true)
     expect(Idle.isIdle(s, undefined)).toBe(false)
@@ -59,7 +59,7 @@ describe("[R8] a turn that does not interrupt", () => {
     done(s, stepOf(s))
     const told: Array<string> = []
     const asked = job(told, "c1", callOf(s, "c1"))
-    input(s, () => Turns.run(s, "b", waiting, asked, []))
+    input(s, () => Turns.run(s, { text: "b" }, waiting, asked, []))
     expect(order(s)).toBe("speech_2")
     answer(s)
     expect(told).toEqual(["c1 done"])
@@ -67,7 +67,7 @@ describe("[R8] a turn that does not interrupt", () => {
 })
 
 describe("[Q19] a turn with an id", () => {
-  const named = (s: State, id: string, text = "a") => input(s, () => Turns.send(s, text, { id }, [])).result
+  const named = (s: State, id: string, text = "a") => input(s, () => Turns.send(s, { text }, { id }, [])).result
 
   it("is one turn, while it runs and afterwards", () => {
     const s = ada()
@@ -76,7 +76,14 @@ describe("[Q19] a turn with an id", () => {
     const told: Array<string> = []
     const join = (name: string) =>
       input(s, () =>
-        Turns.runOnce(s, "x", "a", {}, { caller: undefined, resume: (how) => told.push(`${name} ${how}`) }, [])
+        Turns.runOnce(
+          s,
+          "x",
+          { text: "a" },
+          {},
+          { caller: undefined, resume: (how) => told.push(`${name} ${how}`) },
+          []
+        )
       )
     join("one")
     join("two")

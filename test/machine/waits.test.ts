@@ -45,7 +45,7 @@ const waits = (s: State, callId: string, speech: Speech, told: Array<string>): v
 /** The handler of this call runs a turn; its step is left open. */
 const asks = (s: State, callId: string, told: Array<string>): Job => {
   const asked = job(told, callId, callOf(s, callId))
-  input(s, () => Turns.run(s, "ask", {}, asked, []))
+  input(s, () => Turns.run(s, { text: "ask" }, {}, asked, []))
   return asked
 }
 
@@ -166,7 +166,7 @@ describe("[R1] what a handler's run consists of is the handler's own", () => {
     const step = stepOf(s)
     call(s, step, "t1", "b")
     done(s, step)
-    input(s, () => Turns.send(s, "later", { interrupt: false }, []))
+    input(s, () => Turns.send(s, { text: "later" }, { interrupt: false }, []))
     input(s, () => Idle.requestFloor(s, callOf(s, "t0"), (yes) => told.push(`t0 ${yes}`)))
     expect(told).toEqual(["t0 true"])
     expect(s.queue.map(({ opening }) => opening?.urged)).toEqual([false])

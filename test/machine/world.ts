@@ -102,6 +102,8 @@ export class World {
   private readonly ended = new Map<string, number>()
   private readonly delivered = new Map<Delivery, string>()
   private readonly steps = new Set<Step>()
+  private stepEnds = 0
+  private used = 0
   private drained = 0
   private names = 0
   private calls = 0
@@ -115,7 +117,8 @@ export class World {
       maxPendingUpdates: 1 + this.pick(3),
       maxRunning: [64, 2, 4][this.pick(3)]!,
       drainTimeout: [30_000, 0, Number.POSITIVE_INFINITY][this.pick(3)]!,
-      onInterruptedReply: this.pick(2) === 0 ? "drop" : "redeliver"
+      onInterruptedReply: this.pick(2) === 0 ? "drop" : "redeliver",
+      deltas: true
     }
     this.s = make(given)
     this.session = executor("session", undefined, [Number.POSITIVE_INFINITY, 1, 2][this.pick(3)])
@@ -209,6 +212,10 @@ export class World {
 
   private heard(event: SessionEvent): void {
     this.events.push(event)
+    if (event._tag === "StepEnded") {
+      this.stepEnds++
+      this.used += event.usage?.outputTokens ?? 0
+    }
     if (event._tag === "ToolCallEnded") this.ended.set(event.callId, (this.ended.get(event.callId) ?? 0) + 1)
   }
 
@@ -348,6 +355,8 @@ export class World {
       const id = this.chance(4) ? callIds[this.pick(callIds.length)]! : `call_${++this.calls}`
       const part = callPart(step, id, name, args)
       const how = this.pick(8)
+      // its input may have been told before
+      if (this.chance(3)) this.input((s) => Incoming.part(s, step, { type: "input-delta", id, delta: "{" }))
       return this.input((s) =>
         Incoming.part(s, step, {
           ...part,
@@ -371,6 +380,10 @@ export class World {
             )
       }
       case 12: {
+        if (this.chance(3)) {
+          const file = { data: "YQ==", mediaType: "text/plain" }
+          return this.input((s) => Incoming.part(s, step, { type: "file", file, metadata: undefined }))
+        }
         const type = (["reasoning-start", "reasoning-end"] as const)[this.pick(2)]!
         return this.input((s) => Incoming.part(s, step, { type, id: "r", metadata: undefined }))
       }
@@ -390,7 +403,9 @@ export class World {
     if (this.chance(2)) {
       const reason = (["stop", "length", "content-filter", "pause", "error"] as const)[this.pick(5)]!
       const problem = reason === "error" ? failure().failure : undefined
-      this.input((s) => Incoming.part(s, step, { type: "finish", reason, usage: {}, failure: problem }))
+      this.input((s) =>
+        Incoming.part(s, step, { type: "finish", reason, usage: { outputTokens: 1 }, failure: problem })
+      )
     }
     this.asked.delete(step)
     this.input((s) =>
@@ -646,20 +661,20 @@ export class World {
     const given = this.userTurnOptions()
     if (this.s.phase !== "open") return
     if (!this.chance(3)) {
-      this.speeches.push(this.input((s) => Turns.send(s, "hi", given, [])))
+      this.speeches.push(this.input((s) => Turns.send(s, { text: "hi" }, given, [])))
       return
     }
     const { resume } = this.waiter("job")
     const waiter: JobWaiter = { caller: undefined, resume: () => resume() }
     const { id } = given
     if (id !== undefined) {
-      const joined = this.input((s) => Turns.runOnce(s, id, "hi", given, waiter, []))
+      const joined = this.input((s) => Turns.runOnce(s, id, { text: "hi" }, given, waiter, []))
       if (!this.jobs.includes(joined)) this.jobs.push(joined)
       return
     }
     const job = Jobs.make(waiter)
     this.jobs.push(job)
-    this.speeches.push(this.input((s) => Turns.run(s, "hi", given, job, [])))
+    this.speeches.push(this.input((s) => Turns.run(s, { text: "hi" }, given, job, [])))
   }
 
   private program(): void {
@@ -889,6 +904,11 @@ export class World {
       if (places !== (speech.state === "queued" ? 1 : 0)) wrong(`[F1] ${speech.id} is ${places} times in the queue`)
       if (!s.agents.includes(speech.agent)) wrong(`${speech.id} is of an agent that has gone`)
     }
+    for (const step of this.steps) {
+      if (step.told !== step.streamEnded)
+        wrong(`[B4] a step of ${step.speech.id} has ended and is not told, or told early`)
+      if (step.streamEnded && step.inputs !== undefined) wrong("[B6] an id is kept for a call that cannot come")
+    }
     if (s.mouth !== undefined && !s.speeches.has(s.mouth)) wrong("[F1] the mouth is not a speech's")
     for (const speech of s.queue) if (!s.speeches.has(speech)) wrong("[F1] the queue holds what has ended")
     for (const { call, depth } of s.floors) {
@@ -926,6 +946,11 @@ export class World {
 
   /** The order of the history (T2, M3): each call once, then its output once; those of a step in its order. */
   private orders(): void {
+    const over = Array.from(this.steps).filter((step) => step.told)
+    const used = over.reduce((sum, { usage }) => sum + (usage?.outputTokens ?? 0), 0)
+    if (over.length !== this.stepEnds || used !== this.used) {
+      this.wrong.push(`[B4] ${over.length} steps used ${used}; told are ${this.stepEnds} and ${this.used}`)
+    }
     const called = new Map<string, number>()
     const answered = new Map<string, number>()
     const itemIds = new Set<string>()

@@ -6,7 +6,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { guide } from "../support/guide.js"
+import { table } from "../../scripts/lines.js"
+import { guide, readSnippets, shown, snippets, typed } from "../support/guide.js"
 
 const docs = new URL("../../docs/", import.meta.url)
 const out = new URL("../.docs/", import.meta.url)
@@ -43,6 +44,18 @@ describe("the guide", () => {
     for (const page of pages) expect(index).toContain(`](${page})`)
   })
 
+  it("has the table of lines as it is now", () => {
+    expect(readFileSync(new URL("start.md", docs), "utf8")).toContain(table())
+  })
+
+  it("has no code that nobody looks at", () => {
+    const looked = [...guide, ...typed, ...shown, snippets]
+    for (const file of readdirSync(docs).filter((file) => file.endsWith(".md"))) {
+      if (/^```tsx?$/m.test(readFileSync(new URL(file, docs), "utf8")))
+        expect(looked).toContain(file.replace(".md", ""))
+    }
+  })
+
   for (const page of guide.map(read)) {
     describe(page.name, async () => {
       const file = new URL(`${page.name}.ts`, out)
@@ -57,6 +70,32 @@ describe("the guide", () => {
           })
         )
       }
+    })
+  }
+})
+
+describe("the snippets", () => {
+  const all = readSnippets(readFileSync(new URL(`${snippets}.md`, docs), "utf8"))
+
+  it("count up, in one piece for each topic", () => {
+    expect(all.map(({ number }) => number)).toEqual(all.map((_, i) => i + 1))
+    const topics = all.map(({ topic }) => topic).filter((topic, i, every) => topic !== every[i - 1])
+    expect(topics).toEqual(Array.from(new Set(topics)))
+  })
+
+  for (const { code, number, output, title } of all) {
+    // one without an output is loaded if it has tests in it
+    if (output === undefined && !/^it\./m.test(code)) continue
+    describe(`${number} · ${title}`, async () => {
+      const file = new URL(`snippet-${number}.ts`, out)
+      writeFileSync(file, code)
+      const module: Record<string, unknown> = await import(/* @vite-ignore */ fileURLToPath(file))
+      if (output === undefined) return
+      it.effect("gives what the page says", () =>
+        Effect.gen(function* () {
+          expect(yield* module.program as Effect.Effect<unknown, unknown>).toBe(output)
+        })
+      )
     })
   }
 })

@@ -24,6 +24,16 @@ export interface Config {
   readonly pace: number | undefined
   /** through a `LanguageModel` instead of the seam */
   readonly languageModel: boolean
+  /** the model's answers are streams, and the library's own output plays: that costs several times as much */
+  readonly streams: boolean
+  /** a history that the session is given: any at all, or one of ours that it goes on with */
+  readonly given: "nothing" | "anything" | "resumed"
+  /** how often the model pauses its answer */
+  readonly pauses: number
+  /** how often a handler gives values that are no JSON, or do something when they are looked at */
+  readonly foreign: number
+  /** what `onItems` does; `fails`: now and then it dies */
+  readonly saves: "nothing" | "all" | "fails"
   readonly maxToolSteps: number
   readonly maxPendingUpdates: number
   readonly maxRunning: number
@@ -45,8 +55,14 @@ export interface Turn {
   readonly instructions?: string
 }
 
+/** How a user's turn is given. */
+export interface Said extends Turn {
+  readonly interrupt?: false
+  readonly author?: string
+}
+
 export type Action = { readonly pause: number } & (
-  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Turn & { readonly interrupt?: false } }
+  | { readonly kind: "send" | "run"; readonly n: number; readonly options: Said }
   | { readonly kind: "say"; readonly n: number; readonly options: Turn; readonly stream: boolean }
   | { readonly kind: "reply"; readonly n: number; readonly options: Turn }
   | { readonly kind: "interrupt"; readonly force: boolean }
@@ -143,7 +159,11 @@ const action = (random: Random.Random, n: number): Action => {
         pause,
         kind,
         n,
-        options: { ...turn(random), ...option(random, 0.25, "interrupt", () => false as const) }
+        options: {
+          ...turn(random),
+          ...option(random, 0.25, "interrupt", () => false as const),
+          ...option(random.fork("author", n), 0.1, "author", () => "Ann")
+        }
       }
     case "reply":
       return {
@@ -193,11 +213,17 @@ export const make = (seed: number): Program => {
     "task"
   ]
   const specs = random.fork("tools")
+  const more = random.fork("more")
   const config: Config = {
     tools: places.map((place, i) => toolSpec(specs, `t${i}`, place)),
     shuffled: chance(0.6),
     pace: chance(0.6) ? pick(5, 20, 50) : undefined,
     languageModel: chance(0.02),
+    streams: more.chance(0.1),
+    given: more.chance(0.25) ? more.pick("anything", "resumed") : "nothing",
+    pauses: more.chance(0.3) ? more.pick(0.1, 0.3, 0.9) : 0,
+    foreign: more.chance(0.2) ? 0.4 : 0,
+    saves: more.chance(0.2) ? more.pick("all", "fails") : "nothing",
     maxToolSteps: pick(1, 2, 3, 3, 3, 8),
     maxPendingUpdates: pick(1, 2, 3, 32),
     maxRunning: pick(2, 4, 64, 64, 64),

@@ -7,6 +7,7 @@
 
 import type { AgentSession, AsyncTool, ChatContext, RunContext, SessionEvent } from "effect-meantime"
 import { check as checkPrompt } from "../checkers/prompt.js"
+import type { Given } from "./given.js"
 import type { Config, Place, ToolSpec } from "./program.js"
 
 export class Violation extends Error {
@@ -54,10 +55,13 @@ export interface Step {
   readonly note: string | undefined
   readonly asked: Array<AskedCall>
   readonly calls: Array<Call>
+  readonly texts: Array<Text>
   parts: number
   state: "open" | "ended" | "failed" | "stopped"
   /** why the model ended it */
   finish?: string
+  /** it goes on with an answer that the model has paused */
+  goesOn?: boolean
   /** the place of the part that was recorded last */
   recorded: number
   /** an output of it is in the history */
@@ -89,13 +93,14 @@ type Reason = "cancelled" | "replaced" | "drained" | "timeout"
 
 export type End =
   | { readonly how: "value"; readonly value: unknown }
-  | { readonly how: "nothing" | "stop" | "defect" }
+  | { readonly how: "nothing" | "stop" | "defect" | "foreign" }
   | { readonly how: "error"; readonly message: string }
 
 interface Update {
   readonly message: unknown
   readonly delivery: RunContext.Delivery
   readonly template: boolean
+  readonly foreign: boolean
 }
 
 export interface Run {
@@ -183,7 +188,22 @@ interface ReplyState {
   readonly act: boolean
 }
 
-const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+/** What a foreign value is told as is not known here; the checkers of requests look at it. */
+const anything = Symbol("anything")
+
+/** What no request carries as it is: blanks, half characters, what looks like a note of the application. */
+const isReworded = (value: unknown): boolean =>
+  typeof value === "string" &&
+  (value.trim() === "" || /note from the application/i.test(value) || /\p{Cs}/u.test(value))
+
+const same = (a: unknown, b: unknown): boolean =>
+  a === b ||
+  a === anything ||
+  b === anything ||
+  (typeof a !== "string" && typeof b !== "string" && JSON.stringify(a) === JSON.stringify(b))
+
+const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
+  a.length === b.length && a.every((text, i) => text === b[i])
 const show = (value: unknown): string => JSON.stringify(value) ?? String(value)
 
 // ------------------------------------------------------------------------------------------------------- prompts
@@ -310,6 +330,92 @@ export class Reference {
 
   // ---------------------------------------------------------------------------------------------------- told by others
 
+  /** how many items it was given that may be anything: what is shown of those is for the checkers alone */
+  private odd = 0
+  private given = 0
+  /** ids of the ends that a resumed session writes for calls of which it does not know */
+  private readonly reopened = new Set<string>()
+
+  /** The session begins behind what it was given. */
+  opens({ agent, background, inline, items, resume, since }: Given, history: ReadonlyArray<Item>): void {
+    this.count(resume ? "resumed" : "given anything")
+    this.given = items.length
+    if (!resume) this.odd = items.length
+    for (const item of history.slice(0, items.length)) {
+      this.must(!this.itemIds.has(item.id), "M3b", () => `two items that were given have the id ${item.id}`)
+      this.itemIds.add(item.id)
+      this.history.push(item)
+    }
+    this.agents[0] = this.agent(agent, undefined)
+    if (agent === "second" && this.config.secondContext === "empty") this.agents[0].since = since
+    // first the outputs of the turn, then the ends of what had left its turn
+    for (const id of inline) this.expectLost(id, ["FunctionCallOutput"])
+    for (const id of background) {
+      this.reopened.add(`${id}_final`)
+      this.expectLost(`${id}_final`, ["FunctionCall", "FunctionCallOutput"])
+    }
+  }
+
+  private expectLost(callId: string, tags: ReadonlyArray<Item["_tag"]>): void {
+    for (const tag of tags) {
+      this.next.push(
+        (event) =>
+          event._tag === "ItemAdded" &&
+          event.item._tag === tag &&
+          (event.item as { readonly callId?: string }).callId === callId &&
+          (event.item._tag !== "FunctionCallOutput" || event.item.isError)
+      )
+    }
+  }
+
+  /** A text that a pause has split is one (rule F7). */
+  isSplit(items: ReadonlyArray<Item>, text: string): boolean {
+    const said = items.flatMap((item) =>
+      item._tag === "Message" && item.role === "assistant" && !item.text.startsWith("fill") ? [item.text] : []
+    )
+    let whole = ""
+    for (const part of said.reverse()) {
+      if (whole !== "" && !this.isPaused(this.stepOf(part))) return false
+      whole = part + whole
+      if (whole === text) return true
+    }
+    return false
+  }
+
+  /** It is part of an answer that goes on: the model has paused it, or has failed as it went on. */
+  private isPaused(step: Step | undefined): boolean {
+    return step?.finish === "pause" || (step?.goesOn === true && step.state === "failed")
+  }
+
+  /** It may stand behind the note that asked for an answer which goes on. */
+  private isOfAnswer(shown: string): boolean {
+    if (!shown.startsWith("call ")) return this.isPaused(this.stepOf(shown.replace("assistant ", "")))
+    const id = shown.slice(5)
+    // what the turn's calls report comes with it
+    return this.deliveries.has(id) || this.isPaused(this.calls.get(id)?.step)
+  }
+
+  private stepOf(text: string): Step | undefined {
+    return this.texts.get(/^\S+/.exec(text)?.[0] ?? "")?.step
+  }
+
+  /** `onItems` has been given each item once, in order; with `complete` all that are there. */
+  saved(items: ReadonlyArray<Item>, complete: boolean): void {
+    const ids = new Set(items.map((item) => item.id))
+    this.must(ids.size === items.length, "R7", () => "an item is given to onItems twice")
+    const known = Array.from(this.itemIds).slice(this.given)
+    this.must(
+      sameTexts(
+        known.filter((id) => ids.has(id)),
+        items.map((item) => item.id)
+      ),
+      "R7",
+      () => "onItems is given items in another order, or such as were not added"
+    )
+    const left = this.history.slice(this.given).filter((item) => !ids.has(item.id))
+    this.must(!complete || left.length === 0, "R7", () => `${left.map((item) => item.id).join(" ")} are not saved`)
+  }
+
   cancelRequested(callId: string): void {
     this.cancelRequests.add(callId)
     this.calls.get(callId)?.run?.stops.add("cancelled")
@@ -325,6 +431,7 @@ export class Reference {
       note: request.note,
       asked: [],
       calls: [],
+      texts: [],
       parts: 0,
       state: "open",
       recorded: -1,
@@ -397,21 +504,36 @@ export class Reference {
   /** What the model should have been shown, from what the session says its history is. */
   expectPrompt(step: Step, messages: ReadonlyArray<any>, history: ReadonlyArray<Item> | undefined): void {
     const { agent } = step
-    const problems = checkPrompt({ content: messages })
+    const last = messages[messages.length - 1]
+    // the one request that ends with the assistant: the model goes on with an answer that it has paused (rule F7)
+    const answer = last?.role === "assistant" ? last.content[last.content.length - 1] : undefined
+    const goesOn = answer?.type === "text" && this.isPaused(this.stepOf(answer.text))
+    if (goesOn) {
+      step.goesOn = true
+      this.count("goes on behind a pause")
+    }
+    const problems = checkPrompt({ content: messages }).filter(
+      (problem) => !(goesOn && problem === "the last message is the assistant's")
+    )
     this.must(problems.length === 0, "M3b", () => `a request that no provider takes: ${problems.join("; ")}`)
     this.must(
       messages.every((message, i) => (message.role === "system") === (i === 0)),
       "M5",
       () => `the roles of a request are ${messages.map((message) => message.role).join(" ")}`
     )
-    const last = messages[messages.length - 1]
-    this.must(messages.length > 1 && last.role !== "assistant", "M5", () => `a request ends with ${last?.role}`)
+    this.must(
+      messages.length > 1 && (last.role !== "assistant" || goesOn),
+      "M5",
+      () => `a request ends with ${last?.role}`
+    )
     const shown: Array<string> = []
     const results = new Map<string, unknown>()
     messages.forEach((message, i) => {
       if (message.role === "user") shown.push(`user ${message.content.map((part: any) => part.text).join("")}`)
       if (message.role === "assistant") {
-        const calls = message.content.filter((part: any) => part.type === "tool-call").map((part: any) => part.id)
+        const calls = message.content
+          .filter((part: any) => part.type === "tool-call" && part.providerExecuted !== true)
+          .map((part: any) => part.id)
         for (const part of message.content) {
           if (part.type === "text") shown.push(`assistant ${part.text}`)
           if (part.type === "tool-call") shown.push(`call ${part.id}`)
@@ -436,19 +558,27 @@ export class Reference {
       }
     })
     if (history === undefined) return
-    const items = agent.since === 0 ? history : [...agent.carried, ...history.slice(agent.since)]
+    const isOdd = agent.since < this.odd
+    const from = isOdd ? this.odd : agent.since
+    const items = from === 0 ? history : [...agent.carried, ...history.slice(from)]
     const seen = new Set<string>()
     const expected = items.flatMap((item) => {
-      if (item._tag === "Message") return item.text === "" ? [] : [`${item.role} ${item.text}`]
+      if (item._tag === "Message") {
+        const by = item.author === undefined ? "" : `${item.author}: `
+        return item.text === "" ? [] : [`${item.role} ${by}${item.text}`]
+      }
       if (item._tag !== "FunctionCall" || seen.has(item.callId)) return []
       seen.add(item.callId)
       return [`call ${item.callId}`]
     })
-    const extra = shown.slice(expected.length)
+    const isNote = (text: string | undefined) => text?.startsWith("user [Note from the application") === true
+    const rest = [...shown]
+    // the note that asked for an answer stays before it
+    let at = rest.length - 1
+    while (at > 0 && this.isOfAnswer(rest[at] as string)) at--
+    if (isNote(rest[at]) && at >= rest.length - expected.length - 1) rest.splice(at, 1)
     this.must(
-      same(shown.slice(0, expected.length), expected) &&
-        extra.length <= 1 &&
-        extra.every((text) => text.startsWith("user [Note from the application")),
+      sameTexts(isOdd ? rest.slice(Math.max(0, rest.length - expected.length)) : rest, expected),
       "M5",
       () => `a request shows\n  ${shown.join("\n  ")}\nwhere the history is\n  ${expected.join("\n  ")}`
     )
@@ -459,20 +589,24 @@ export class Reference {
       const output = outputs.get(id)
       const call = this.calls.get(id)
       if (output !== undefined) {
+        if (isOdd && call === undefined && !this.deliveries.has(id)) continue
         this.must(
-          same(result, onWire(output.output, output.isError)),
+          same(result, onWire(output.output, output.isError)) || (this.config.foreign > 0 && isReworded(output.output)),
           "M3",
           () => `call ${id} is shown with ${show(result)}`
         )
       } else {
         const held = call?.output
+        // an id of what was given may be shown as another
+        if (call === undefined && isOdd) continue
         if (call === undefined) throw new Violation("M1", `call ${id}, which nobody made, is shown`)
         if (result === this.render(templates.inProgress, call)) continue
         // the events of this moment may not have been told yet
         if (held === undefined && call.state === "inline") call.shownBefore = result
         else {
           this.must(
-            held !== undefined && same(result, onWire(held.value, held.isError)),
+            held !== undefined &&
+              (same(result, onWire(held.value, held.isError)) || (this.config.foreign > 0 && isReworded(held.value))),
             "M1",
             () => `call ${id}, which has no output yet, is shown with ${show(result)}`
           )
@@ -610,6 +744,7 @@ export class Reference {
       case "FunctionCall": {
         const call = this.calls.get(item.callId)
         if (call === undefined) {
+          if (this.reopened.delete(item.callId)) return
           const delivery = this.deliveries.get(item.callId)
           this.must(
             delivery !== undefined && item.name === delivery.call.name && same(item.arguments, delivery.call.args),
@@ -636,7 +771,9 @@ export class Reference {
           () => `call ${call.id} has the output ${show(item.output)}, and should have ${show(call.output)}`
         )
         this.must(
-          call.shownBefore === undefined || same(call.shownBefore, onWire(item.output, item.isError)),
+          call.shownBefore === undefined ||
+            same(call.shownBefore, onWire(item.output, item.isError)) ||
+            (this.config.foreign > 0 && isReworded(item.output)),
           "M1",
           () => `call ${call.id} was shown with ${show(call.shownBefore)}, and has the output ${show(item.output)}`
         )
@@ -756,7 +893,7 @@ export class Reference {
   }
 
   private endedWell({ finish, state }: Step): boolean {
-    return state === "ended" && finish === "stop"
+    return state === "ended" && (finish === "stop" || finish === "pause")
   }
 
   /** Nothing may have stopped it, not even what leaves no event: its time limit, a hand-off that is due. */
@@ -907,7 +1044,7 @@ export class Reference {
       case "start":
         return this.begins(call, run, value)
       case "update": {
-        run.updates.push(value.update)
+        run.updates.push(value.update.foreign ? { ...value.update, message: anything } : value.update)
         return
       }
       case "release": {
@@ -1264,6 +1401,8 @@ export class Reference {
       case "nothing":
       case "stop":
         return status === "done" && how === "done" ? true : bad("T7", "it had nothing to say")
+      case "foreign":
+        return how === "done"
       case "error":
         return status === "error" && output === end.message ? false : bad("T6", `it failed with ${end.message}`)
       case "defect":
@@ -1698,10 +1837,7 @@ export class Reference {
   settled(at: Snapshot): void {
     this.must(this.next.length === 0, "U2", () => "something that had to come at once has not come")
     this.must(
-      same(
-        at.history.map((item) => item.id),
-        this.history.map((item) => item.id)
-      ),
+      at.history.length === this.history.length && at.history.every((item, i) => item.id === this.history[i]?.id),
       "E1",
       () => `the history has other items than the events told`
     )

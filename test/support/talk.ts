@@ -96,7 +96,11 @@ export const talk = (setup: Setup): Effect.Effect<Talk, never, Scope.Scope> =>
         : Effect.gen(function* () {
             yield* close
             expectSound(yield* events.all)
-            for (const request of yield* model.requests) expectAnswered(request)
+            const requests = yield* model.requests
+            for (const request of requests) expectAnswered(request)
+            // a step may be cut before the model is asked
+            const steps = (yield* events.filter("StepEnded")).length
+            expect(steps).toBeGreaterThanOrEqual(requests.length)
             expect(logs.filter((line) => !expected.some((pattern) => pattern.test(line)))).toEqual([])
           })
     )
@@ -151,6 +155,13 @@ const expectSound = (events: ReadonlyArray<SessionEvent.SessionEvent>): void => 
   const over = of("SpeechEnded").map((event) => event.speechId)
   expect(new Set(over).size).toBe(over.length)
   expect(created.filter((id) => !over.includes(id))).toEqual([])
+  for (const step of of("StepEnded")) {
+    const at = events.indexOf(step)
+    const is = (tag: SessionEvent.SessionEvent["_tag"]) => (event: SessionEvent.SessionEvent) =>
+      event._tag === tag && "speechId" in event && event.speechId === step.speechId
+    expect(events.findIndex(is("SpeechCreated"))).toBeLessThan(at)
+    expect(events.findIndex(is("SpeechEnded"))).toBeGreaterThan(at)
+  }
   const scheduled = of("ReplyScheduled")
   const ended = of("ReplyEnded")
   const names = (replies: ReadonlyArray<{ readonly replyId: string; readonly updateIds: ReadonlyArray<string> }>) =>

@@ -19,6 +19,7 @@ import * as Tool from "@effect/ai/Tool"
 import type * as AST from "effect/SchemaAST"
 import type { Settings } from "../../ai-sdk/AiSdkModel.js"
 import type { ToolOptions } from "../../ai-sdk/AiSdkTool.js"
+import { filesOfPart, type ResultContent, withoutFiles } from "../model/files.js"
 import type { Call } from "./ask.js"
 import { Options as ToolOptionsReference } from "./toolOptions.js"
 
@@ -28,7 +29,8 @@ type ProviderOptions = NonNullable<LanguageModelV3CallOptions["providerOptions"]
 
 /** Sent as they are, and left out if there are none. */
 const optionsOf = (options: Prompt.ProviderOptions): { providerOptions?: ProviderOptions } => {
-  for (const _ in options) return { providerOptions: options as ProviderOptions }
+  const theirs = withoutFiles(options)
+  for (const _ in theirs) return { providerOptions: theirs as ProviderOptions }
   return {}
 }
 
@@ -49,7 +51,17 @@ const fileOf = (part: Prompt.FilePart, fileData: FileData): LanguageModelV3FileP
   ...optionsOf(part.options)
 })
 
-const outputOf = ({ isFailure, result }: Prompt.ToolResultPart): LanguageModelV3ToolResultOutput => {
+/** The text, unless there is none, and the files behind it. */
+const contentOf = (result: unknown, files: ReadonlyArray<ResultContent>): LanguageModelV3ToolResultOutput => {
+  const text =
+    typeof result === "string" ? result : result === null || result === undefined ? "" : JSON.stringify(result)
+  const words: ReadonlyArray<ResultContent> = text.trim() === "" ? [] : [{ type: "text", text }]
+  return { type: "content", value: [...words, ...files] }
+}
+
+const outputOf = ({ isFailure, options, result }: Prompt.ToolResultPart): LanguageModelV3ToolResultOutput => {
+  const files = filesOfPart(options)
+  if (files !== undefined) return contentOf(result, files)
   if (typeof result === "string") return { type: isFailure ? "error-text" : "text", value: result }
   return { type: isFailure ? "error-json" : "json", value: (result ?? null) as never }
 }

@@ -50,15 +50,19 @@ const reasonOf = (reason: LanguageModelV3FinishReason | undefined): Response.Fin
   }
 }
 
+/** A schema of `@effect/ai` would fail the whole answer on anything else. */
+const countOf = (count: unknown): number | undefined =>
+  Number.isSafeInteger(count) && (count as number) >= 0 ? (count as number) : undefined
+
 const usageOf = (usage: LanguageModelV3Usage | undefined): Response.FinishPartEncoded["usage"] => {
-  const inputTokens = usage?.inputTokens?.total
-  const outputTokens = usage?.outputTokens?.total
+  const inputTokens = countOf(usage?.inputTokens?.total)
+  const outputTokens = countOf(usage?.outputTokens?.total)
   return {
     inputTokens,
     outputTokens,
     totalTokens: inputTokens === undefined || outputTokens === undefined ? undefined : inputTokens + outputTokens,
-    reasoningTokens: usage?.outputTokens?.reasoning,
-    cachedInputTokens: usage?.inputTokens?.cacheRead
+    reasoningTokens: countOf(usage?.outputTokens?.reasoning),
+    cachedInputTokens: countOf(usage?.inputTokens?.cacheRead)
   }
 }
 
@@ -192,9 +196,8 @@ export const fromStreamPart = (part: LanguageModelV3StreamPart, aside: Aside, al
     case "tool-call":
     case "tool-result":
     case "source":
-      return wholeOf(part)
     case "file":
-      return all ? wholeOf(part) : undefined
+      return wholeOf(part)
     case "tool-input-start":
       return all
         ? {

@@ -62,7 +62,7 @@ import type { ApprovalDecision, ApprovalVerdict, PendingApproval, ToolCall, Verd
 export const requested = (s: State, step: Step, part: CallPart): void => {
   const wanted = History.cleanId(part.id)
   const firstIsRunning = s.calls.has(wanted)
-  const callId = History.reserveCallId(s, wanted)
+  const callId = History.takeCallId(s, step, part.id, "call")
   const tool = step.agent.tools.get(part.name)
   const name = tool === undefined ? cleanName(part.name) : part.name
   const call = makeCall(s, step, { callId, name, arguments: part.arguments }, tool, part.metadata)
@@ -167,6 +167,7 @@ const register = (s: State, call: Call, tool: Tool): Run => {
     silent: true,
     lastUpdate: undefined,
     lastIsText: false,
+    lastFiles: undefined,
     lastTemplate: undefined,
     queuedAt: undefined,
     timeoutTimer: undefined,

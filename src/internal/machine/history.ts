@@ -3,7 +3,7 @@
  */
 import { ours } from "../values/metadata.js"
 import { pair } from "../values/pairing.js"
-import { emit, follow, type Job, none, type Speech, type State } from "./state.js"
+import { emit, follow, type Job, none, type Speech, type State, type Step } from "./state.js"
 import type { ChatItem } from "./words.js"
 
 type Fresh<I> = I extends unknown ? Omit<I, "id" | "createdAt"> : never
@@ -18,7 +18,7 @@ export const add = (
   const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
   if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
-  const said = speech !== undefined && added._tag === "Message" && added.role === "assistant"
+  const said = speech !== undefined && added._tag === "Message" && added.role === "assistant" && added.text !== ""
   if (said) speech.said = isSplit(speech) ? speech.said + added.text : added.text
   if (speech !== undefined) speech.items.push(added)
   for (const job of jobs) {
@@ -114,6 +114,33 @@ export const spokenId = (id: string): string => id.slice(0, 160).replace(/[^\w.:
 /** A call id of the model's choosing: providers take none that is empty, endless or not to be printed. */
 export const cleanId = (id: string): string =>
   /^[ -~]{1,128}$/.test(id) && id.trim() !== "" ? id : spokenId(id.slice(0, 128)) || "call"
+
+/** The id of a call whose input is told before the call is there: the one that it will have. */
+export const announceCallId = (s: State, step: Step, id: string): string => {
+  step.inputs ??= new Map()
+  let callId = step.inputs.get(id)
+  if (callId === undefined) {
+    callId = reserveCallId(s, cleanId(id))
+    step.inputs.set(id, callId)
+  }
+  return callId
+}
+
+/** The id of a call that has come: the one that its input was told under, or a new one. */
+export const takeCallId = (s: State, step: Step, id: string, kind: "call" | "provider"): string => {
+  const announced = step.inputs?.get(id)
+  if (announced === undefined) return reserveCallId(s, cleanId(id), kind)
+  step.inputs?.delete(id)
+  s.callIds.set(announced, kind)
+  return announced
+}
+
+/** The calls of this step are all there: what was announced beyond them never came. */
+export const forgetAnnounced = (s: State, step: Step): void => {
+  if (step.inputs === undefined) return
+  for (const callId of step.inputs.values()) s.callIds.delete(callId)
+  step.inputs = undefined
+}
 
 /** Reserves a call id: the wanted one, or the first free `<id>_<n>` (rule T11). */
 export const reserveCallId = (s: State, wanted: string, kind: "call" | "pair" | "provider" = "call"): string => {

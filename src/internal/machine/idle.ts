@@ -102,6 +102,28 @@ const isBehind = (s: State, run: Run, waits: (run: Run) => boolean): boolean =>
     (other) => other.tool.executor !== run.tool.executor || other.phase !== "working" || waits(other)
   )
 
+/**
+ * Nothing is open (rules R6, N2): no turn, no call at work, nothing that waits to be voiced, no hand-off, and the user does
+ * not speak. An `onEnter` that goes on for ever does not count. It is asked after each input of a session that somebody
+ * watches: the parts that are most likely to hinder come first, and nothing is made.
+ */
+export const isQuiet = (s: State): boolean =>
+  s.speeches.size === 0 &&
+  s.runs.size === 0 &&
+  s.pending.size === 0 &&
+  s.phase === "open" &&
+  // no task
+  s.agents.length === 1 &&
+  s.mouth === undefined &&
+  s.userClaims === 0 &&
+  s.jobs.size === 0 &&
+  s.floors.length === 0 &&
+  s.floorRequests.length === 0 &&
+  s.handoff === undefined &&
+  s.handoffWaiters.length === 0 &&
+  s.leavingSince === undefined &&
+  s.entering === undefined
+
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
 const isSilent = (s: State): boolean =>
   s.mouth === undefined && s.userClaims === 0 && !Array.from(s.speeches).some((speech) => Speech.mayGoOn(s, speech))

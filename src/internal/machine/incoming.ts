@@ -42,7 +42,12 @@ export const part = (s: State, step: Step, p: Part): void => {
     case "reasoning-start":
     case "reasoning-delta": {
       const entry = step.openReasoning.get(p.id) ?? Speech.openReasoning(step, p.id)
-      if (p.type === "reasoning-delta") entry.text += p.delta
+      if (p.type === "reasoning-delta") {
+        entry.text += p.delta
+        if (s.options.deltas && p.delta !== "") {
+          emit(s, { _tag: "ReasoningDelta", speechId: step.speech.id, text: p.delta })
+        }
+      }
       return addMetadata(entry, p)
     }
     case "reasoning-end": {
@@ -52,6 +57,10 @@ export const part = (s: State, step: Step, p: Part): void => {
       entry.ended = true
       drop(step.openReasoning, p.id)
       return Speech.advance(s, step)
+    }
+    case "input-delta": {
+      const callId = History.announceCallId(s, step, p.id)
+      return void emit(s, { _tag: "ToolInputDelta", speechId: step.speech.id, callId, text: p.delta })
     }
     case "tool-call": {
       Calls.requested(s, step, p)
@@ -63,12 +72,17 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "provider-result":
       return providerResult(s, step, p)
+    case "file": {
+      step.entries.push({ _tag: "File", file: p.file, metadata: p.metadata })
+      return Speech.advance(s, step)
+    }
     case "finish": {
       step.finish = p.reason
-      observe(s, { _tag: "StepDescribed", step, part: p })
+      if (p.usage !== undefined) step.usage = { ...step.usage, ...p.usage }
       return p.failure === undefined ? undefined : modelFailed(s, step, p.failure)
     }
     case "response-metadata":
+      step.model = p.modelId ?? step.model
       return observe(s, { _tag: "StepDescribed", step, part: p })
   }
 }
@@ -82,7 +96,7 @@ const addMetadata = (
 
 /** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
 const providerCall = (s: State, step: Step, part: ProviderCallPart): void => {
-  const callId = History.reserveCallId(s, History.cleanId(part.id), "provider")
+  const callId = History.takeCallId(s, step, part.id, "provider")
   step.providerCalls = put(step.providerCalls, part.id, callId)
   step.entries.push({ _tag: "Call", callId, name: part.name, arguments: part.arguments, metadata: part.metadata })
 }
@@ -120,7 +134,7 @@ const wordless: Readonly<Record<string, { readonly tag: string; readonly message
 const tellWordless = (s: State, step: Step): void => {
   const error = Object.hasOwn(wordless, step.finish ?? "") ? wordless[step.finish as string] : undefined
   if (error === undefined || step.calls.length > 0) return
-  if (step.entries.some((entry) => entry._tag === "Text" && entry.text.trim() !== "")) return
+  if (step.entries.some((entry) => entry._tag === "File" || (entry._tag === "Text" && entry.text.trim() !== ""))) return
   emit(s, { _tag: "SessionError", error })
 }
 

@@ -3,7 +3,7 @@
  */
 import type { Call, Ending, Outcome, Phrase } from "./state.js"
 import { timedOut } from "./texts.js"
-import type { Prompts } from "./words.js"
+import type { File, Prompts } from "./words.js"
 
 export interface Settlement {
   readonly status: "done" | "error" | "cancelled"
@@ -14,9 +14,10 @@ export interface Settlement {
   /** an inline call asks the model to go on */
   readonly reply: boolean
   readonly ending: Ending
+  readonly files: ReadonlyArray<File> | undefined
 }
 
-type Way = Omit<Settlement, "value" | "ending">
+type Way = Omit<Settlement, "value" | "ending" | "files">
 
 const failure: Way = { status: "error", isError: true, voiced: true, reply: true }
 const cut: Way = { status: "cancelled", isError: false, voiced: false, reply: true }
@@ -39,13 +40,19 @@ const ways: { readonly [how in Ending["how"] | "nothing"]: Way } = {
 }
 
 /** Field by field: each settlement has the same shape for V8, and none is spread. */
-const by = ({ isError, reply, status, voiced }: Way, value: unknown, ending: Ending): Settlement => ({
+const by = (
+  { isError, reply, status, voiced }: Way,
+  value: unknown,
+  ending: Ending,
+  files?: ReadonlyArray<File>
+): Settlement => ({
   status,
   value,
   isError,
   voiced,
   reply,
-  ending
+  ending,
+  files
 })
 
 const done: Ending = { how: "done", errorType: undefined }
@@ -70,7 +77,7 @@ export const settlement = (
 ): Settlement => {
   switch (outcome._tag) {
     case "Success":
-      return by(ways.done, outcome.output, done)
+      return by(ways.done, outcome.output, done, outcome.files)
     case "Nothing":
       return by(ways.nothing, ended("done"), done)
     case "Failure":

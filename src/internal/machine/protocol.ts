@@ -22,7 +22,7 @@ import type {
   TextEntry,
   Tool
 } from "./state.js"
-import type { ApprovalDecision, Cause, DeliveryMode, ModelError, SessionEvent, Verdict } from "./words.js"
+import type { ApprovalDecision, Cause, DeliveryMode, File, ModelError, SessionEvent, Usage, Verdict } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------------- parts
 
@@ -37,9 +37,12 @@ export type Part =
   | { readonly type: "text-delta"; readonly id: string; readonly delta: string; readonly metadata: Metadata }
   | { readonly type: "reasoning-start" | "reasoning-end"; readonly id: string; readonly metadata: Metadata }
   | { readonly type: "reasoning-delta"; readonly id: string; readonly delta: string; readonly metadata: Metadata }
+  /** a piece of the arguments of a call that is still to come */
+  | { readonly type: "input-delta"; readonly id: string; readonly delta: string }
   | CallPart
   | ProviderCallPart
   | ProviderResultPart
+  | { readonly type: "file"; readonly file: File; readonly metadata: Metadata }
   | Described
   | { readonly type: "failure"; readonly failure: ModelFailure }
 
@@ -90,18 +93,11 @@ export type Described =
   | {
       readonly type: "finish"
       readonly reason: string
-      readonly usage: Usage
+      /** none: nothing of it was reported */
+      readonly usage: Usage | undefined
       /** the reason is a failure */
       readonly failure: ModelFailure | undefined
     }
-
-export interface Usage {
-  readonly inputTokens?: number
-  readonly outputTokens?: number
-  readonly totalTokens?: number
-  readonly reasoningTokens?: number
-  readonly cachedInputTokens?: number
-}
 
 /** A failure of a model, in words and in full. */
 export interface ModelFailure {
@@ -185,7 +181,11 @@ export type Observation =
   | { readonly _tag: "SpeechEnded"; readonly speech: Speech }
   | { readonly _tag: "StepStarted"; readonly step: Step }
   | { readonly _tag: "StepAnswered"; readonly step: Step }
-  | { readonly _tag: "StepDescribed"; readonly step: Step; readonly part: Described }
+  | {
+      readonly _tag: "StepDescribed"
+      readonly step: Step
+      readonly part: Extract<Described, { readonly type: "response-metadata" }>
+    }
   | { readonly _tag: "StepFailed"; readonly step: Step; readonly failure: ModelFailure }
   /** the fiber that read the model has ended */
   | { readonly _tag: "StepEnded"; readonly step: Step; readonly end: ModelEnd }

@@ -32,7 +32,7 @@ export const target = (s: State, { call }: Delivery): Activity => {
 /** A delivery exists from here on: it waits, and the oldest waiting update of its call may have to go (rule U6). */
 export const accept = (
   s: State,
-  report: Pick<Delivery, "id" | "call" | "kind" | "value" | "isError" | "mode" | "act">
+  report: Pick<Delivery, "id" | "call" | "kind" | "value" | "isError" | "files" | "mode" | "act">
 ): void => {
   const { call } = report
   // the spread comes last, as in `History.add`
@@ -83,7 +83,8 @@ export const write = (s: State, delivery: Delivery): void => {
       callId: delivery.id,
       name: call.call.name,
       output: delivery.value,
-      isError: delivery.isError
+      isError: delivery.isError,
+      ...(delivery.files === undefined ? {} : { files: delivery.files })
     },
     speech,
     call.jobs

@@ -13,6 +13,7 @@ import {
   command,
   type Entry,
   emit,
+  type FileEntry,
   type Filler,
   follow,
   type Job,
@@ -32,6 +33,7 @@ import {
   type ToolChoice,
   wake
 } from "./state.js"
+import * as Usage from "./usage.js"
 
 interface NewSpeech {
   readonly source: Speech["source"]
@@ -77,6 +79,7 @@ const make = (s: State, options: NewSpeech): Speech => ({
   step: undefined,
   items: [],
   failure: undefined,
+  usage: undefined,
   watched: false,
   waiters: none,
   trace: undefined
@@ -158,6 +161,9 @@ const newStep = (speech: Speech, toolChoice: ToolChoice, note: Text | undefined)
   from: speech.items.length,
   continues: speech.continues,
   finish: undefined,
+  model: undefined,
+  usage: undefined,
+  told: false,
   entries: [],
   cursor: 0,
   calls: [],
@@ -170,6 +176,7 @@ const newStep = (speech: Speech, toolChoice: ToolChoice, note: Text | undefined)
   openText: nothing,
   openReasoning: nothing,
   providerCalls: nothing,
+  inputs: undefined,
   reasoning: [],
   reasoningLost: false,
   handoff: false,
@@ -230,6 +237,7 @@ export const openReasoning = (step: Step, id: string): ReasoningEntry => {
 export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
   if (delta === "") return
   entry.text += delta
+  if (s.options.deltas) emit(s, { _tag: "TextDelta", speechId: entry.step.speech.id, text: delta })
   if (entry.step.agent.instantOutput) {
     entry.played = entry.text
     beginToSpeak(s, entry.step.speech)
@@ -271,6 +279,8 @@ export const endText = (s: State, entry: TextEntry): void => {
 export const streamEnded = (s: State, step: Step): void => {
   if (step.streamEnded) return
   step.streamEnded = true
+  History.forgetAnnounced(s, step)
+  Usage.stepEnded(s, step)
   for (const entry of step.openText.values()) {
     entry.ended = true
     notify(s, entry)
@@ -315,6 +325,10 @@ const recordParts = (s: State, step: Step): boolean => {
       case "Reasoning": {
         if (!entry.ended) return false
         step.reasoning.push(entry)
+        break
+      }
+      case "File": {
+        recordFile(s, step, entry)
         break
       }
       default:
@@ -362,6 +376,16 @@ const recordReasoning = (s: State, step: Step): void => {
       step.speech
     )
   }
+}
+
+/** What a model sends is a message without a text. */
+const recordFile = (s: State, step: Step, { file, metadata }: FileEntry): void => {
+  recordReasoning(s, step)
+  History.add(
+    s,
+    { _tag: "Message", role: "assistant", text: "", interrupted: false, files: [file], ...recorded(step, metadata) },
+    step.speech
+  )
 }
 
 const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
@@ -445,6 +469,7 @@ export const flushOutputs = (s: State, step: Step): void => {
         name: call.call.name,
         output: call.output.value,
         isError: call.output.isError,
+        ...(call.output.files === undefined ? {} : { files: call.output.files }),
         ...(call.output.open === undefined
           ? nothingElse
           : call.output.open === "running"
@@ -473,6 +498,8 @@ export const cutStep = (s: State, step: Step): void => {
   step.closed = true
   if (!step.streamEnded) command(s, { _tag: "StopReading", step })
   step.streamEnded = true
+  History.forgetAnnounced(s, step)
+  Usage.stepEnded(s, step)
   let cut = false
   for (; step.cursor < step.entries.length; step.cursor++) {
     const entry = step.entries[step.cursor] as Entry
@@ -489,6 +516,12 @@ export const cutStep = (s: State, step: Step): void => {
       }
       case "Reasoning": {
         step.reasoning.push(entry)
+        break
+      }
+      case "File": {
+        // what comes behind a text that was cut nobody has seen
+        if (cut) loseReasoning(step)
+        else recordFile(s, step, entry)
         break
       }
       default:
@@ -544,6 +577,7 @@ export const fail = (s: State, speech: Speech, failure: ModelFailure): void => {
   const watched = speech.watched || awaited || (asked !== undefined && speech.agent.state !== "ended")
   // a bug of the model's layer is logged with its cause
   if (!watched && failure.cause === undefined) command(s, { _tag: "LogFailure", agent: speech.agent, failure })
+  if (speech.step !== undefined) Usage.stepEnded(s, speech.step)
   emit(s, { _tag: "SessionError", error: { tag: failure.tag, message: failure.message } })
   end(s, speech)
 }

@@ -13,6 +13,7 @@ import type {
   DeliveryMode,
   DuplicateScope,
   Fiber,
+  File,
   Mode,
   PendingApproval,
   Prompts,
@@ -21,7 +22,8 @@ import type {
   Template,
   ToolCall,
   TurnTrace,
-  UpdateArgs
+  UpdateArgs,
+  Usage
 } from "./words.js"
 
 // ---------------------------------------------------------------------------------------------------------- tools
@@ -83,7 +85,7 @@ export type StopReason = "cancelled" | "replaced" | "drained" | "timeout"
 
 /** How the fiber of a run ended, seen from the conversation. */
 export type Outcome =
-  | { readonly _tag: "Success"; readonly output: unknown }
+  | { readonly _tag: "Success"; readonly output: unknown; readonly files?: ReadonlyArray<File> | undefined }
   | { readonly _tag: "Nothing" }
   | {
       readonly _tag: "Failure"
@@ -117,6 +119,7 @@ export interface Output {
   /** JSON, or a text that is being worded */
   value: unknown
   readonly isError: boolean
+  readonly files?: ReadonlyArray<File> | undefined
   /** the model is asked to reply to it in the same turn */
   readonly reply: boolean
   /** the call goes on, or waits until somebody agrees: its end comes as `<callId>_final` */
@@ -186,6 +189,8 @@ export interface Run {
   silent: boolean
   lastUpdate: unknown
   lastIsText: boolean
+  /** what came with the last update */
+  lastFiles: ReadonlyArray<File> | undefined
   /** the template of the last update, for those who join later */
   lastTemplate: Template<UpdateArgs> | undefined
   /** since when it waits for its executor */
@@ -301,6 +306,7 @@ export interface Delivery {
   /** JSON, or a text that is being worded */
   value: unknown
   readonly isError: boolean
+  readonly files?: ReadonlyArray<File> | undefined
   mode: DeliveryMode
   readonly act: boolean
   readonly seq: number
@@ -369,6 +375,8 @@ export interface Speech {
   step: Step | undefined
   items: Array<ChatItem>
   failure: ModelFailure | undefined
+  /** the sum of its steps; none: no model has reported any */
+  usage: Usage | undefined
   /** somebody has asked whether it failed, before it ended */
   watched: boolean
   waiters: ReadonlyArray<SpeechWaiter>
@@ -396,6 +404,12 @@ export interface Step {
   readonly continues: number | undefined
   /** why the model ended it; none: it has not said so */
   finish: string | undefined
+  /** as the model calls itself, if it does */
+  model: string | undefined
+  /** what the model says that the step has cost, if it does */
+  usage: Usage | undefined
+  /** its end was told */
+  told: boolean
   /** those that are not in the history yet, and before the step has been played those that are, too */
   entries: Array<Entry>
   /** the first entry that is not yet in the history */
@@ -416,6 +430,8 @@ export interface Step {
   openReasoning: ReadonlyMap<string, ReasoningEntry>
   /** the ids that the provider's own calls got */
   providerCalls: ReadonlyMap<string, string>
+  /** by the model's own id: the ids of calls whose input is being told; they are reserved until the call is there */
+  inputs: Map<string, string> | undefined
   /** reasoning that waits for the part it came with */
   reasoning: Array<ReasoningEntry>
   /** some was dropped, with the part it came with */
@@ -431,7 +447,7 @@ export interface Step {
   trace: StepTrace | undefined
 }
 
-export type Entry = TextEntry | ReasoningEntry | CallEntry | ResultEntry
+export type Entry = TextEntry | ReasoningEntry | FileEntry | CallEntry | ResultEntry
 
 export interface TextEntry {
   readonly _tag: "Text"
@@ -453,6 +469,12 @@ export interface ReasoningEntry {
   text: string
   ended: boolean
   metadata: Metadata
+}
+
+export interface FileEntry {
+  readonly _tag: "File"
+  readonly file: File
+  readonly metadata: Metadata
 }
 
 export interface CallEntry {
@@ -512,6 +534,7 @@ export interface Task {
 export interface AskedTask {
   /** what the user says to it */
   readonly text: string | undefined
+  readonly files?: ReadonlyArray<File> | undefined
   said: boolean
   /** its result was asked for, since its turn had ended without */
   pressed: boolean
@@ -578,6 +601,8 @@ export interface Job {
   failure: ModelFailure | undefined
   /** calls of it that waited for approval when it ended: it did not wait for them (rule A9) */
   approvals: ReadonlyArray<PendingApproval>
+  /** the sum of the model steps in it; none: no model has reported any */
+  usage?: Usage | undefined
   /** who waits for it; several, if a turn has an id */
   waiters: ReadonlyArray<JobWaiter>
 }
@@ -602,6 +627,7 @@ export interface Turn {
 /** What the user says, as long as the turn that it begins has not begun (rule R8). */
 export interface Opening {
   readonly text: string
+  readonly files?: ReadonlyArray<File> | undefined
   readonly author: string | undefined
   /** those who would have to end first wait for it: it begins beside them */
   urged: boolean
@@ -667,6 +693,8 @@ export interface Options {
   readonly drainTimeout: number
   readonly cancellationTimeout: number
   readonly onInterruptedReply: "drop" | "redeliver"
+  /** what is written is told as it is written (rule B6) */
+  readonly deltas: boolean
 }
 
 export interface State {

@@ -46,7 +46,7 @@ export const entered = (s: State, task: Activity, hasEntered: boolean): void => 
   const jobs = Agents.jobsOfTask(task)
   if (asked?.text !== undefined) {
     asked.said = true
-    const opening = { text: asked.text, author: undefined, urged: false }
+    const opening = { text: asked.text, files: asked.files, author: undefined, urged: false }
     Speech.create(s, { source: "reply", agent: task, userTurn: true, opening, jobs })
   } else if (!hasEntered) {
     Speech.create(s, { source: "reply", agent: task, jobs })

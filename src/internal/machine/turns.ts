@@ -20,6 +20,7 @@ import {
   type Turn,
   wake
 } from "./state.js"
+import type { File } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------ from a program
 
@@ -30,6 +31,12 @@ export interface TurnOptions {
   readonly priority?: number | undefined
 }
 
+/** What a user says and sends. */
+export interface Input {
+  readonly text: string
+  readonly files?: ReadonlyArray<File> | undefined
+}
+
 export interface UserTurnOptions extends TurnOptions {
   /** false: it comes behind the current turn */
   readonly interrupt?: boolean | undefined
@@ -38,26 +45,42 @@ export interface UserTurnOptions extends TurnOptions {
 }
 
 /** A user's turn (rules F3, F4). */
-export const send = (s: State, text: string, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
-  if (options.id !== undefined) return turn(s, options.id, text, options, jobs).speech
-  return begin(s, text, options, jobs)
+export const send = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+  if (options.id !== undefined) return turn(s, options.id, input, options, jobs).speech
+  return begin(s, input, options, jobs)
 }
 
-const begin = (s: State, text: string, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
+const begin = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): SpeechState => {
   const { allowInterruptions, author, instructions, interrupt, priority, toolChoice } = options
-  const own = { allowInterruptions, instructions, priority, toolChoice }
   if (interrupt !== false) {
     interruptAll(s, false)
-    recordMessage(s, text, author, jobs)
+    recordMessage(s, input, author, jobs)
   }
-  const opening = interrupt === false ? { text, author, urged: false } : undefined
-  return Speech.create(s, { ...own, source: "reply", agent: currentAgent(s), userTurn: true, opening, jobs })
+  const { files, text } = input
+  const opening = interrupt === false ? { text, files, author, urged: false } : undefined
+  return Speech.create(s, {
+    source: "reply",
+    agent: currentAgent(s),
+    priority,
+    allowInterruptions,
+    userTurn: true,
+    opening,
+    instructions,
+    toolChoice,
+    jobs
+  })
 }
 
-const recordMessage = (s: State, text: string, author: string | undefined, jobs: ReadonlyArray<Job>): void => {
+const recordMessage = (
+  s: State,
+  { files, text }: Input,
+  author: string | undefined,
+  jobs: ReadonlyArray<Job>
+): void => {
   s.actSteps = 0
   const by = author === undefined ? {} : { author }
-  History.add(s, { _tag: "Message", role: "user", text, interrupted: false, ...by }, undefined, jobs)
+  const sent = files === undefined ? {} : { files }
+  History.add(s, { _tag: "Message", role: "user", text, interrupted: false, ...by, ...sent }, undefined, jobs)
 }
 
 /** How many turns with an id are kept once they have ended, and for how long. */
@@ -65,7 +88,8 @@ const maxKept = 256
 const keptFor = 3_600_000
 
 /** The turn of this id: the one that is under way, or has ended, or a new one. */
-export const turn = (s: State, id: string, text: string, options: UserTurnOptions, jobs: ReadonlyArray<Job>): Turn => {
+export const turn = (s: State, id: string, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): Turn => {
+  const { text } = input
   const known = s.turns.get(id)
   if (known !== undefined && !isForgotten(s, known)) {
     if (known.text !== text) {
@@ -76,7 +100,7 @@ export const turn = (s: State, id: string, text: string, options: UserTurnOption
   }
   forgetTurns(s)
   const job = Jobs.make()
-  const made: Turn = { id, text, job, speech: begin(s, text, options, [job, ...jobs]), endedAt: undefined }
+  const made: Turn = { id, text, job, speech: begin(s, input, options, [job, ...jobs]), endedAt: undefined }
   s.turns.delete(id)
   s.turns.set(id, made)
   return made
@@ -103,25 +127,25 @@ export const say = (s: State, text: unknown, options: TurnOptions, jobs: Readonl
 /** `session.run`: a user's turn that somebody waits for (rule R1). */
 export const run = (
   s: State,
-  text: string,
+  input: Input,
   options: UserTurnOptions,
   job: Job,
   jobs: ReadonlyArray<Job>
 ): SpeechState => {
   s.jobs.add(job)
-  return begin(s, text, options, [job, ...jobs])
+  return begin(s, input, options, [job, ...jobs])
 }
 
 /** The same of a turn that has an id: it may be under way, or have ended. */
 export const runOnce = (
   s: State,
   id: string,
-  text: string,
+  input: Input,
   options: UserTurnOptions,
   waiter: JobWaiter,
   jobs: ReadonlyArray<Job>
 ): Job => {
-  const { endedAt, job } = turn(s, id, text, options, jobs)
+  const { endedAt, job } = turn(s, id, input, options, jobs)
   if (endedAt === undefined) Jobs.join(s, job, waiter)
   else wake(s, () => waiter.resume("done"))
   return job
@@ -237,7 +261,7 @@ export const giveMouth = (s: State): boolean => {
   const { opening } = speech
   if (opening !== undefined) {
     speech.opening = undefined
-    recordMessage(s, opening.text, opening.author, speech.jobs)
+    recordMessage(s, opening, opening.author, speech.jobs)
   }
   s.mouth = speech
   speech.state = "holding"

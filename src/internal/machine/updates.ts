@@ -22,7 +22,7 @@ import {
   type State,
   stopTimer
 } from "./state.js"
-import type { DeliveryMode, Prompts, Template, UpdateArgs } from "./words.js"
+import type { DeliveryMode, File, Prompts, Template, UpdateArgs } from "./words.js"
 
 export const promptsOf = (call: Call): Prompts => Replies.promptsOf(call, call.step.agent)
 
@@ -33,6 +33,7 @@ export const nameOf = (run: Run): string => `${run.tool.name} (${run.calls[0]?.c
 export interface Message {
   readonly value: unknown
   readonly isText: boolean
+  readonly files?: ReadonlyArray<File> | undefined
   readonly template: Template<UpdateArgs> | undefined
   readonly mode: DeliveryMode
 }
@@ -48,6 +49,7 @@ export const update = (s: State, run: Run, message: Message): void => {
   run.lastUpdate = message.value
   run.lastTemplate = message.template
   run.lastIsText = message.isText
+  run.lastFiles = message.files
   for (const call of run.calls) if (call.state._tag !== "Ended") updateCall(s, call, message)
   for (const filler of s.fillers) {
     if (filler.call.run === run) filler.timer = stopTimer(s, filler.timer)
@@ -60,6 +62,7 @@ export const repeatUpdate = (s: State, call: Call, run: Run): void => {
   updateCall(s, call, {
     value: run.lastUpdate,
     isText: run.lastIsText,
+    files: run.lastFiles,
     template: run.lastTemplate,
     mode: run.silent ? "silent" : "when-idle"
   })
@@ -73,7 +76,7 @@ export const progress = (s: State, run: Run, value: unknown): void => {
   }
 }
 
-const updateCall = (s: State, call: Call, { isText, mode, template, value: message }: Message): void => {
+const updateCall = (s: State, call: Call, { files, isText, mode, template, value: message }: Message): void => {
   const value =
     isText && typeof message === "string"
       ? phrase(
@@ -90,13 +93,13 @@ const updateCall = (s: State, call: Call, { isText, mode, template, value: messa
     emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
     observe(s, { _tag: "CallUpdated", call, id: call.callId, message, mode, first })
     if (mode === "interrupt") call.step.speech.urgent = true
-    goBackground(s, call, { value, isError: false, reply: mode !== "silent", open: "running" }, "update")
+    goBackground(s, call, { value, isError: false, files, reply: mode !== "silent", open: "running" }, "update")
     return
   }
   const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
   emit(s, { _tag: "ToolCallUpdated", id, callId: call.callId, message })
   observe(s, { _tag: "CallUpdated", call, id, message, mode, first })
-  Replies.accept(s, { id, call, kind: "update", value, isError: false, mode, act: false })
+  Replies.accept(s, { id, call, kind: "update", value, isError: false, files, mode, act: false })
 }
 
 /** The call leaves the turn without an update of its own (rule U9). */
@@ -196,7 +199,8 @@ export const settle = (s: State, call: Call, end: Settlement): void => {
   follow(emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value }), "output")
   observe(s, follow({ _tag: "CallEnded", call, ending: end.ending, output: end.value }, "output"))
   if (inline) {
-    call.output = follow({ value: end.value, isError: end.isError, reply: end.reply, open: undefined }, "value")
+    const output = { value: end.value, isError: end.isError, files: end.files, reply: end.reply, open: undefined }
+    call.output = follow(output, "value")
     Speech.flushOutputs(s, call.step)
   } else {
     Replies.accept(s, {
@@ -205,6 +209,7 @@ export const settle = (s: State, call: Call, end: Settlement): void => {
       kind: "final",
       value: end.value,
       isError: end.isError,
+      files: end.files,
       mode: end.voiced ? (call.tool?.options.delivery ?? "when-idle") : "silent",
       act: call.tool?.options.onResult === "act"
     })

@@ -6,10 +6,10 @@ import type * as AiError from "@effect/ai/AiError"
 import type * as EffectCause from "effect/Cause"
 import type * as EffectFiber from "effect/Fiber"
 import type { Verdict as ApprovalVerdict, PendingApproval } from "../../ApprovalPolicy.js"
-import type { ChatItem, ToolCall } from "../../ChatContext.js"
+import type { ChatItem, File, ToolCall } from "../../ChatContext.js"
 import type { DuplicateScope, Mode, Verdict } from "../../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../../RunContext.js"
-import type { ApprovalDecided, SessionEvent } from "../../SessionEvent.js"
+import type { ApprovalDecided, SessionEvent, Usage } from "../../SessionEvent.js"
 import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
 import type { Built } from "../scope/build.js"
 import type { ApprovalTrace, CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
@@ -19,6 +19,7 @@ export type {
   ChatItem,
   DeliveryMode,
   DuplicateScope,
+  File,
   Mode,
   PendingApproval,
   Prompts,
@@ -26,6 +27,7 @@ export type {
   Template,
   ToolCall,
   UpdateArgs,
+  Usage,
   Verdict
 }
 

@@ -5,11 +5,23 @@
  */
 import * as Prompt from "@effect/ai/Prompt"
 import * as Context from "effect/Context"
-import type { ChatItem } from "../../ChatContext.js"
+import type { ChatItem, File } from "../../ChatContext.js"
 import { ModelView } from "../../Tags.js"
 import { ours, withoutItemId } from "../values/metadata.js"
 import { type Pairs, pair } from "../values/pairing.js"
 import { clip, isBlank, isWellFormed, wellFormed } from "../values/text.js"
+import {
+  anyFile,
+  type FileRules,
+  fileParts,
+  filesOf,
+  filesOfModel,
+  filesOfResult,
+  noText,
+  partOptions,
+  resultContent,
+  withPlaceholder
+} from "./files.js"
 import { frame, quoted } from "./frames.js"
 import { itemIdOf, type Kind, optionsOf, oursOf } from "./options.js"
 import type { Provider } from "./providers.js"
@@ -99,10 +111,13 @@ const noOptions = {}
 // V8 (four times the memory, and most of the time of a long conversation). The computed key comes last: what stands
 // behind one is not stored in the object itself.
 
-const userMessage = (text: string, options: any = noOptions): Prompt.UserMessage => ({
+const userMessage = (text: string, options: any = noOptions): Prompt.UserMessage =>
+  userParts([{ type: "text", options, text, [Prompt.PartTypeId]: Prompt.PartTypeId }])
+
+const userParts = (content: ReadonlyArray<Prompt.UserMessagePart>): Prompt.UserMessage => ({
   role: "user",
   options: noOptions,
-  content: [{ type: "text", options, text, [Prompt.PartTypeId]: Prompt.PartTypeId }],
+  content,
   [Prompt.MessageTypeId]: Prompt.MessageTypeId
 })
 
@@ -171,6 +186,8 @@ class Builder {
   private open: Set<number> | undefined
   /** an output has been seen since the last call: another call belongs to a later step */
   answered = false
+  /** files that cannot stand where they came: they follow in a message of their own */
+  private later: Array<Prompt.UserMessagePart> = []
   reasoning: Array<Thought> = []
   /** reasoning that has been sent */
   private sent: Set<ChatItem> | undefined
@@ -205,14 +222,39 @@ class Builder {
       this.open = undefined
     }
     this.answered = false
+    if (this.later.length === 0) return
+    const content = this.later
+    this.later = []
+    this.pushUser(userParts(content))
   }
 
   user(text: string, options?: any): void {
     this.flush()
+    this.pushUser(userMessage(text, options))
+  }
+
+  /** What the user says with the files that came with it; one of both may be missing. */
+  userWith(text: string, files: ReadonlyArray<File>, options: any): void {
+    this.flush()
+    const words = isBlank(text) ? (this.files.needsText ? frame(noText) : undefined) : text
+    const parts = fileParts(files, this.files)
+    this.pushUser(userParts(words === undefined ? parts : [textPart(words, options), ...parts]))
+  }
+
+  private pushUser(message: Prompt.UserMessage): void {
     if (this.provider?.assistantAfterResults === true && this.messages.at(-1)?.role === "tool") {
       this.messages.push(assistantMessage([textPart(noAnswer, noOptions)]))
     }
-    this.messages.push(userMessage(text, options))
+    this.messages.push(message)
+  }
+
+  private get files(): FileRules {
+    return this.provider?.files ?? anyFile
+  }
+
+  /** Files that come where only the assistant's own words, or results, may stand. */
+  bring(files: ReadonlyArray<File>, from: string): void {
+    this.later.push(textPart(frame(from), noOptions), ...fileParts(files, this.files))
   }
 
   /** Where items are known by an id of the provider's own, one may be there once. */
@@ -310,9 +352,27 @@ class Builder {
     const id = this.idOf(item)
     const name = this.nameOf(item.name)
     this.pushCall(id, name, wireArguments(item.arguments), options, false)
-    this.tool.push(resultPart(id, name, wireResult(result, this.provider), result.isError, false))
+    this.tool.push(this.result(id, name, result))
     this.open ??= new Set()
     this.open.add(i)
+  }
+
+  private result(id: string, name: string, result: Result): Prompt.ToolResultPart {
+    const { files, isError } = result
+    if (files === undefined) return resultPart(id, name, wireResult(result, this.provider), isError, false)
+    if (this.files.inResults !== undefined && !isError) {
+      const options = partOptions(resultContent(files, this.files))
+      return resultPart(id, name, wireResult(result, this.provider), false, false, options)
+    }
+    this.bring(files, filesOfResult(name, id))
+    const value = isError ? result.value : wireResult(result, undefined)
+    return resultPart(
+      id,
+      name,
+      wireResult({ value: withPlaceholder(value, files), isError }, this.provider),
+      isError,
+      false
+    )
   }
 
   private made(callId: string, id: string): void {
@@ -353,7 +413,9 @@ class Builder {
 
   tell(item: Call, result: Result): void {
     this.reasoning = []
-    this.user(inWords(item, result))
+    const text = inWords(item, result)
+    if (result.files === undefined) this.user(text)
+    else this.userWith(text, result.files, noOptions)
   }
 
   /** An output has come by: is it one of a call of the step that is being put together? */
@@ -373,10 +435,11 @@ const resultPart = (
   name: string,
   result: unknown,
   isFailure: boolean,
-  providerExecuted: boolean
+  providerExecuted: boolean,
+  options: any = noOptions
 ): Prompt.ToolResultPart => ({
   type: "tool-result",
-  options: noOptions,
+  options,
   id,
   name,
   isFailure,
@@ -425,7 +488,7 @@ export const build = (view: View): Prompt.Prompt => {
 
 const addNote = (builder: Builder, otherwise: string): void => {
   const { note, request } = builder.view
-  if (note !== undefined && !isBlank(note)) builder.user(frame(wellFormed(note)))
+  if (note !== undefined && !isBlank(note)) builder.user(frame(quoted(wellFormed(note))))
   else if (request === true) {
     const last = builder.messages[builder.messages.length - 1]
     if (last === undefined || last.role === "assistant" || last.role === "system") builder.user(frame(otherwise))
@@ -485,18 +548,29 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
     const item = items[i] as ChatItem
     switch (item._tag) {
       case "Message": {
-        if (isBlank(item.text)) {
+        const files = filesOf(item)
+        if (files === undefined && isBlank(item.text)) {
           builder.reasoning = []
           break
         }
         if (item.role !== "assistant") {
           builder.reasoning = []
           const text = wellFormed(item.text)
-          builder.user(
-            item.role === "user" ? quoted(by(item.author, text)) : frame(text),
-            optionsOf(item.metadata, "text", provider?.reads)
-          )
+          const said = item.role === "user" ? quoted(by(item.author, text)) : isBlank(text) ? "" : frame(quoted(text))
+          const options = optionsOf(item.metadata, "text", provider?.reads)
+          if (files === undefined) builder.user(said, options)
+          else builder.userWith(said, files, options)
           break
+        }
+        if (files !== undefined) {
+          // few providers take them in the model's own role; what it thought before them goes with them
+          if (builder.tool.length > 0) builder.flush()
+          // an answer that is gone on with is the last thing in its request (rule M5)
+          if (builder.view.answer?.has(item.id) !== true) builder.bring(files, filesOfModel)
+          if (isBlank(item.text)) {
+            builder.reasoning = []
+            break
+          }
         }
         if (builder.tool.length > 0) builder.flush()
         builder.pushReasoning(item, all)
@@ -568,7 +642,7 @@ const convert = (builder: Builder, { callOf, outputOf }: Pairs, from: number, to
 }
 
 const resultOf = (item: ChatItem | undefined): Result | undefined =>
-  item?._tag === "FunctionCallOutput" ? { value: item.output, isError: item.isError } : undefined
+  item?._tag === "FunctionCallOutput" ? { value: item.output, isError: item.isError, files: filesOf(item) } : undefined
 
 /** The output of a call that a view left out. */
 const outputIn = (all: ReadonlyArray<ChatItem> | undefined, callId: string): Result | undefined =>

@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Option from "effect/Option"
 import { isRecord } from "../values/json.js"
 import { hasReference } from "../values/schemas.js"
+import { anyFile, commonFiles, type FileRules, fileRules } from "./files.js"
 import type { Reading } from "./options.js"
 import { type Alphabet, exactly, wordy } from "./wire.js"
 
@@ -50,6 +51,8 @@ export interface Provider {
   readonly callsNeedTools: boolean
   /** calls are told in words: the agent has no tools, and they would be needed */
   readonly tellsCalls: boolean
+  /** what of files it takes */
+  readonly files: FileRules
   /** what of the metadata it reads; absent: not known */
   readonly reads: Reading | undefined
   /** under which name a call that a provider ran itself goes back; nothing: it is told in words */
@@ -76,6 +79,7 @@ const unknown: Provider = {
   goesOnBy: "nothing",
   callsNeedTools: false,
   tellsCalls: false,
+  files: anyFile,
   reads: undefined,
   executed: asItCame
 }
@@ -98,6 +102,7 @@ const claude: Provider = {
   ...named,
   userBegins: true,
   thinkingFirst: true,
+  files: fileRules.sdk.anthropic,
   callId: wordy(/^[a-zA-Z0-9_-]+$/, 64),
   callsNeedTools: true,
   reads: { provider: "anthropic" },
@@ -120,15 +125,22 @@ const openai: Provider = {
   ...other,
   ...named,
   callId: wordy(/^[\s\S]{1,64}$/, 64),
+  files: fileRules.sdk.openai,
   reads: { provider: "openai" },
   // the package leaves them out, or refers to them by their ids
   executed: (call) => (/^[a-z]{2,5}_[\w-]{1,58}$/.test(call.id) ? call.providerName : undefined)
 }
 
 const known: Readonly<Record<string, Provider>> = {
-  openai: { ...openai, strict: true },
+  openai: { ...openai, strict: true, files: fileRules.openai },
   // its package leaves the tools out; that of the AI SDK does not
-  anthropic: { ...claude, dropsToolsAtNone: true, reads: { provider: "anthropic", typed: true }, executed: claudeTool },
+  anthropic: {
+    ...claude,
+    dropsToolsAtNone: true,
+    reads: { provider: "anthropic", typed: true },
+    files: fileRules.anthropic,
+    executed: claudeTool
+  },
   google: {
     ...other,
     userBegins: true,
@@ -138,6 +150,7 @@ const known: Readonly<Record<string, Provider>> = {
     names: wordy(/^[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}$/, 64),
     callId: names,
     noReferences: true,
+    files: fileRules.google,
     reads: { provider: "google" },
     executed: told
   },
@@ -149,6 +162,7 @@ const known: Readonly<Record<string, Provider>> = {
     thinkingFirst: true,
     callId: names,
     callsNeedTools: true,
+    files: fileRules.bedrock,
     reads: { provider: "bedrock", typed: true },
     executed: told
   },
@@ -160,29 +174,42 @@ const known: Readonly<Record<string, Provider>> = {
     strict: true,
     callId: names,
     callsNeedTools: true,
+    files: fileRules.openrouter,
     executed: told
   },
   // as packages of the AI SDK name themselves
   "openai.responses": openai,
-  "openai.chat": { ...other, ...named, callId: wordy(/^[\s\S]{1,40}$/, 40), executed: told },
+  "openai.chat": {
+    ...other,
+    ...named,
+    callId: wordy(/^[\s\S]{1,40}$/, 40),
+    files: fileRules.sdk.openaiChat,
+    executed: told
+  },
   "anthropic.messages": claude,
-  "vertex.anthropic.messages": claude,
-  "bedrock.anthropic.messages": claude,
-  "google.generative-ai": { ...other, userBegins: true },
-  "google.generative-ai.interactions": { ...other, dropsToolsAtNone: true },
-  "google.vertex.chat": { ...other, userBegins: true },
+  "vertex.anthropic.messages": { ...claude, files: fileRules.sdk.hostedAnthropic },
+  "bedrock.anthropic.messages": { ...claude, files: fileRules.sdk.hostedAnthropic },
+  "google.generative-ai": { ...other, userBegins: true, files: fileRules.sdk.google },
+  "google.generative-ai.interactions": { ...other, dropsToolsAtNone: true, files: fileRules.sdk.google },
+  "google.vertex.chat": { ...other, userBegins: true, files: fileRules.sdk.google },
   "mistral.chat": {
     ...other,
     ...named,
     callId: exactly(9),
     assistantAfterResults: true,
+    files: fileRules.sdk.mistral,
     executed: told
   }
 }
 
+/** Packages of the AI SDK have names with a point, and fail on a file that they do not take. */
+const otherSdk: Provider = { ...unknown, files: commonFiles }
+
 export const providerOf = (context: Context.Context<any>): Provider => {
   const named = Context.getOption(context, ProviderName)
-  return Option.isSome(named) && Object.hasOwn(known, named.value) ? (known[named.value] as Provider) : unknown
+  if (Option.isNone(named)) return unknown
+  if (Object.hasOwn(known, named.value)) return known[named.value] as Provider
+  return named.value.includes(".") ? otherSdk : unknown
 }
 
 /** Why the provider would refuse every request with this tool. */

@@ -2,6 +2,7 @@
  * What stands in a request, as a provider takes it: whole characters, arguments that are objects, names and ids of its
  * alphabet and length (rule M3b).
  */
+import type { File } from "../../ChatContext.js"
 import { isRecord, toJson } from "../values/json.js"
 import { isBlank, isWellFormed, wellFormed } from "../values/text.js"
 import { quoted } from "./frames.js"
@@ -98,6 +99,7 @@ export const nothing = "(There is no text here.)"
 export interface Result {
   readonly value: unknown
   readonly isError: boolean
+  readonly files?: ReadonlyArray<File> | undefined
 }
 
 /** The status stands in the value too, since most providers have no place for it; some take nothing but objects. */
@@ -166,6 +168,9 @@ const plain = /^[\w-]+$/
 
 const isSound = (text: string): boolean => plain.test(text) || (isWellFormed(text) && !isBlank(text))
 
+/** Packages look names up in plain objects. A set: `in` would keep each id in V8's table of names. */
+const inherited: ReadonlySet<string> = new Set(Object.getOwnPropertyNames(Object.prototype))
+
 /** For providers of which nothing is known: others write and read them as text all the same. */
 const anything = wordy(/[\s\S]/, 64)
 
@@ -184,8 +189,7 @@ export class Fitting {
   of(text: string, all: () => Iterable<string>): string {
     const known = this.fitted.get(text)
     if (known !== undefined) return known
-    // packages look names up in plain objects
-    const fits = this.alphabet.pattern.test(text) && isSound(text) && !(text in Object.prototype)
+    const fits = this.alphabet.pattern.test(text) && isSound(text) && !inherited.has(text)
     if (fits && !this.made.has(text)) {
       this.taken?.add(text)
       return text

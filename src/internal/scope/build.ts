@@ -33,6 +33,7 @@ import {
 } from "../../Tags.js"
 import type { Activity, Executor, Task } from "../machine/state.js"
 import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
+import { rulesFor } from "../model/files.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
@@ -522,7 +523,11 @@ export const buildAgent = (options: {
         const cancellable = Array.from(tools.values()).some((tool) => tool.options.allowCancellation === true)
         if (cancellable) for (const tool of session.companions) tools.set(tool.name, tool)
         Object.assign(wire, yield* wireTools(tools, known))
-        built.provider = { ...known, tellsCalls: known.callsNeedTools && Object.keys(wire).length === 0 }
+        built.provider = {
+          ...known,
+          files: rulesFor(known.files, built.model),
+          tellsCalls: known.callsNeedTools && Object.keys(wire).length === 0
+        }
         activity.hasCompanions = cancellable
         return activity
       })

@@ -9,9 +9,11 @@ import { identity } from "effect/Function"
 import * as ParseResult from "effect/ParseResult"
 import type * as Schema from "effect/Schema"
 import { isTypeLiteral, type ParseOptions } from "effect/SchemaAST"
+import type { File } from "../../ChatContext.js"
 import { RunContext, StopResponse, ToolError } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { errorTypeOf } from "../model/errors.js"
+import { unwrap } from "../values/files.js"
 import { die, given } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { withoutNulls } from "../values/schemas.js"
@@ -132,22 +134,28 @@ const stopped: Outcome = { _tag: "Nothing" }
 
 const success =
   (name: string, codec: Coders) =>
-  (value: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
+  (given: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
+    const { files, value } = unwrap(given)
     const encoded = codec.encodeSuccess(value)
     return Either.isEither(encoded)
       ? Either.isRight(encoded)
-        ? Effect.succeed(succeeded(encoded.right))
+        ? Effect.succeed(succeeded(encoded.right, files))
         : Effect.fail(new RefusedResult(name, describeIssue(encoded.left as ParseResult.ParseIssue)))
       : Effect.match(encoded, {
-          onSuccess: succeeded,
+          onSuccess: (value) => succeeded(value, files),
           onFailure: (issue): Outcome => {
             throw new RefusedResult(name, describeIssue(issue))
           }
         })
   }
 
-const succeeded = (encoded: unknown): Outcome =>
-  encoded === undefined ? { _tag: "Nothing" } : { _tag: "Success", output: toJson(encoded) }
+/** The files are the handler's own: who takes the outcome reads them, with a bound that a codec does not know. */
+const succeeded = (encoded: unknown, files: unknown): Outcome =>
+  files !== undefined
+    ? { _tag: "Success", output: encoded === undefined ? null : toJson(encoded), files: files as ReadonlyArray<File> }
+    : encoded === undefined
+      ? { _tag: "Nothing" }
+      : { _tag: "Success", output: toJson(encoded) }
 
 const failure =
   (name: string, codec: Coders) =>

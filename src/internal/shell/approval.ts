@@ -125,7 +125,7 @@ export const respond = (
       refused(`The output for ${tool.name} cannot be used: ${problem}. The call waits on.`)
     )
     return Effect.flatMap(read(host, tool, answer), (whole) => {
-      const outcome = Door.outcomeOf(run, Exit.succeed(whole), host.maxOutputLength, logOf(host))
+      const outcome = Door.outcomeOf(run, Exit.succeed(whole), host, logOf(host))
       return decide(host, callId, { _tag: "Answer", by, outcome })
     })
   })

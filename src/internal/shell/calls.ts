@@ -27,7 +27,7 @@ export const startRun = (host: Host, run: State.Run): void => {
   const place = host.telemetry.inCall(owner, { context, fiberRefs: tool.fiberRefs })
   // the machine's `runs` own it: closing waits for them, or gives them up
   run.fiber = start(host, tool.work, place, (exit) => {
-    const outcome = Door.outcomeOf(run, exit, host.maxOutputLength, logOf(host))
+    const outcome = Door.outcomeOf(run, exit, host, logOf(host))
     host.transact((s) => Machine.runEnded(s, run, outcome))
   })
   // asked to stop while it started

@@ -1,8 +1,11 @@
 /**
  * The end of a session.
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import * as Closing from "../machine/closing.js"
 import { releaseAgent } from "./agents.js"
 import { noLonger } from "./fibers.js"
@@ -77,3 +80,15 @@ export const close = (host: Host): Effect.Effect<void> =>
       })
     )
   )
+
+/** The same, once: whoever comes later waits for it. */
+export const closeOnce = (host: Host): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (host.ending !== undefined) return Deferred.await(host.ending)
+    const over = Deferred.unsafeMake<void>(FiberId.none)
+    host.ending = over
+    return Effect.ensuring(
+      close(host),
+      Effect.sync(() => Deferred.unsafeDone(over, Exit.void))
+    )
+  })

@@ -11,19 +11,22 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { ParseIssue } from "effect/ParseResult"
 import type { Verdict as ApprovalVerdict } from "../../ApprovalPolicy.js"
-import type { ToolCall } from "../../ChatContext.js"
+import type { File, ToolCall } from "../../ChatContext.js"
 import type { Verdict } from "../../DuplicatePolicy.js"
 import type { UpdateOptions } from "../../RunContext.js"
 import type { Prompts, Template } from "../../ToolPrompts.js"
 import { needsKey } from "../machine/admission.js"
-import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part, Usage } from "../machine/protocol.js"
+import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part } from "../machine/protocol.js"
 import type { Call, Outcome, Run, Step } from "../machine/state.js"
 import { unexpected } from "../machine/texts.js"
+import type { Input } from "../machine/turns.js"
 import { type Message, nameOf } from "../machine/updates.js"
+import type { Usage } from "../machine/words.js"
 import { asAiError, describeError, errorTypeOf, inSession, printable } from "../model/errors.js"
 import type { Asks } from "../scope/approval.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
+import { readFile, readFiles, unwrap } from "../values/files.js"
 import { guarded, suspended } from "../values/guarded.js"
 import { bounded, canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { mergeMetadata, ours } from "../values/metadata.js"
@@ -37,13 +40,19 @@ export const thrownBy = (thrown: unknown): Cause.Cause<unknown> => printable(Cau
 
 // ------------------------------------------------------------------------------------------------- what a model gives
 
+/** `deltas`: input of tools is told as it is written. */
+export interface Reading {
+  readonly deltas: boolean
+  readonly maxFileBytes: number
+}
+
 /** The parts of a model's answer as the machine has them, without those that say nothing to the session. */
-export const readParts = (step: Step, parts: ReadonlyArray<unknown>): ReadonlyArray<Part> => {
+export const readParts = (step: Step, parts: ReadonlyArray<unknown>, reading: Reading): ReadonlyArray<Part> => {
   const known: Array<Part> = []
   for (const part of parts) {
     let plain: Part | undefined
     try {
-      plain = read(step, part)
+      plain = read(step, part, reading)
     } catch {
       plain = unreadable
     }
@@ -52,7 +61,7 @@ export const readParts = (step: Step, parts: ReadonlyArray<unknown>): ReadonlyAr
   return known
 }
 
-const read = (step: Step, part: unknown): Part | undefined => {
+const read = (step: Step, part: unknown, { deltas, maxFileBytes }: Reading): Part | undefined => {
   if (!isRecord(part)) return unreadable
   const { type } = part
   switch (type) {
@@ -69,6 +78,14 @@ const read = (step: Step, part: unknown): Part | undefined => {
       if (typeof id !== "string" || typeof delta !== "string") return unreadable
       return { type, id, delta, metadata: metadataOf(part) }
     }
+    case "tool-params-delta": {
+      if (!deltas) return undefined
+      const { delta, id } = part
+      // it is told and no more: a call that cannot be read fails by itself
+      return typeof id === "string" && typeof delta === "string" && delta !== ""
+        ? { type: "input-delta", id, delta }
+        : undefined
+    }
     case "tool-call": {
       const { id, name } = part
       if (typeof id !== "string" || typeof name !== "string") return unreadable
@@ -80,6 +97,10 @@ const read = (step: Step, part: unknown): Part | undefined => {
       if (part.providerExecuted !== true) return undefined
       const output = result === undefined ? null : toJson(result)
       return { type: "provider-result", id, name, output, isError: part.isFailure === true }
+    }
+    case "file": {
+      const { data, mediaType } = part
+      return { type: "file", file: readFile({ data, mediaType }, maxFileBytes), metadata: metadataOf(part) }
     }
     case "error":
       return { type: "failure", failure: failureOf(part.error) }
@@ -160,23 +181,33 @@ const finished = (part: Record<string, unknown>): Described => {
   return {
     type: "finish",
     reason: isPause(reason) ? "pause" : reason,
-    usage: usageOf(part.usage),
+    usage: usageOf(part),
     failure: reason === "error" ? endedInError : undefined
   }
 }
 
 const counts = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
 
-/** What nobody reported is absent. */
-const usageOf = (usage: unknown): Usage => {
-  const out: { -readonly [K in keyof Usage]: Usage[K] } = {}
-  if (!isRecord(usage)) return out
-  for (const name of counts) {
-    const count = usage[name]
-    if (typeof count === "number") out[name] = count
-  }
-  return out
-}
+/** What nobody reported is absent, and so is what is no count: an answer is not lost for what is said of its cost. */
+const usageOf = (part: Record<string, unknown>): Usage | undefined =>
+  guarded(
+    () => {
+      const { usage } = part
+      if (!isRecord(usage)) return undefined
+      let out: { -readonly [K in keyof Usage]: Usage[K] } | undefined
+      for (const name of counts) {
+        const count = guarded(
+          () => usage[name],
+          () => undefined
+        )
+        if (!Number.isSafeInteger(count) || (count as number) < 0) continue
+        out ??= {}
+        out[name] = count as number
+      }
+      return out
+    },
+    () => undefined
+  )
 
 // ---------------------------------------------------------------------------------------------- what a model fails with
 
@@ -344,19 +375,55 @@ const limited = (run: Run, json: unknown, length: number, log: Log): unknown => 
 
 export const cutTo = (length: number): string => `It was cut to ${length}, which is maxOutputLength.`
 
+/** What of a call's making may be how long, or large. */
+export interface Limits {
+  readonly maxOutputLength: number
+  readonly maxFileBytes: number
+}
+
+/** What is taken of files, and what is not is logged. */
+const taken = (given: unknown, from: string, most: number, log: Log): ReadonlyArray<File> | undefined => {
+  const files = readFiles(given, most)
+  for (const { mediaType, name, omitted } of files ?? []) {
+    if (omitted === undefined) continue
+    log(
+      "warning",
+      `${from} gave a file (${name === undefined ? "" : `"${name}", `}${mediaType}) that is not taken. ${omitted}`
+    )
+  }
+  return files
+}
+
+/** What a user says and sends. */
+export const inputOf = (given: unknown, { maxFileBytes }: Limits, log: Log): Input => {
+  if (typeof given === "string") return { text: given }
+  const { files, text } = guarded(
+    () => (isRecord(given) ? { files: given.files, text: given.text } : { files: undefined, text: undefined }),
+    () => ({ files: undefined, text: undefined })
+  )
+  const read = taken(files, "The user's turn", maxFileBytes, log)
+  const said = typeof text === "string" ? text : ""
+  return read === undefined ? { text: said } : { text: said, files: read }
+}
+
 /** What a handler reports. */
 export const messageOf = (
   run: Run,
-  message: unknown,
+  given: unknown,
   options: UpdateOptions | undefined,
-  length: number,
+  limits: Limits,
   log: Log
-): Message => ({
-  value: limited(run, toJson(message), length, log),
-  isText: typeof message === "string",
-  template: options?.template,
-  mode: options?.delivery ?? "when-idle"
-})
+): Message => {
+  const { files, value: message } = unwrap(given)
+  const read = files === undefined ? undefined : taken(files, nameOf(run), limits.maxFileBytes, log)
+  return {
+    value: limited(run, toJson(message), limits.maxOutputLength, log),
+    isText: typeof message === "string",
+    ...(read === undefined ? {} : { files: read }),
+    template: options?.template,
+    mode: options?.delivery ?? "when-idle"
+  }
+}
 
 /** What a duplicate policy gave, if it is a verdict. */
 export const verdictOf = (u: unknown): Verdict | undefined =>
@@ -421,14 +488,19 @@ export const refusedIn = (cause: Cause.Cause<unknown>): RefusedResult | undefine
 }
 
 /** How a handler ended, and what the log is told of it. */
-export const outcomeOf = (run: Run, exit: Exit.Exit<Outcome, unknown>, length: number, log: Log): Outcome => {
+export const outcomeOf = (run: Run, exit: Exit.Exit<Outcome, unknown>, limits: Limits, log: Log): Outcome => {
   const named = (what: string): string => `${nameOf(run)} ${what}`
   if (Exit.isSuccess(exit)) {
     const outcome = exit.value
     if (outcome._tag !== "Success" && outcome._tag !== "Failure") return outcome
-    const output = limited(run, outcome.output, length, log)
+    const output = limited(run, outcome.output, limits.maxOutputLength, log)
     if (outcome._tag === "Failure" && run.tool.kind === "user") {
       log("warning", named(`failed: ${typeof output === "string" ? output : JSON.stringify(output)}`))
+    }
+    if (outcome._tag === "Success" && outcome.files !== undefined) {
+      const { files: given, ...rest } = outcome
+      const files = taken(given, nameOf(run), limits.maxFileBytes, log)
+      return files === undefined ? { ...rest, output } : { ...rest, output, files }
     }
     return output === outcome.output ? outcome : { ...outcome, output }
   }

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import type { Executed, ExecuteOptions } from "../../AsyncTool.js"
-import type { ToolCall } from "../../ChatContext.js"
+import type { File, ToolCall } from "../../ChatContext.js"
 import { RunContext } from "../../Tags.js"
 import type { Prompts } from "../../ToolPrompts.js"
 import type { Outcome } from "../machine/state.js"
@@ -20,6 +20,7 @@ import { codecOf, describeIssue, failed, type RefusedResult, total, work } from 
 import { handlerOf } from "../scope/handlers.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
+import { defaultFileBytes, readFiles, unwrap } from "../values/files.js"
 import { guarded, suspended } from "../values/guarded.js"
 import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { defaultOutputLength, errorIn, errorInTool, ofListeners } from "../values/options.js"
@@ -36,6 +37,9 @@ export const execute = (
     const oddListener = errorIn("AsyncTool.execute", listeners, ofListeners)
     if (oddListener !== undefined) return Effect.die(oddListener)
     const updates: Array<unknown> = []
+    const updateFiles: Array<ReadonlyArray<File>> = []
+    const withFiles = (): Pick<Executed, "updateFiles"> =>
+      updateFiles.some((files) => files.length > 0) ? { updateFiles } : {}
     const bound = (value: unknown): Effect.Effect<unknown> => {
       const { cut, value: kept } = bounded(value, defaultOutputLength)
       if (cut === undefined) return Effect.succeed(kept)
@@ -44,7 +48,7 @@ export const execute = (
         kept
       )
     }
-    const fail = (output: unknown): Executed => ({ output, isError: true, updates })
+    const fail = (output: unknown): Executed => ({ output, isError: true, updates, ...withFiles() })
     const tool = Object.hasOwn(toolkit.tools, call.name) ? toolkit.tools[call.name] : undefined
     if (tool === undefined) {
       return Effect.succeed(
@@ -67,16 +71,19 @@ export const execute = (
     const service = Outside.make({
       // the handler may change what it is given: its parameters are another copy
       call: { callId: call.callId ?? "call", name: call.name, arguments: copyPlain(args) },
-      update: (message) =>
-        Effect.flatMap(
-          Effect.suspend(() => bound(toJson(message))),
-          (kept) =>
+      update: (given) =>
+        Effect.suspend(() => {
+          const { files, value } = unwrap(given)
+          const read = readFiles(files, defaultFileBytes) ?? []
+          return Effect.flatMap(bound(toJson(value)), (kept) =>
             Effect.suspend(() => {
               updates.push(kept)
+              updateFiles.push(read)
               return tell("onUpdate", listeners?.onUpdate, kept)
             })
-        ),
-      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(value)))
+          )
+        }),
+      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(unwrap(value).value)))
     })
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
@@ -120,10 +127,12 @@ export const execute = (
     return run.pipe(
       Effect.flatMap((outcome): Effect.Effect<Executed> => {
         if (outcome._tag !== "Success" && outcome._tag !== "Failure") {
-          return Effect.succeed({ output: undefined, isError: false, updates })
+          return Effect.succeed({ output: undefined, isError: false, updates, ...withFiles() })
         }
         const isError = outcome._tag === "Failure"
-        return Effect.map(bound(outcome.output), (output) => ({ output, isError, updates }))
+        const read = outcome._tag === "Success" ? readFiles(outcome.files, defaultFileBytes) : undefined
+        const files = read === undefined ? {} : { files: read }
+        return Effect.map(bound(outcome.output), (output) => ({ output, isError, updates, ...files, ...withFiles() }))
       }),
       Effect.catchAllCause((cause) =>
         Cause.isInterruptedOnly(cause)

@@ -43,12 +43,18 @@ export const start = <A, E>(
 
 /** If they do, the failure is kept from them. Most do not: then a call saves the frames. */
 const reportsFailures = (fiberRefs: FiberRefs.FiberRefs): boolean => {
-  const level = FiberRefs.getOrDefault(fiberRefs, FiberRef.unhandledErrorLogLevel)
-  return (
-    Option.isSome(level) &&
-    LogLevel.lessThanEqual(FiberRefs.getOrDefault(fiberRefs, FiberRef.currentMinimumLogLevel), level.value)
-  )
+  let reports = reporting.get(fiberRefs)
+  if (reports === undefined) {
+    const level = FiberRefs.getOrDefault(fiberRefs, FiberRef.unhandledErrorLogLevel)
+    const minimum = FiberRefs.getOrDefault(fiberRefs, FiberRef.currentMinimumLogLevel)
+    reports = Option.isSome(level) && LogLevel.lessThanEqual(minimum, level.value)
+    reporting.set(fiberRefs, reports)
+  }
+  return reports
 }
+
+/** All fibers of a scope have the same. */
+const reporting = new WeakMap<FiberRefs.FiberRefs, boolean>()
 
 /** A fiber that the session ends when it closes. */
 export const fork = <A, E>(

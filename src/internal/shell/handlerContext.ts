@@ -16,6 +16,7 @@ import type { Filler, TaskResult } from "../machine/state.js"
 import * as Updates from "../machine/updates.js"
 import { printable } from "../model/errors.js"
 import { outsideSpans } from "../telemetry/recorder.js"
+import { unwrap } from "../values/files.js"
 import { toJson } from "../values/json.js"
 import { errorIn, ofFiller } from "../values/options.js"
 import { build, buildTask, discard } from "./agents.js"
@@ -43,7 +44,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
   get update() {
     return (message: unknown, options?: UpdateOptions): Effect.Effect<void> =>
       Effect.sync(() => {
-        const read = messageOf(this.run, message, options, this.host.maxOutputLength, logOf(this.host))
+        const read = messageOf(this.run, message, options, this.host, logOf(this.host))
         this.host.transact((s) => Updates.update(s, this.run, read))
       })
   }
@@ -51,7 +52,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
   get progress() {
     return (value: unknown): Effect.Effect<void> =>
       Effect.sync(() => {
-        const json = toJson(value)
+        const json = toJson(unwrap(value).value)
         this.host.transact((s) => Updates.progress(s, this.run, json))
       })
   }

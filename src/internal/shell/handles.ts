@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import type { ChatItem } from "../../ChatContext.js"
+import type { Usage } from "../../SessionEvent.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { AlreadyInterrupted, CircularWait, InterruptionDisallowed } from "../../Tags.js"
 import * as Idle from "../machine/idle.js"
@@ -96,6 +97,10 @@ class Handle implements SpeechHandle {
 
   get items(): Effect.Effect<ReadonlyArray<ChatItem>> {
     return Effect.sync(() => stillInHistory(this.host, this.speech.items))
+  }
+
+  get usage(): Effect.Effect<Usage> {
+    return Effect.sync(() => ({ ...this.speech.usage }))
   }
 
   get error(): Effect.Effect<Option.Option<AiError.AiError>> {

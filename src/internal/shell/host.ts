@@ -3,10 +3,12 @@
  */
 import type * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
+import type * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
+import type { Agent } from "../../Agent.js"
 import type { Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import type * as State from "../machine/state.js"
@@ -28,11 +30,19 @@ export interface Host {
   readonly telemetry: Recorder
   /** characters of what a call gives to the conversation */
   readonly maxOutputLength: number
+  /** bytes of a file, whoever gives it */
+  readonly maxFileBytes: number
   /** all but those of handlers, which belong to their runs */
   readonly fibers: Set<Fiber.RuntimeFiber<any, any>>
   /** these release what an agent had: closing waits for them, and cuts none of them */
   readonly releasing: Set<Fiber.RuntimeFiber<void>>
   readonly handles: WeakMap<State.Speech, SpeechHandle>
+  /** the agents that are known by name, the first one too */
+  readonly agents: ReadonlyArray<Agent<any>>
+  /** told after each input, if somebody keeps the session among others */
+  watch: (() => void) | undefined
+  /** the session is closing, by its scope or before that */
+  ending: Deferred.Deferred<void> | undefined
   /** gives new items to the program, if it asked for them */
   saver: Saver | undefined
   /** its first agent is built */
@@ -50,6 +60,16 @@ export interface Host {
   /** One input of the machine: state first, then what has become possible, then events and commands. */
   transact<A>(input: (s: State.State) => A): A
 }
+
+/** Where a session has its host, for what handles of it need. A copy of a session has none. */
+const hostKey = Symbol("effect-meantime/internal/host")
+
+export const withHost = (session: Service, host: Host): Service =>
+  Object.defineProperty(session, hostKey, { value: host })
+
+/** None: it is a double, or a copy, of a session. */
+export const hostOf = (session: Service): Host | undefined =>
+  (session as { readonly [hostKey]?: Host | undefined })[hostKey]
 
 export const interrupt = (fiber: Fiber.RuntimeFiber<any, any> | undefined): void =>
   fiber?.unsafeInterruptAsFork(FiberId.none)

@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { ChatItem } from "../../ChatContext.js"
+import type { Request } from "../../SessionModel.js"
 import { ModelView, Telemetry } from "../../Tags.js"
 import * as Parts from "../machine/incoming.js"
 import type { ModelFailure, Part } from "../machine/protocol.js"
@@ -21,12 +22,17 @@ import { isDefect, modelEnd, readParts, textOf } from "./door.js"
 import { fork } from "./fibers.js"
 import { type Host, interrupt, log, logOf, stillInHistory } from "./host.js"
 
+const withDeltas = { deltas: true }
+
 export const askModel = (host: Host, step: State.Step): void => {
   if (step.closed) return
   const { agent } = step
   const built = agent.built
   const { model, provider, toolkit } = built
   const toolChoice = step.toolChoice === "none" && provider.dropsToolsAtNone ? "auto" : step.toolChoice
+  const { deltas } = host.state.options
+  const reading = { deltas, maxFileBytes: host.maxFileBytes }
+  const asked = deltas ? withDeltas : undefined
   let read: ReadonlyArray<Part>
   // made once: an answer may come in many pieces
   const take = (s: State.State): void => {
@@ -35,11 +41,11 @@ export const askModel = (host: Host, step: State.Step): void => {
   const onParts = (parts: ReadonlyArray<unknown>): void => {
     // nothing of it counts any more: no schema of the program runs for it
     if (step.closed || step.streamEnded) return
-    read = readParts(step, parts)
+    read = readParts(step, parts, reading)
     host.transact(take)
   }
   const ask = suspended(() => {
-    const request = { prompt: prompt(host, step), toolkit, toolChoice }
+    const request: Request = { prompt: prompt(host, step), toolkit, toolChoice, ...asked }
     return model.run !== undefined
       ? model.run(request, onParts)
       : Stream.runForEachChunk(model.stream(request), (parts) =>

@@ -46,6 +46,7 @@ const noSpeech: SpeechHandle = {
   interrupt: () => Effect.void,
   wait: Effect.void,
   items: Effect.succeed([]),
+  usage: Effect.succeed({}),
   error: Effect.succeed(Option.none())
 }
 

@@ -7,7 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../../Agent.js"
-import type { ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
+import type { Input, ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { InterruptionDisallowed, RunContext, SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
@@ -25,8 +25,9 @@ import { built } from "./building.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
 import { begun } from "./closing.js"
+import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
-import { type Host, stillInHistory } from "./host.js"
+import { type Host, logOf, stillInHistory } from "./host.js"
 import { runTask } from "./tasks.js"
 
 const noOptions: Turns.UserTurnOptions = {}
@@ -75,10 +76,10 @@ export const makeService = (host: Host): Service => {
       })
     )
   return {
-    send: (text, options) =>
+    send: (given, options) =>
       speech(
-        () => userTurnOptions(options),
-        (s, turn, jobs) => Turns.send(s, text, turn, jobs)
+        () => ({ input: inputOf(given, host, logOf(host)), turn: userTurnOptions(options) }),
+        (s, { input, turn }, jobs) => Turns.send(s, input, turn, jobs)
       ),
     generateReply: (options) => speech(() => turnOptions(options), Turns.generateReply),
     say: (text, options) =>
@@ -86,11 +87,12 @@ export const makeService = (host: Host): Service => {
         () => turnOptions(options),
         (s, turn, jobs) => Turns.say(s, text, turn, jobs)
       ),
-    run: (text, options) =>
+    run: (given, options) =>
       Effect.flatMap(Effect.zip(Effect.context<never>(), callerOf(host)), ([context, caller]) =>
         Effect.async<State.Job, SessionClosed | AiError>((resume) => {
           if (state.phase !== "open") return resume(Effect.fail(new SessionClosed()))
           const turn = userTurnOptions(options)
+          const input = inputOf(given, host, logOf(host))
           const giveUp = options?.onInterrupt === "stop" ? Turns.stop : Jobs.withdraw
           // it may be told before it is known for which job
           let told: ((job: State.Job) => void) | undefined
@@ -104,9 +106,9 @@ export const makeService = (host: Host): Service => {
           let job: State.Job | undefined
           const made = host.transact((s) => {
             const { id } = turn
-            if (id !== undefined) return Turns.runOnce(s, id, text, turn, waiter, jobsIn(context))
+            if (id !== undefined) return Turns.runOnce(s, id, input, turn, waiter, jobsIn(context))
             const own = Jobs.make(waiter)
-            Turns.run(s, text, turn, own, jobsIn(context))
+            Turns.run(s, input, turn, own, jobsIn(context))
             return own
           })
           job = made
@@ -116,6 +118,7 @@ export const makeService = (host: Host): Service => {
           Effect.map((job) => ({
             text: job.text,
             items: stillInHistory(host, job.items),
+            usage: { ...job.usage },
             approvals: copied(job.approvals)
           }))
         )
@@ -244,7 +247,7 @@ const outerOf = (host: Host, caller: Context.Context<any>): Environment => ({
 const runTaskFor = <A, R>(
   host: Host,
   task: AgentTask<A, R>,
-  text: string | undefined
+  given: Input | undefined
 ): Effect.Effect<A, SessionClosed | ToolError | AiError, R> =>
   Effect.flatMap(Effect.zip(Effect.context<R>(), callerOf(host)), ([context, caller]) => {
     const { holder, leaving } = hookIn(context)
@@ -253,7 +256,14 @@ const runTaskFor = <A, R>(
     }
     const call = caller ?? holder ?? Tasks.holderFor(jobsIn(context))
     const outer = outerOf(host, context)
-    const asked: State.AskedTask = { text, said: false, pressed: false, failure: undefined }
+    const input = given === undefined ? undefined : inputOf(given, host, logOf(host))
+    const asked: State.AskedTask = {
+      text: input?.text,
+      files: input?.files,
+      said: false,
+      pressed: false,
+      failure: undefined
+    }
     return runTask<A>(host, call, (resume, restore) =>
       built(host, buildTask(host, task, { call, resume, restore: Effect.interruptible, outer, asked }), restore)
     )

@@ -4,6 +4,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import type * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -30,6 +31,7 @@ import { make as makeState } from "../machine/state.js"
 import { type AnyContext, buildSession, millisOf, type SessionScope, withoutContext } from "../scope/build.js"
 import { inAgents, noAgent } from "../scope/mistakes.js"
 import * as Telemetry from "../telemetry/recorder.js"
+import { defaultFileBytes, withOwnFiles } from "../values/files.js"
 import { copyPlain } from "../values/json.js"
 import { check, defaultOutputLength, ofSession } from "../values/options.js"
 import { defaults } from "../values/templates.js"
@@ -37,11 +39,11 @@ import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
 import { askApproval, readWaiting } from "./approval.js"
 import { askPolicy, compare, decode, sayFiller, startRun } from "./calls.js"
 import { companions } from "./cancelling.js"
-import { abandon, close, drained } from "./closing.js"
+import { abandon, closeOnce, drained } from "./closing.js"
 import { textOf, thrownBy } from "./door.js"
 import * as Events from "./events.js"
 import { inOneQueue, startTimer } from "./fibers.js"
-import { type Host, interrupt, log, logOf } from "./host.js"
+import { type Host, interrupt, log, logOf, withHost } from "./host.js"
 import { askModel, logFailure, readText } from "./models.js"
 import { play } from "./player.js"
 import { type Saver, startSaving } from "./saving.js"
@@ -58,6 +60,8 @@ class Session implements Host {
   readonly releasing = new Set<Fiber.RuntimeFiber<void>>()
   readonly handles = new WeakMap<State.Speech, SpeechHandle>()
   saver: Saver | undefined
+  watch: (() => void) | undefined
+  ending: Deferred.Deferred<void> | undefined
   begun = false
   readonly beginWaiters = new Set<() => void>()
   readonly closeWaiters = new Set<() => void>()
@@ -74,10 +78,12 @@ class Session implements Host {
     readonly clock: Clock.Clock,
     options: State.Options,
     readonly maxOutputLength: number,
-    eventBuffer: number
+    readonly maxFileBytes: number,
+    eventBuffer: number,
+    readonly agents: ReadonlyArray<Agent<any>>
   ) {
     this.state = makeState(options)
-    this.hub = Events.make(eventBuffer)
+    this.hub = Events.make(eventBuffer, options.deltas)
   }
 
   transact<A>(input: (s: State.State) => A): A {
@@ -134,6 +140,7 @@ const drain = (host: Session): void => {
     host.draining = false
   }
   host.saver?.notify()
+  host.watch?.()
 }
 
 const carryOut = (host: Host, command: Command): void => {
@@ -237,15 +244,20 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
         releaseAfter: millisOf(options.releaseAfter),
         drainTimeout: Duration.toMillis(options.drainTimeout ?? "30 seconds"),
         cancellationTimeout: Duration.toMillis(options.cancellationTimeout ?? "5 seconds"),
-        onInterruptedReply: options.onInterruptedReply ?? "drop"
+        onInterruptedReply: options.onInterruptedReply ?? "drop",
+        deltas: options.deltas ?? false
       },
       options.maxOutputLength ?? defaultOutputLength,
-      options.eventBuffer ?? 1024
+      options.maxFileBytes ?? defaultFileBytes,
+      options.eventBuffer ?? 1024,
+      [options.agent, ...(options.agents ?? [])]
     )
-    const session = makeService(host)
+    const session = withHost(makeService(host), host)
     host.session = session
     // a copy: the program may change what it gave
-    const items = (options.history?.items ?? []).map((item) => copyPlain(item) as ChatItem)
+    const items = (options.history?.items ?? []).map((item) =>
+      withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes)
+    )
     const read = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
     const found =
       options.approvals === undefined || options.approvals.length === 0
@@ -274,7 +286,7 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       Effect.sync(() => host.telemetry.start(agent.name)),
       () =>
         host.begun
-          ? close(host)
+          ? closeOnce(host)
           : Effect.ensuring(
               Effect.zipRight(
                 Effect.sync(() => abandon(host)),

@@ -43,8 +43,6 @@ export interface TurnTrace {
   agent: string
   steps: number
   spoke: boolean
-  inputTokens: number | undefined
-  outputTokens: number | undefined
   status: string | undefined
 }
 
@@ -54,7 +52,6 @@ export interface StepTrace {
   readonly model: Model
   /** one that came as a part of the answer */
   failure: ModelFailure | undefined
-  finishReason: string | undefined
   /** the parts of the answer, if contents are recorded; the step forgets those that are in the history */
   answer: ReadonlyArray<Entry>
   ended: boolean
@@ -359,8 +356,6 @@ export class Recorder {
       agent: speech.agent.name,
       steps: 0,
       spoke: false,
-      inputTokens: undefined,
-      outputTokens: undefined,
       status: undefined
     }
   }
@@ -424,8 +419,8 @@ export class Recorder {
     this.metrics.turnDuration.add(this.since(turn.at), turn.agent, errorType)
     if (turn.span === undefined) return
     set(turn.span, {
-      "gen_ai.usage.input_tokens": turn.inputTokens,
-      "gen_ai.usage.output_tokens": turn.outputTokens,
+      "gen_ai.usage.input_tokens": speech.usage?.inputTokens,
+      "gen_ai.usage.output_tokens": speech.usage?.outputTokens,
       "effect_meantime.turn.steps": turn.steps,
       "effect_meantime.turn.interrupted": speech.interrupted ? true : undefined,
       "effect_meantime.reply.status": turn.status,
@@ -475,7 +470,6 @@ export class Recorder {
       span,
       model,
       failure: undefined,
-      finishReason: undefined,
       answer: span !== undefined && model.recordContent ? step.entries : [],
       ended: false
     }
@@ -517,35 +511,8 @@ export class Recorder {
 
   private stepDescribed(step: Step, part: Extract<Observation, { _tag: "StepDescribed" }>["part"]): void {
     const own = step.trace
-    const turn = step.speech.trace
-    if (own === undefined || turn === undefined) return
-    const { model, span } = own
-    if (part.type === "response-metadata") {
-      if (span !== undefined) {
-        set(span, { "gen_ai.response.id": part.id, "gen_ai.response.model": part.modelId })
-      }
-      return
-    }
-    const { cachedInputTokens, inputTokens, outputTokens, reasoningTokens } = part.usage
-    own.finishReason = part.reason
-    if (inputTokens !== undefined) {
-      turn.inputTokens = (turn.inputTokens ?? 0) + inputTokens
-      model.inputTokens ??= this.metrics.tokenUsage.member("chat", model.provider, model.name, "input")
-      model.inputTokens.update(inputTokens)
-    }
-    if (outputTokens !== undefined) {
-      turn.outputTokens = (turn.outputTokens ?? 0) + outputTokens
-      model.outputTokens ??= this.metrics.tokenUsage.member("chat", model.provider, model.name, "output")
-      model.outputTokens.update(outputTokens)
-    }
-    if (span === undefined) return
-    set(span, {
-      "gen_ai.response.finish_reasons": [part.reason],
-      "gen_ai.usage.input_tokens": inputTokens,
-      "gen_ai.usage.output_tokens": outputTokens,
-      "gen_ai.usage.cache_read.input_tokens": cachedInputTokens,
-      "gen_ai.usage.reasoning.output_tokens": reasoningTokens
-    })
+    if (own?.span === undefined) return
+    set(own.span, { "gen_ai.response.id": part.id, "gen_ai.response.model": part.modelId })
   }
 
   private stepEnded(step: Step, end: ModelEnd): void {
@@ -566,13 +533,27 @@ export class Recorder {
     } else {
       this.metrics.operationDuration.add(seconds, "chat", model.provider, model.name, errorType)
     }
+    const { cachedInputTokens, inputTokens, outputTokens, reasoningTokens } = step.usage ?? {}
+    if (inputTokens !== undefined) {
+      model.inputTokens ??= this.metrics.tokenUsage.member("chat", model.provider, model.name, "input")
+      model.inputTokens.update(inputTokens)
+    }
+    if (outputTokens !== undefined) {
+      model.outputTokens ??= this.metrics.tokenUsage.member("chat", model.provider, model.name, "output")
+      model.outputTokens.update(outputTokens)
+    }
     if (span === undefined) return
     set(span, {
+      "gen_ai.response.finish_reasons": step.finish === undefined ? undefined : [step.finish],
+      "gen_ai.usage.input_tokens": inputTokens,
+      "gen_ai.usage.output_tokens": outputTokens,
+      "gen_ai.usage.cache_read.input_tokens": cachedInputTokens,
+      "gen_ai.usage.reasoning.output_tokens": reasoningTokens,
       "error.type": errorType,
       "effect_meantime.step.interrupted": cut && failure === undefined ? true : undefined
     })
     if (model.recordContent) {
-      span.attribute("gen_ai.output.messages", JSON.stringify([outputMessage(own.answer, own.finishReason)]))
+      span.attribute("gen_ai.output.messages", JSON.stringify([outputMessage(own.answer, step.finish)]))
       own.answer = []
     }
     const exit = failure !== undefined ? modelFailure(failure, model.recordContent) : cut ? interrupted : Exit.void
@@ -720,8 +701,11 @@ const inputPart = (part: Prompt.Part): unknown => {
       return { type: "tool_call", id: part.id, name: part.name, arguments: part.params }
     case "tool-result":
       return { type: "tool_call_response", id: part.id, response: part.result }
+    case "file":
+      // never its data
+      return { type: "file", mime_type: part.mediaType }
     default:
-      return { type: part.type }
+      return part
   }
 }
 
@@ -740,6 +724,8 @@ const outputPart = (entry: Entry): unknown => {
       return textPart(entry.text)
     case "Reasoning":
       return { type: "reasoning", content: entry.text }
+    case "File":
+      return { type: "file", mime_type: entry.file.mediaType }
     case "Call":
       return { type: "tool_call", id: entry.callId, name: entry.name, arguments: entry.arguments }
     case "Result":

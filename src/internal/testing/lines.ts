@@ -1,23 +1,27 @@
 /**
  * What happened, as lines for the eyes of whoever reads a failed test.
  */
-import type { ChatItem } from "../../ChatContext.js"
+import type { ChatItem, Message } from "../../ChatContext.js"
 import { read } from "../model/errors.js"
 import { guarded } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { clip } from "../values/text.js"
 
+/** The files of an item, by their names, behind what it says. */
+const filesOf = ({ files }: Pick<Message, "files">): string =>
+  files === undefined ? "" : files.map((file) => ` [${file.name ?? file.mediaType}]`).join("")
+
 /** An item of the history, in one line if its text has one. */
 export const itemLine = (item: ChatItem): string => {
   switch (item._tag) {
     case "Message":
-      return `${item.role}: ${item.interrupted ? `${item.text.trimEnd()} …` : item.text}`
+      return `${item.role}: ${item.interrupted ? `${item.text.trimEnd()} …` : item.text}${filesOf(item)}`
     case "Reasoning":
       return `reasoning: ${item.text}`
     case "FunctionCall":
       return `call ${item.callId}: ${item.name}(${JSON.stringify(item.arguments)})`
     case "FunctionCallOutput":
-      return `${item.isError ? "error" : "output"} ${item.callId}: ${JSON.stringify(item.output)}`
+      return `${item.isError ? "error" : "output"} ${item.callId}: ${JSON.stringify(item.output)}${filesOf(item)}`
     case "AgentHandoff":
       return `hand-off: ${item.from === undefined ? "" : `${item.from} → `}${item.to}`
   }

@@ -19,7 +19,7 @@ export const die = (thrown: unknown): Effect.Effect<never> => Effect.failCause(C
 
 /** A value that is no effect would stop the fiber that ran it, without an end. */
 const isEffect = (u: unknown): u is Effect.Effect<any, any, any> =>
-  Effect.isEffect(u) && typeof Reflect.get(u, "_op") === "string"
+  Effect.isEffect(u) && typeof (u as { readonly _op?: unknown })._op === "string"
 
 /** The effect that foreign code gives; what it throws, or gives in its place, is a defect. */
 export const given = <A, E, R>(f: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {

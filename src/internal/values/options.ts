@@ -134,6 +134,8 @@ export const ofSession: Checks = {
   maxRunning: count(1, "memory"),
   eventBuffer: count(1, "memory"),
   maxOutputLength: count(1, "memory"),
+  maxFileBytes: count(1, "memory"),
+  deltas: flag,
   // 0: before the handler starts
   releaseAfter: time,
   startAfter: oneOf("call", "step"),
@@ -143,6 +145,13 @@ export const ofSession: Checks = {
   resume: flag,
   approvals: pendingApprovals,
   onItems: callback
+}
+
+export const ofSessions: Checks = {
+  // 0: as soon as nothing is open
+  idleAfter: time,
+  maxSessions: count(1, "memory"),
+  maxKept: count(0, "memory")
 }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
@@ -187,9 +196,10 @@ const firstProblem = (
   options: object | undefined,
   checks: Checks
 ): { readonly option: string; readonly problem: string } | undefined => {
-  for (const [option, check] of Object.entries(checks)) {
+  // with each session and each agent: no list of entries
+  for (const option in checks) {
     const value = (options as Readonly<Record<string, unknown>> | undefined)?.[option]
-    const problem = value === undefined ? undefined : check(value)
+    const problem = value === undefined ? undefined : checks[option]?.(value)
     if (problem !== undefined) return { option, problem }
   }
   return undefined

@@ -27,8 +27,11 @@ export const clip = (text: string, length: number, mark = ""): string => {
 
 const visible = /[^\s\p{Cc}\p{Cf}\p{Z}]/u
 
-/** Has the text nothing that a reader sees? */
-export const isBlank = (text: string): boolean => !visible.test(text)
+/** Has the text nothing that a reader sees? Nearly every text begins with a visible character of ASCII. */
+export const isBlank = (text: string): boolean => {
+  const first = text.charCodeAt(0)
+  return !(first > 0x20 && first < 0x7f) && !visible.test(text)
+}
 
 const controls = /(?![\n\t])\p{Cc}/gu
 

@@ -1,0 +1,215 @@
+/**
+ * The routes of the server. A visitor has a session, whose id is a secret in a cookie: whoever has it has the conversation.
+ */
+import { createHash, randomUUID } from "node:crypto"
+import { readFileSync } from "node:fs"
+import {
+  type HttpApp,
+  HttpIncomingMessage,
+  HttpMiddleware,
+  HttpRouter,
+  HttpServerRequest,
+  HttpServerResponse
+} from "@effect/platform"
+import { Clock, Data, Effect, Option, Schema } from "effect"
+import { Sessions } from "effect-meantime"
+import { Limits } from "./Limits.js"
+
+// --- who asks -------------------------------------------------------------------------------------------------------
+
+/** What a request is answered with, in place of what it asked for. */
+class Refused extends Data.TaggedError("Refused")<{
+  readonly status: number
+  readonly message: string
+  readonly retryAfter?: number
+}> {}
+
+const cookie = "session"
+const isId = (id: string | undefined): id is string => id !== undefined && /^[\da-f-]{36}$/.test(id)
+
+/** The log may name a session, but not so that a reader of the log can have it. */
+const named = (id: string) => createHash("sha256").update(id).digest("base64url").slice(0, 8)
+
+const visitor = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies }) => {
+  const id = cookies[cookie]
+  return isId(id) ? Effect.succeed(id) : new Refused({ status: 401, message: "Open the page first." })
+})
+
+const session = Effect.gen(function* () {
+  const id = yield* visitor
+  yield* Effect.annotateLogsScoped({ session: named(id) })
+  const sessions = yield* Sessions.Sessions
+  return yield* sessions.get(id)
+})
+
+/** Another page can make a browser send a request, but not one that says that it comes from here. */
+const guard = <E, R>(app: HttpApp.Default<E, R>) =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, method }): HttpApp.Default<E | Refused, R> => {
+    const from = headers["sec-fetch-site"]
+    const own = from === undefined ? headers.origin === undefined : from === "same-origin" || from === "none"
+    return own || method === "GET"
+      ? app
+      : new Refused({ status: 403, message: "Only the page of this server may ask." })
+  })
+
+// --- what is asked for ----------------------------------------------------------------------------------------------
+
+const maxBody = 65_536
+
+const body = <A, I>(schema: Schema.Schema<A, I>) =>
+  Effect.gen(function* () {
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    if (Number(headers["content-length"] ?? 0) > maxBody) {
+      return yield* new Refused({ status: 413, message: "The request is too long." })
+    }
+    return yield* HttpServerRequest.schemaBodyJson(schema)
+  }).pipe(
+    // one that does not say how long it is
+    HttpIncomingMessage.withMaxBodySize(Option.some(maxBody)),
+    Effect.catchTags({
+      ParseError: () => new Refused({ status: 400, message: "The request does not say what it should." }),
+      RequestError: () => new Refused({ status: 400, message: "The request cannot be read, or it is too long." })
+    })
+  )
+
+const limited = Effect.gen(function* () {
+  const { take } = yield* Limits
+  const wait = yield* take(yield* visitor)
+  if (wait > 0) {
+    return yield* new Refused({ status: 429, message: "That is too much at once.", retryAfter: Math.ceil(wait / 1000) })
+  }
+})
+
+const done = HttpServerResponse.empty({ status: 204 })
+
+/** The page sends the id again if it does not know whether the message has arrived: it counts once. */
+const Say = Schema.Struct({
+  text: Schema.NonEmptyTrimmedString.pipe(Schema.maxLength(8000)),
+  id: Schema.String.pipe(Schema.maxLength(64))
+})
+const Cancel = Schema.Struct({ callId: Schema.String })
+
+const say = Effect.gen(function* () {
+  yield* limited
+  const { id, text } = yield* body(Say)
+  yield* (yield* session).send(text, { id })
+  return HttpServerResponse.empty({ status: 202 })
+})
+
+const cancel = Effect.gen(function* () {
+  const { callId } = yield* body(Cancel)
+  yield* (yield* session).cancelTool(callId)
+  return done
+})
+
+const running = Effect.gen(function* () {
+  const calls = yield* (yield* session).runningTools
+  return HttpServerResponse.unsafeJson(
+    calls.map(({ allowCancellation, callId, name }) => ({ allowCancellation, callId, name }))
+  )
+})
+
+/** From the last item that the page has: a browser that connects again says so itself. */
+const events = Effect.gen(function* () {
+  const { headers, url } = yield* HttpServerRequest.HttpServerRequest
+  const after = headers["last-event-id"] ?? new URL(url, "http://localhost").searchParams.get("after") ?? undefined
+  return HttpServerResponse.stream(Sessions.serverSentEvents(yield* session, { after }), {
+    contentType: "text/event-stream",
+    headers: { "x-accel-buffering": "no" }
+  })
+})
+
+// --- the page -------------------------------------------------------------------------------------------------------
+
+const html = readFileSync(new URL("./page.html", import.meta.url), "utf8")
+const sourceOf = (tag: string) => {
+  const text = html.slice(html.indexOf(`<${tag}>`) + tag.length + 2, html.indexOf(`</${tag}>`))
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`
+}
+
+const security = {
+  "content-security-policy":
+    `default-src 'none'; script-src ${sourceOf("script")}; style-src ${sourceOf("style")}; connect-src 'self'; ` +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+  "cache-control": "no-store"
+}
+
+const page = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies, headers }) => {
+  const response = HttpServerResponse.html(html)
+  if (isId(cookies[cookie])) return Effect.succeed(response)
+  const secure = headers["x-forwarded-proto"] === "https"
+  return Effect.orDie(
+    HttpServerResponse.setCookie(response, cookie, randomUUID(), {
+      httpOnly: true,
+      path: "/",
+      sameSite: "strict",
+      secure
+    })
+  )
+})
+
+// --- the application ------------------------------------------------------------------------------------------------
+
+const routes = HttpRouter.empty.pipe(
+  HttpRouter.get("/", page),
+  HttpRouter.get("/health", Effect.succeed(HttpServerResponse.text("ok"))),
+  HttpRouter.get("/api/events", events),
+  HttpRouter.get("/api/running", running),
+  HttpRouter.post("/api/say", say),
+  HttpRouter.post("/api/cancel", cancel),
+  HttpRouter.post(
+    "/api/interrupt",
+    Effect.as(
+      Effect.flatMap(session, (handle) => handle.interrupt),
+      done
+    )
+  ),
+  HttpRouter.post(
+    "/api/end",
+    Effect.as(
+      Effect.flatMap(session, (handle) => handle.end),
+      done
+    )
+  )
+)
+
+const refuse = (status: number, message: string, retryAfter?: number) =>
+  HttpServerResponse.unsafeJson(
+    { message },
+    { status, headers: retryAfter === undefined ? {} : { "retry-after": `${retryAfter}` } }
+  )
+
+/** One line for each request: no text of a conversation, no id of a session, no query. */
+const logged = HttpMiddleware.make((app) =>
+  Effect.gen(function* () {
+    const { method, url } = yield* HttpServerRequest.HttpServerRequest
+    const start = yield* Clock.currentTimeMillis
+    const response = yield* app
+    const millis = (yield* Clock.currentTimeMillis) - start
+    yield* Effect.annotateLogs(Effect.log("request"), {
+      method,
+      path: url.split("?", 1)[0]?.slice(0, 100),
+      status: response.status,
+      millis
+    })
+    return response
+  })
+)
+
+export const app = guard(routes).pipe(
+  Effect.catchTags({
+    Refused: ({ message, retryAfter, status }) => Effect.succeed(refuse(status, message, retryAfter)),
+    RouteNotFound: () => Effect.succeed(refuse(404, "There is nothing here.")),
+    ToolError: ({ message }) => Effect.succeed(refuse(409, message)),
+    // no room, or the server is about to end: somebody else may have room
+    SessionsError: ({ message }) => Effect.as(Effect.logWarning(message), refuse(503, "Not now.", 5)),
+    SessionClosed: () => Effect.succeed(refuse(503, "Not now.", 1))
+  }),
+  Effect.catchAllDefect((defect) => Effect.as(Effect.logError("request failed", defect), refuse(500, "That failed."))),
+  logged,
+  Effect.map(HttpServerResponse.setHeaders(security)),
+  Effect.scoped
+)

@@ -1,0 +1,232 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { type Served, serve } from "../support/server.js"
+
+/** One visitor: its cookie, and what it is told. */
+const visit = async (server: Served) => {
+  const page = await fetch(server.url)
+  await page.text()
+  const cookie = page.headers.get("set-cookie")?.split(";")[0] as string
+  const post = (what: string, body: unknown = {}, headers: Record<string, string> = {}) =>
+    fetch(`${server.url}api/${what}`, {
+      method: "POST",
+      headers: { cookie, "content-type": "application/json", ...headers },
+      body: typeof body === "string" ? body : JSON.stringify(body)
+    })
+  const listen = (query = "", headers: Record<string, string> = {}) => {
+    const events: Array<any> = []
+    const stop = new AbortController()
+    const waiting = new Set<() => void>()
+    let over = false
+    const tell = () => {
+      for (const look of waiting) look()
+    }
+    const ended = (async () => {
+      const response = await fetch(`${server.url}api/events${query}`, {
+        headers: { cookie, ...headers },
+        signal: stop.signal
+      })
+      let text = ""
+      for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+        text += Buffer.from(chunk).toString("utf8")
+        const frames = text.split("\n\n")
+        text = frames.pop() as string
+        for (const frame of frames) {
+          const data = frame.split("\n").find((line) => line.startsWith("data: "))
+          if (data === undefined) continue
+          const event = JSON.parse(data.slice(6))
+          const id = frame.split("\n").find((line) => line.startsWith("id: "))
+          expect(id?.slice(4)).toBe(event._tag === "ItemAdded" ? event.item.id : undefined)
+          events.push(event)
+        }
+        tell()
+      }
+    })()
+      .catch((error) => {
+        if (!stop.signal.aborted) throw error
+      })
+      .finally(() => {
+        over = true
+        tell()
+      })
+    const until = (found: () => boolean) =>
+      new Promise<void>((resolve, reject) => {
+        const look = () => {
+          if (found()) resolve()
+          else if (over) reject(new Error(`the stream ended: ${events.map(({ _tag }) => _tag).join(" ")}`))
+          else return
+          waiting.delete(look)
+        }
+        waiting.add(look)
+        look()
+      })
+    const items = () => events.flatMap((event) => (event._tag === "ItemAdded" ? [event.item] : []))
+    return {
+      events,
+      items,
+      said: (role: string) =>
+        items().flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : [])),
+      until,
+      ended,
+      stop: () => stop.abort()
+    }
+  }
+  return { cookie, post, listen, page }
+}
+
+describe("the server of the examples", () => {
+  let server: Served
+  beforeAll(async () => {
+    server = await serve()
+  }, 60_000)
+  afterAll(() => void server.child.kill("SIGKILL"))
+
+  it("[R6] holds 200 conversations at once, each its own, streamed as they are written", async () => {
+    const cities = ["Tokyo", "Paris", "Rome", "Lima"]
+    const talks = await Promise.all(
+      Array.from({ length: 200 }, async (_, n) => {
+        const visitor = await visit(server)
+        const listener = visitor.listen()
+        const city = cities[n % cities.length] as string
+        const told = await visitor.post("say", { text: `Book a flight from Oslo to ${city}`, id: "1" })
+        expect(told.status).toBe(202)
+        await listener.until(() => listener.events.some(({ _tag }) => _tag === "ToolCallStarted"))
+        await listener.until(() => listener.events.some(({ _tag }) => _tag === "ToolCallEnded"))
+        const ended = listener.events.findIndex(({ _tag }) => _tag === "ToolCallEnded")
+        // the result is told in a reply of its own
+        await listener.until(() =>
+          listener.events.slice(ended).some(({ _tag, status }) => _tag === "ReplyEnded" && status === "completed")
+        )
+        listener.stop()
+        return { listener, city }
+      })
+    )
+    for (const { city, listener } of talks) {
+      expect(listener.said("user")).toEqual([`Book a flight from Oslo to ${city}`])
+      const spoken = listener.said("assistant").join("\n")
+      expect(spoken).toContain(city)
+      for (const other of cities.filter((name) => name !== city)) expect(spoken).not.toContain(other)
+      const written = listener.events.flatMap((event) => (event._tag === "TextDelta" ? [event.text] : [])).join("")
+      expect(written).toBe(listener.said("assistant").join(""))
+    }
+  }, 300_000)
+
+  it("[R6] [N7] a page that comes back goes on behind the last item that it has", async () => {
+    const visitor = await visit(server)
+    const first = visitor.listen()
+    await visitor.post("say", { text: "How is the weather in Tokyo?", id: "1" })
+    await first.until(() => first.said("assistant").length > 0)
+    first.stop()
+    const known = first.items()
+    await visitor.post("say", { text: "How is the weather in Rome?", id: "2" })
+    const again = visitor.listen("", { "last-event-id": known.at(-1).id })
+    await again.until(() => again.said("assistant").length > 0)
+    const fresh = visitor.listen(`?after=${known[0].id}`)
+    await fresh.until(() => fresh.items().length >= again.items().length + known.length - 1)
+    const all = visitor.listen()
+    await all.until(() => all.items().length >= again.items().length + known.length)
+    const ids = (items: ReadonlyArray<{ readonly id: string }>) => items.map(({ id }) => id)
+    expect(ids(all.items())).toEqual([...ids(known), ...ids(again.items())])
+    expect(ids(fresh.items())).toEqual(ids(all.items()).slice(1))
+    for (const listener of [again, fresh, all]) listener.stop()
+  }, 60_000)
+
+  it("[R8] a message that is sent twice counts once; a talk can be ended and begun anew", async () => {
+    const visitor = await visit(server)
+    const listener = visitor.listen()
+    for (const _ of [1, 2]) expect((await visitor.post("say", { text: "Hello", id: "same" })).status).toBe(202)
+    await listener.until(() => listener.said("assistant").length > 0)
+    expect(listener.said("user")).toEqual(["Hello"])
+    expect((await visitor.post("end")).status).toBe(204)
+    await listener.ended
+    expect(listener.events.at(-1)._tag).toBe("SessionClosed")
+    await visitor.post("say", { text: "Hello again", id: "same" })
+    const next = visitor.listen()
+    await next.until(() => next.said("assistant").length > 0)
+    expect(next.said("user")).toEqual(["Hello again"])
+    next.stop()
+  }, 60_000)
+
+  it("[C2] a running call is listed and can be cancelled", async () => {
+    const visitor = await visit(server)
+    const listener = visitor.listen()
+    await visitor.post("say", { text: "Book a flight from Oslo to Tokyo", id: "1" })
+    await listener.until(() => listener.events.some(({ _tag }) => _tag === "ToolCallUpdated"))
+    const response = await fetch(`${server.url}api/running`, { headers: { cookie: visitor.cookie } })
+    const calls = (await response.json()) as Array<{ readonly callId: string }>
+    expect(calls).toEqual([expect.objectContaining({ name: "book_flight", allowCancellation: true })])
+    expect((await visitor.post("cancel", { callId: calls[0]?.callId })).status).toBe(204)
+    await listener.until(() =>
+      listener.events.some((event) => event._tag === "ToolCallEnded" && event.status === "cancelled")
+    )
+    expect((await visitor.post("cancel", { callId: calls[0]?.callId })).status).toBe(409)
+    listener.stop()
+  }, 60_000)
+
+  it("refuses what is too long, too often, unknown, from elsewhere, or without a cookie", async () => {
+    const visitor = await visit(server)
+    expect(visitor.page.headers.get("set-cookie")).toMatch(/HttpOnly; SameSite=Strict$/)
+    expect(visitor.page.headers.get("content-security-policy")).toMatch(/script-src 'sha256-[^']+';/)
+    expect(visitor.page.headers.get("content-security-policy")).not.toContain("unsafe")
+    const status = async (response: Promise<Response>) => (await response).status
+    expect(await status(visitor.post("say", { text: "x".repeat(9000), id: "1" }))).toBe(400)
+    expect(await status(visitor.post("say", { text: "x".repeat(200_000), id: "1" }))).toBe(413)
+    expect(await status(visitor.post("say", { text: "  ", id: "1" }))).toBe(400)
+    expect(await status(visitor.post("say", "{"))).toBe(400)
+    expect(await status(visitor.post("say", "null"))).toBe(400)
+    expect(await status(visitor.post("end", {}, { "sec-fetch-site": "cross-site" }))).toBe(403)
+    expect(await status(visitor.post("end", {}, { origin: "https://elsewhere.example" }))).toBe(403)
+    expect(await status(visitor.post("end", {}, { cookie: "session=../../etc/passwd" }))).toBe(401)
+    expect(await status(fetch(`${server.url}api/events`))).toBe(401)
+    expect(await status(fetch(`${server.url}.env`))).toBe(404)
+    const often = await Promise.all(
+      Array.from({ length: 20 }, (_, n) => visitor.post("say", { text: "Hello", id: `often ${n}` }))
+    )
+    const refused = often.filter((response) => response.status === 429)
+    expect(refused.length).toBeGreaterThanOrEqual(10)
+    expect(Number(refused[0]?.headers.get("retry-after"))).toBeGreaterThan(0)
+    // another one is not held up by it
+    const other = await visit(server)
+    expect((await other.post("say", { text: "Hello", id: "1" })).status).toBe(202)
+  }, 60_000)
+
+  it("[S2] [R6] ends in good order: what is running is told to its page, then the streams end", async () => {
+    const visitor = await visit(server)
+    const listener = visitor.listen()
+    await visitor.post("say", { text: "Book a flight from Oslo to Lima", id: "secret words" })
+    await listener.until(() => listener.events.some(({ _tag }) => _tag === "ToolCallUpdated"))
+    expect(await server.end()).toBe(0)
+    await listener.ended
+    expect(listener.events.at(-1)._tag).toBe("SessionClosed")
+    expect(listener.events.some(({ _tag }) => _tag === "ToolCallEnded")).toBe(true)
+    const messages = server.logs().map(({ message }) => message)
+    expect(messages).toContain("drained")
+    expect(messages.indexOf("draining")).toBeGreaterThan(messages.indexOf("listening"))
+    // structured, without what was said, and without what lets one in
+    expect(server.logs().find(({ message }) => message === "request")?.annotations).toMatchObject({
+      method: "GET",
+      path: "/"
+    })
+    expect(server.text()).not.toContain(visitor.cookie.split("=")[1])
+    expect(server.text()).not.toMatch(/Lima|secret words/)
+    expect(server.logs().filter(({ logLevel }) => logLevel === "ERROR")).toEqual([])
+  }, 60_000)
+})
+
+describe("the server of the examples with a key", () => {
+  it("[R3] a model that cannot be reached is told to the page; neither page nor log has the key", async () => {
+    const key = "sk-test-0123456789abcdef0123456789abcdef"
+    const server = await serve({ OPENAI_API_KEY: key, OPENAI_BASE_URL: "http://127.0.0.1:9" })
+    try {
+      const visitor = await visit(server)
+      const listener = visitor.listen()
+      await visitor.post("say", { text: "Hello", id: "1" })
+      await listener.until(() => listener.events.some(({ _tag }) => _tag === "SessionError"))
+      expect(JSON.stringify(listener.events)).not.toContain(key)
+      expect(await server.end()).toBe(0)
+      await listener.ended
+      expect(server.text()).not.toContain(key)
+    } finally {
+      server.child.kill("SIGKILL")
+    }
+  }, 120_000)
+})
