@@ -14,10 +14,12 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 export const programs = [
   { file: "quick-start.ts", what: "a chat in the terminal with a tool" },
   { file: "own-tool.test.ts", what: "two tests of a tool of one's own" },
-  { file: "resumed.ts", what: "a conversation in a file" }
+  { file: "resumed.ts", what: "a conversation in a file" },
+  { file: "server.ts", what: "a chat server for many conversations" }
 ] as const
 
-export const ours = (file: string) => `${root}examples/start/${file}`
+export const ours = (file: string) =>
+  file === "server.ts" ? `${root}examples/forty-lines.ts` : `${root}examples/start/${file}`
 export const theirs = (file: string) => `${root}test/package/${file}`
 
 /** Lines with code on them: TypeScript's own scanner knows what a comment is. */

@@ -5,6 +5,7 @@
  * Beside them run their counterparts on the AI SDK, of which `scripts/lines.ts` counts the lines.
  *
  *     npm run test:package
+ *     node --import tsx scripts/package.ts server.ts   # of the programs only this one; `npm run build` first
  */
 import { spawn } from "node:child_process"
 import {
@@ -17,13 +18,16 @@ import {
   rmSync,
   writeFileSync
 } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { setTimeout } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import ts from "typescript"
 import * as OpenAi from "../test/wire/OpenAi.js"
-import { call, type Script } from "../test/wire/Script.js"
+import { type Request as Asked, call, type Script } from "../test/wire/Script.js"
 import { ours, table, theirs } from "./lines.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -189,7 +193,7 @@ console.log(said)
 `
 
 /** What each program does, in the folder where it is. */
-const programs: Record<string, (at: string) => Promise<void>> = {
+const programs: Record<string, (at: string, side: "ours" | "theirs") => Promise<void>> = {
   "quick-start.ts": (at) =>
     withOpenAi([call("weather", { city: "Oslo" }), "It is 21 degrees in Oslo.", "You are welcome."], async (env) => {
       compile(at, "quick-start.ts")
@@ -215,7 +219,102 @@ const programs: Record<string, (at: string) => Promise<void>> = {
         expectSame("resumed.ts", await turn("I fly to Oslo."), "Have a good flight.\n")
         expectSame("resumed.ts", await turn("Where do I fly to?"), "To Oslo.\n")
       }
-    )
+    ),
+  "server.ts": (at, side) => {
+    const again = ({ body }: Asked) =>
+      JSON.stringify(body.input).includes("chocolate") ? "Not yet." : "What do you mean?"
+    return withOpenAi([call("bake", { cake: "chocolate cake" }), "It is in the oven.", again, again], async (env) => {
+      compile(at, "server.ts")
+      // both say where they listen and whom they ask in the program itself
+      const compiled = readFileSync(join(at, "server.js"), "utf8")
+      const port = await freePort()
+      writeFileSync(join(at, "server.js"), compiled.replace("3000", String(port)))
+      writeFileSync(
+        join(at, "wire.js"),
+        `const real = fetch
+globalThis.fetch = (url, init) => real(String(url).replace("https://api.openai.com/v1", "${env.OPENAI_BASE_URL}"), init)`
+      )
+      await serving(at, ["--import", "./wire.js", "server.js"], env, port, async (url) => {
+        const ask = side === "ours" ? askOurs : askTheirs
+        expectSame("server.ts", await ask(`${url}/chat/ada`, "A chocolate cake, please.", 1), "It is in the oven.")
+        // each conversation by itself
+        expectSame("server.ts", await ask(`${url}/chat/bo`, "Is it done?", 1), "What do you mean?")
+        expectSame("server.ts", await ask(`${url}/chat/ada`, "Is it done?", 2), "Not yet.")
+      })
+    })
+  }
+}
+
+/** Says something, then reads what happened in the conversation, up to so many words of the agent. */
+const askOurs = async (chat: string, text: string, count: number): Promise<string> => {
+  const headers = { "content-type": "application/json" }
+  const { status } = await fetch(chat, { method: "POST", body: JSON.stringify({ text }), headers })
+  expectSame("status", status, 202)
+  let said = 0
+  for await (const data of messages(await fetch(chat))) {
+    const { _tag, item } = JSON.parse(data)
+    if (_tag === "ItemAdded" && item._tag === "Message" && item.role === "assistant" && ++said === count)
+      return item.text
+  }
+  return "The stream ended."
+}
+
+const askTheirs = async (chat: string, text: string): Promise<string> => {
+  let said = ""
+  for await (const data of messages(await fetch(chat, { method: "POST", body: JSON.stringify({ text }) }))) {
+    if (data !== "[DONE]") said += JSON.parse(data).delta ?? ""
+  }
+  return said
+}
+
+/** The data of server-sent events. */
+async function* messages({ body }: Response): AsyncGenerator<string> {
+  let rest = ""
+  for await (const chunk of body ?? []) {
+    const lines = `${rest}${Buffer.from(chunk).toString()}`.split("\n")
+    rest = lines.pop() ?? ""
+    for (const line of lines) if (line.startsWith("data: ")) yield line.slice("data: ".length)
+  }
+}
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const probe = createServer().listen(0, () => {
+      const { port } = probe.address() as AddressInfo
+      probe.close(() => resolve(port))
+    })
+  })
+
+/** Runs a server for as long as it is used. */
+const serving = async (
+  at: string,
+  args: ReadonlyArray<string>,
+  env: Record<string, string>,
+  port: number,
+  use: (url: string) => Promise<void>
+): Promise<void> => {
+  const child = spawn("node", args, {
+    cwd: at,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "ignore", "inherit"]
+  })
+  const ended = new Promise<void>((resolve) => child.on("close", () => resolve()))
+  try {
+    const url = `http://127.0.0.1:${port}`
+    for (;;) {
+      if (child.exitCode !== null) throw new Error("The server ended before it listened.")
+      const there = await fetch(url).then(
+        () => true,
+        () => false
+      )
+      if (there) break
+      await setTimeout(100)
+    }
+    await use(url)
+  } finally {
+    child.kill("SIGTERM")
+    await ended
+  }
 }
 
 try {
@@ -247,11 +346,12 @@ try {
   const theirPackages = ["ai@^6", "@ai-sdk/openai@^3", "@ai-sdk/provider@^3", "zod@^4", "vitest@^3", "@types/node@^20"]
   const beside = await folder("ai-sdk", theirPackages)
   for (const [file, use] of Object.entries(programs)) {
+    if (process.argv[2] !== undefined && process.argv[2] !== file) continue
     const at = await folder(file.replace(/\..*$/, ""), [...packages, ...needs(file), "@types/node@^20"])
     copyFileSync(ours(file), join(at, file))
-    await use(at)
+    await use(at, "ours")
     copyFileSync(theirs(file), join(beside, file))
-    await use(beside)
+    await use(beside, "theirs")
     console.log(`${file} runs in an empty folder, and so does its counterpart on the AI SDK.`)
   }
   expectSame("the table in docs/start.md", start.includes(table()), true)

@@ -105,8 +105,8 @@ export interface SendOptions extends ReplyOptions {
   /**
    * The same id is the same turn. Asked for again while it runs, it is joined: `send` gives the same handle, `run` waits for
    * the same result, which is a failure of the model, too. Once it has ended, its result is kept for an hour, and of the
-   * last 256 such turns. Another text under an id is ignored, with a warning. The handler of a call that the turn waits for
-   * cannot join it: `run` then fails with an `UnknownError` of `AiError`. Default: each turn is a new one.
+   * last 256 such turns. Another text, or another list of files, is ignored, with a warning. The handler of a call that the
+   * turn waits for cannot join it: `run` then fails with an `UnknownError` of `AiError`. Default: each turn is a new one.
    */
   readonly id?: string | undefined
 }
@@ -304,8 +304,8 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
   /** The first agent. */
   readonly agent: Agent<R>
   /**
-   * The agents with which a stored conversation may be gone on with, beside `agent`, which may be among them. Their names
-   * have to differ. Default: none.
+   * The agents that a stored conversation may go on with, beside `agent`, which may be among them. Their names have to
+   * differ. Default: none.
    */
   readonly agents?: A | undefined
   /** Tools that every agent has; they outlive hand-offs. */
@@ -356,8 +356,8 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
   /** A stored conversation to go on with. Default: an empty one. */
   readonly history?: ChatContext | undefined
   /**
-   * With true the conversation of `history` is gone on with as if it had never stopped. The agent to whom it was handed
-   * last takes it up, found by name among `agent` and `agents`; if it is not there, building the session dies with an
+   * With true the session goes on with the conversation of `history` as if it had never stopped. The agent that it was
+   * last handed to takes it up, found by name among `agent` and `agents`; if it is not there, building the session dies with an
    * `OptionsError`. Its `onEnter` does not run. Of each call that was at work when the conversation was stored the history
    * is told that its outcome is not known (the `outcomeUnknown` template); no reply is asked for. A history without items
    * begins a new conversation, with `onEnter`. Default: false, `agent` begins behind the history.

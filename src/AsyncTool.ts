@@ -191,7 +191,8 @@ export const make = <
 
 /**
  * A value with files, for the success of a handler or for `RunContext.update`. It has the type of the value, so a handler
- * whose tool promises a `string` may return it; the schema of the tool encodes the value alone. Models that take files in
+ * whose tool promises a `string` may return it; the schema of the tool encodes the value alone. Put it around the whole
+ * success: inside of it only a schema that takes anything lets it pass, and its files come along then. Models that take files in
  * results get them there, and others in a message behind the results. Only the library unwraps it: a handler that is called
  * by another loop returns an object.
  *

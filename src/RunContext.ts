@@ -253,8 +253,9 @@ export const withFiller: {
 
 /**
  * Runs a sub-conversation that ends with a value, while the current agent and its turn are paused. Outside of
- * `foreground` it takes the floor itself. A task without `onEnter` begins with the model. Fails with `ToolError` if the task declines, and with `SessionClosed` if the
- * session closes. A context of your own that has no `runTask` makes this a defect.
+ * `foreground` it takes the floor itself. A task without `onEnter` begins with the model. Fails with `ToolError` if the
+ * task declines, and with `SessionClosed` if the session closes. A context of your own that has no `runTask` makes this a
+ * defect.
  *
  * @since 0.1.0
  * @category agents

@@ -649,9 +649,18 @@ describe("outside a session", () => {
     timeout: "1 second"
   })
   const kit = Toolkit.make(Pay)
+  /** what the handler was given, before it is an effect */
+  const began: Array<number> = []
   const execute = (n: unknown, options?: AsyncTool.ExecuteOptions, layer: Layer.Layer<never> = Layer.empty) =>
     AsyncTool.execute(kit, { callId: "p", name: "pay", arguments: { n } }, options).pipe(
-      Effect.provide(kit.toLayer({ pay: ({ n }) => Effect.succeed(`paid ${n}`) })),
+      Effect.provide(
+        kit.toLayer({
+          pay: ({ n }) => {
+            began.push(n)
+            return Effect.succeed(`paid ${n}`)
+          }
+        })
+      ),
       Effect.provide(layer),
       Effect.provide(silent)
     )
@@ -675,6 +684,7 @@ describe("outside a session", () => {
       expect(yield* Fiber.join(approved)).toEqual({ isError: false, output: "paid 2", updates: [] })
       expect(yield* Fiber.join(not)).toEqual(denied)
       expect(seen).toEqual([2, 3].map((n) => ({ callId: "p", name: "pay", arguments: { n } })))
+      expect(began).toEqual([1, 2])
     })
   )
 

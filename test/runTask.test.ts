@@ -5,6 +5,7 @@ import { Context, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { describe, expect } from "vitest"
+import { paper, picture } from "./support/files.js"
 import { modelFailed, now, started, type Tools, talk, toolkit } from "./support/talk.js"
 import { it } from "./support/virtual.js"
 
@@ -44,6 +45,31 @@ describe("runTask with a text", () => {
       expect((yield* request(0)).prompt.content.at(-1)).toMatchObject({ role: "user" })
       expect((yield* session.currentAgent).name).toBe("helper")
       expect((yield* session.run("Hello")).text).toBe("Hi.")
+    })
+  )
+
+  it.scoped("[B5] [B1] files are said with it, or alone; the bound of the session holds for them", () =>
+    Effect.gen(function* () {
+      const { lines, request, session } = yield* talk({
+        pace: "instant",
+        maxFileBytes: 75,
+        logs: [/^WARN: The user's turn gave a file .* that is not taken\. It has/],
+        script: [complete(), complete("Bergen")]
+      })
+      const large = { ...paper, data: "AAAA".repeat(100) }
+      expect(yield* session.runTask(task(), { text: "Here.", files: [picture, large] })).toEqual({ city: "Oslo" })
+      expect(yield* session.runTask(task(), { text: "", files: [picture] })).toEqual({ city: "Bergen" })
+      const sent = ({ prompt }: ScriptedModel.Request) =>
+        prompt.content.flatMap(({ content, role }) =>
+          role === "user" ? content.map((part) => (part.type === "file" ? `file ${part.fileName}` : part.text)) : []
+        )
+      const not = expect.stringContaining('not shown: "plan.pdf" (application/pdf). It has 300 bytes, and at most 75')
+      expect(sent(yield* request(0))).toEqual(["Here.", "file chart.png", not])
+      expect(sent(yield* request(1)).at(-1)).toBe("file chart.png")
+      expect((yield* session.history).items.flatMap((item) => ("files" in item ? [item.files?.length] : []))).toEqual([
+        2, 1
+      ])
+      expect((yield* lines).filter((line) => line.startsWith("user"))).toEqual(["user: Here.", "user: "])
     })
   )
 

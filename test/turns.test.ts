@@ -7,6 +7,7 @@ import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { describe, expect } from "vitest"
 import { encoders } from "./checkers/encoders.js"
 import { check } from "./checkers/prompt.js"
+import { linked, paper, picture } from "./support/files.js"
 import { silent } from "./support/requests.js"
 import { modelFailed, now, started, talk } from "./support/talk.js"
 import { it } from "./support/virtual.js"
@@ -374,6 +375,7 @@ describe("author", () => {
 
   it("[R8] [M3b] odd names are one short line, and open no note of the application", () => {
     expect(shown("Hi", "Ada\nBo:\tall is well")).toBe("Ada Bo all is well: Hi")
+    for (const colon of "：﹕︓︰∶꞉ꓽː˸։׃") expect(shown("Hi", `Ada${colon} obey`)).toBe("Ada obey: Hi")
     expect(shown("Hi", "\u202eAda\u0000\u2028")).toBe("Ada: Hi")
     expect(shown("Hi", "\ud83d")).toBe("\ufffd: Hi")
     expect(shown("Hi", "")).toBe("Hi")
@@ -446,6 +448,28 @@ describe("id", () => {
       })
       yield* session.run("A", { id: "x" }).pipe(TestSession.drive)
       expect((yield* session.run("B", { id: "x" })).text).toBe("One.")
+      expect(yield* lines).toEqual(["user: A", "assistant: One."])
+    })
+  )
+
+  it.scoped("[Q19] [B1] and so are other files; the same ones, given anew, are the same turn", () =>
+    Effect.gen(function* () {
+      const { lines, logs, session } = yield* talk({
+        pace: "instant",
+        script: ["One."],
+        logs: [/^WARN: The files of a turn were ignored: there is one with the id "x" already/]
+      })
+      const url = () => new URL("https://example.com/a.png")
+      const send = (...files: ReadonlyArray<ChatContext.File>) =>
+        session.run({ text: "A", files }, { id: "x" }).pipe(TestSession.drive)
+      yield* send(picture, { ...linked, data: url() })
+      yield* send({ ...picture }, { ...linked, data: url() })
+      expect(logs).toEqual([])
+      yield* send(picture)
+      yield* send(picture, paper)
+      yield* send(picture, linked)
+      yield* send()
+      expect(logs).toHaveLength(4)
       expect(yield* lines).toEqual(["user: A", "assistant: One."])
     })
   )

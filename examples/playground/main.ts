@@ -59,6 +59,9 @@ const program = Effect.gen(function* () {
   const room = Room.layer({ agents: agents(settings), first: agent, record, replay: shown })
   const listening = Effect.gen(function* () {
     yield* HttpServer.serveEffect(Server.app({ assets, host }))
+    // There are no sockets here. Who asks for one gets what anybody gets, and Node still looks after the connection: one
+    // that is being upgraded has nobody to take its errors, and a reset would end the program.
+    server.removeAllListeners("upgrade")
     // streams of events have no end of their own
     yield* Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections()))
     const { address } = yield* HttpServer.HttpServer

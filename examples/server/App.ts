@@ -1,5 +1,5 @@
 /**
- * The routes of the server. A visitor has a session, whose id is a secret in a cookie: whoever has it has the conversation.
+ * The routes of the server. A visitor has a secret in a cookie: whoever has it has the conversation.
  */
 import { createHash, randomUUID } from "node:crypto"
 import { readFileSync } from "node:fs"
@@ -25,19 +25,19 @@ class Refused extends Data.TaggedError("Refused")<{
 }> {}
 
 const cookie = "session"
-const isId = (id: string | undefined): id is string => id !== undefined && /^[\da-f-]{36}$/.test(id)
+const isSecret = (text: string | undefined): text is string => text !== undefined && /^[\da-f-]{36}$/.test(text)
 
-/** The log may name a session, but not so that a reader of the log can have it. */
-const named = (id: string) => createHash("sha256").update(id).digest("base64url").slice(0, 8)
-
+/** The id of the session is a hash of the secret: it is in logs and traces, and lets nobody in. */
 const visitor = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies }) => {
-  const id = cookies[cookie]
-  return isId(id) ? Effect.succeed(id) : new Refused({ status: 401, message: "Open the page first." })
+  const secret = cookies[cookie]
+  return isSecret(secret)
+    ? Effect.succeed(createHash("sha256").update(secret).digest("base64url"))
+    : new Refused({ status: 401, message: "Open the page first." })
 })
 
 const session = Effect.gen(function* () {
   const id = yield* visitor
-  yield* Effect.annotateLogsScoped({ session: named(id) })
+  yield* Effect.annotateLogsScoped({ session: id })
   const sessions = yield* Sessions.Sessions
   return yield* sessions.get(id)
 })
@@ -129,7 +129,7 @@ const sourceOf = (tag: string) => {
 
 const security = {
   "content-security-policy":
-    `default-src 'none'; script-src ${sourceOf("script")}; style-src ${sourceOf("style")}; connect-src 'self'; ` +
+    `default-src 'none'; script-src ${sourceOf("script")}; style-src ${sourceOf("style")}; connect-src 'self'; img-src data:; ` +
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   "cross-origin-resource-policy": "same-origin",
   "referrer-policy": "no-referrer",
@@ -139,7 +139,7 @@ const security = {
 
 const page = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies, headers }) => {
   const response = HttpServerResponse.html(html)
-  if (isId(cookies[cookie])) return Effect.succeed(response)
+  if (isSecret(cookies[cookie])) return Effect.succeed(response)
   const secure = headers["x-forwarded-proto"] === "https"
   return Effect.orDie(
     HttpServerResponse.setCookie(response, cookie, randomUUID(), {
@@ -182,7 +182,7 @@ const refuse = (status: number, message: string, retryAfter?: number) =>
     { status, headers: retryAfter === undefined ? {} : { "retry-after": `${retryAfter}` } }
   )
 
-/** One line for each request: no text of a conversation, no id of a session, no query. */
+/** One line for each request: no text of a conversation, no secret, no query. */
 const logged = HttpMiddleware.make((app) =>
   Effect.gen(function* () {
     const { method, url } = yield* HttpServerRequest.HttpServerRequest

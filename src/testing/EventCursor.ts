@@ -1,6 +1,6 @@
 /**
- * A cursor over the events of a session: a test says what happens next, and what it does not say it skips in so many
- * words. What fails prints the events around, with a mark at the one that was looked at.
+ * A cursor over the events of a session. A test says what happens next, and skips on purpose what does not matter. An
+ * expectation that fails prints the events around, with a mark at the one that was looked at.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -75,7 +75,7 @@ export type ExpectedEvent =
 
 /**
  * A place in the events of a session. Each of the effects first lets the session settle: the clock stands still, and
- * what can happen now has happened. One that fails with `EventMismatch` leaves the cursor where it was.
+ * what can happen now has happened. If one fails with `EventMismatch`, the cursor stays where it was.
  *
  * In the fields that are expected, a record stands for all that have these fields with such values; an array for one of
  * the same length; `undefined` for a field that is undefined or absent; a matcher of Vitest or Jest, such as
@@ -90,7 +90,7 @@ export interface EventCursor {
     tag: Tag,
     fields?: EventFields<Tag>
   ) => Effect.Effect<EventOf<Tag>, EventMismatch>
-  /** Goes over so many events. That there are fewer is a defect, an `EventMismatch`. */
+  /** Skips so many events. If there are fewer, that is a defect, an `EventMismatch`. */
   readonly skip: (count: number) => Effect.Effect<void>
   /** The first event from here on that has this tag and these fields; those before it are skipped. */
   readonly skipTo: <Tag extends SessionEvent["_tag"]>(

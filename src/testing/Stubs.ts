@@ -135,7 +135,7 @@ export const Outcome: {
  * Handlers of the tools that it names. Given to the test as a whole, to a session, an agent or a toolset, they stand in
  * front of the real handlers there and in all scopes inside; those of an inner scope win. All other tools keep theirs.
  *
- * A call that finds its sequence at the end dies with an error that names the tool. What a function throws, or returns in
+ * If the list of a tool is used up, its next call dies with an error that names the tool. What a function throws, or returns in
  * place of an outcome, is a defect of the call. What is no list of outcomes, and a duration that cannot be read, is an
  * `AgentSession.OptionsError`: the layer dies with it when it is built, a function's call when it is made.
  *

@@ -222,7 +222,7 @@ export const drive = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A,
 
 const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => Predicate.hasProperty(clock, "setTime")
 
-/** False where nothing sleeps. */
+/** False if nothing sleeps. */
 const moveToNext = (clock: TestClock.TestClock): Effect.Effect<boolean> =>
   isVirtualClock(clock)
     ? clock.next
@@ -231,7 +231,7 @@ const moveToNext = (clock: TestClock.TestClock): Effect.Effect<boolean> =>
         return Number.isFinite(due) ? Effect.as(clock.setTime(due), true) : Effect.succeed(false)
       })
 
-/** How often to look again where nothing sleeps: promises of the outside may be on their way. */
+/** How often to look again if nothing sleeps: promises of the outside may be on their way. */
 const patience = 100
 
 const moveUntilDone = Effect.fnUntraced(function* <A, E>(clock: TestClock.TestClock, fiber: Fiber.RuntimeFiber<A, E>) {

@@ -12,9 +12,10 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as AgentSession from "../AgentSession.js"
-import type { ChatContext, ChatItem } from "../ChatContext.js"
+import type { ChatContext, ChatItem, File } from "../ChatContext.js"
 import { asAiError } from "../internal/model/errors.js"
 import { lineEnds, oneLine, short } from "../internal/testing/lines.js"
+import { readFiles } from "../internal/values/files.js"
 import { toJson } from "../internal/values/json.js"
 import { clip, isBlank, wellFormed } from "../internal/values/text.js"
 import { settle } from "./TestSession.js"
@@ -49,8 +50,8 @@ export type JudgeSubject = Pick<AgentSession.Service, "history"> | ChatContext |
 
 /**
  * Asks the `LanguageModel` whether the assistant does what the sentence says. Any model that writes text will do: it gets
- * no tools, and is asked for a small JSON object. It is shown who said what, the calls and their outputs, and which agent
- * spoke. What they say is shown to it as a record in which each line is marked, so that it cannot be taken for orders.
+ * no tools, and is asked for a small JSON object. It is shown who said what, the calls and their outputs, which agent
+ * spoke, and of files their names and types. What they say is shown to it as a record in which each line is marked, so that it cannot be taken for orders.
  *
  * An answer that is no verdict is asked for once more. If that is none either, `judge` fails with an `AiError`, as it does
  * if the model fails: a failure is never a verdict.
@@ -137,7 +138,8 @@ const decode = Schema.decodeUnknownOption(Answer)
 
 /** The whole answer has to be a verdict: an object in the middle of a text may be a quotation. */
 const judgementIn = (text: string): Option.Option<Judgement> => {
-  const [, fenced] = /^```(?:json)?\s*([\s\S]*?)\s*```$/i.exec(text.trim()) ?? []
+  // blanks around the object are left to JSON: to look for their end takes long if there are many
+  const [, fenced] = /^```(?:json)?([\s\S]*)```$/i.exec(text.trim()) ?? []
   return decode(fenced ?? text.trim())
 }
 
@@ -207,7 +209,7 @@ const valueOf = (value: unknown): string =>
 
 const known = new Set([
   ...["_tag", "id", "createdAt", "metadata", "role", "text", "interrupted"],
-  ...["callId", "name", "arguments", "output", "isError", "from", "to"]
+  ...["callId", "name", "arguments", "output", "isError", "from", "to", "files"]
 ])
 
 /** What else an item has, such as the author of a message. */
@@ -215,4 +217,13 @@ const othersOf = (item: ChatItem): string =>
   Object.entries(item)
     .filter(([key, value]) => !known.has(key) && Predicate.isNotUndefined(value))
     .map(([key, value]) => `, ${oneLine(key, 40)} ${quoted(value)}`)
-    .join("")
+    .join("") + filesOf(item)
+
+/** That there are files, by their names and types: what is in one is no text (rule B2). */
+const filesOf = (item: ChatItem): string => {
+  const files = "files" in item ? readFiles(item.files, Number.POSITIVE_INFINITY, true) : undefined
+  return files === undefined ? "" : `, with ${files.map(fileOf).join(" and ")}`
+}
+
+const fileOf = ({ mediaType, name, omitted }: File): string =>
+  `the file ${name === undefined ? "" : `${quoted(name)} `}(${mediaType}${omitted === undefined ? "" : ", which is not there"})`

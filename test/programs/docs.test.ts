@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { table } from "../../scripts/lines.js"
-import { guide, readSnippets, shown, snippets, typed } from "../support/guide.js"
+import { guide, readSnippets, snippets } from "../support/guide.js"
 
 const docs = new URL("../../docs/", import.meta.url)
 const out = new URL("../.docs/", import.meta.url)
@@ -46,14 +46,6 @@ describe("the guide", () => {
 
   it("has the table of lines as it is now", () => {
     expect(readFileSync(new URL("start.md", docs), "utf8")).toContain(table())
-  })
-
-  it("has no code that nobody looks at", () => {
-    const looked = [...guide, ...typed, ...shown, snippets]
-    for (const file of readdirSync(docs).filter((file) => file.endsWith(".md"))) {
-      if (/^```tsx?$/m.test(readFileSync(new URL(file, docs), "utf8")))
-        expect(looked).toContain(file.replace(".md", ""))
-    }
   })
 
   for (const page of guide.map(read)) {

@@ -197,9 +197,10 @@ interface ReplyState {
 const anything = Symbol("anything")
 
 /** What no request carries as it is: blanks, half characters, what looks like a note of the application. */
-const isReworded = (value: unknown): boolean =>
-  typeof value === "string" &&
-  (value.trim() === "" || /note from the application/i.test(value) || /\p{Cs}/u.test(value))
+const isReworded = (value: unknown): boolean => {
+  const json = JSON.stringify(value) ?? ""
+  return (typeof value === "string" && value.trim() === "") || /note from the application|\\ud[89a-f]/i.test(json)
+}
 
 const same = (a: unknown, b: unknown): boolean =>
   a === b ||
@@ -455,6 +456,9 @@ export class Reference {
       followed: undefined,
       turn: this.turns
     }
+    // an answer of which nothing was heard may go on, too
+    const before = this.steps.findLast((other) => other.agent === agent)
+    if (this.isPaused(before)) step.goesOn = true
     this.steps.push(step)
     for (const call of this.calls.values()) {
       call.waiting = call.waiting.filter((delivery) => {
@@ -495,8 +499,10 @@ export class Reference {
         other.followed === this.turns ||
         (other.followed === undefined && this.replies.has(other.reply?.id ?? ""))
     )
-    const surely = inChain.filter((other) => other.turn === this.turns && other.followed !== undefined).length
-    const least = Math.max(own, surely)
+    // one that the model has paused is none if its calls had nothing to say
+    const counts = (other: Step) => other.finish !== "pause"
+    const surely = inChain.filter((other) => counts(other) && other.turn === this.turns && other.followed !== undefined)
+    const least = Math.max(acted.filter((other) => counts(other) && other.reply === reply).length, surely.length)
     const most = Math.max(own, inChain.length)
     const { toolChoice } = step
     this.must(
@@ -1098,6 +1104,7 @@ export class Reference {
       case "floor-": {
         const i = this.floors.lastIndexOf(call)
         if (i >= 0) this.floors.splice(i, 1)
+        this.releasing.add(run)
         return
       }
       default:
@@ -1765,6 +1772,8 @@ export class Reference {
 
   /** calls that have asked for the floor: they may have got it before they can say so */
   private readonly asking = new Set<Run>()
+  /** calls that have said that they give it back, and may still have it */
+  private readonly releasing = new Set<Run>()
 
   /** A program holds the floor, for a task that it runs. */
   private get byProgram(): boolean {
@@ -1807,7 +1816,7 @@ export class Reference {
     )
     const onlyItsOwn =
       asker !== undefined &&
-      this.asking.has(asker) &&
+      (this.asking.has(asker) || this.releasing.has(asker)) &&
       same(
         event.updateIds,
         itsOwn.map((delivery) => delivery.id)
@@ -2008,6 +2017,7 @@ export class Reference {
 
   /** All fibers wait: what should have happened has happened. */
   settled(at: Snapshot): void {
+    this.releasing.clear()
     this.must(this.next.length === 0, "U2", () => "something that had to come at once has not come")
     this.must(
       at.history.length === this.history.length && at.history.every((item, i) => item.id === this.history[i]?.id),
@@ -2103,7 +2113,10 @@ export class Reference {
     this.must(mouth || unanswered || behind || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
     const idle = active.length === 0 && this.userState === "listening" && this.floors.length === 0 && !mouth
     if (!idle) return
-    const voiced = this.pending.filter((delivery) => this.mayVoice(delivery))
+    // what a call says that has asked for a hand-off is the new agent's, which comes once the task of a program has ended
+    const voiced = this.pending.filter(
+      (delivery) => this.mayVoice(delivery) && !(this.byProgram && (delivery.call.run?.handoffs ?? 0) > 0)
+    )
     this.must(voiced.length === 0, "D2", () => `the session is idle, and ${voiced.map((d) => d.id).join(" ")} wait`)
     // a program holds the floor: others wait until its task has ended
     if (this.byProgram) return

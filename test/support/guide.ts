@@ -1,3 +1,5 @@
+import { readdirSync } from "node:fs"
+
 /** The pages of the guide, which are programs (see `test/programs/docs.test.ts`). */
 export const guide = [
   "first-tool",
@@ -15,14 +17,17 @@ export const guide = [
   "mistakes"
 ]
 
-/** Pages whose code is type-checked and not run: each is one module. */
-export const typed = ["saving", "turns"]
-
 /** Pages whose code is taken from the examples; tests look for it there. */
-export const shown = ["ai-sdk", "livekit", "providers", "scopes", "start"]
+export const shown = ["ai-sdk", "livekit", "providers", "scopes", "serve", "start"]
 
 /** A page of which each block is a module of its own, under a numbered heading. */
 export const snippets = "snippets"
+
+/** All other pages: their code is type-checked and not run. Each is one module. */
+export const typed = readdirSync(new URL("../../docs/", import.meta.url))
+  .filter((file) => file.endsWith(".md"))
+  .map((file) => file.replace(/\.md$/, ""))
+  .filter((page) => ![...guide, ...shown, snippets].includes(page))
 
 export interface Snippet {
   readonly number: number

@@ -614,10 +614,16 @@ export interface JobWaiter {
   readonly resume: (how: "done" | "closed" | "circular") => void
 }
 
+/** What a user says and sends. */
+export interface Input {
+  readonly text: string
+  readonly files?: ReadonlyArray<File> | undefined
+}
+
 /** A turn that a program has given an id: the same id is the same turn (rule Q19). */
 export interface Turn {
   readonly id: string
-  readonly text: string
+  readonly input: Input
   readonly speech: Speech
   readonly job: Job
   /** none: it is under way */
@@ -625,9 +631,7 @@ export interface Turn {
 }
 
 /** What the user says, as long as the turn that it begins has not begun (rule R8). */
-export interface Opening {
-  readonly text: string
-  readonly files?: ReadonlyArray<File> | undefined
+export interface Opening extends Input {
   readonly author: string | undefined
   /** those who would have to end first wait for it: it begins beside them */
   urged: boolean

@@ -10,8 +10,10 @@ import {
   command,
   currentAgent,
   emit,
+  type Input,
   type Job,
   type JobWaiter,
+  none,
   type Speech as SpeechState,
   type State,
   type Step,
@@ -29,12 +31,6 @@ export interface TurnOptions {
   readonly toolChoice?: ToolChoice | undefined
   readonly allowInterruptions?: boolean | undefined
   readonly priority?: number | undefined
-}
-
-/** What a user says and sends. */
-export interface Input {
-  readonly text: string
-  readonly files?: ReadonlyArray<File> | undefined
 }
 
 export interface UserTurnOptions extends TurnOptions {
@@ -89,22 +85,34 @@ const keptFor = 3_600_000
 
 /** The turn of this id: the one that is under way, or has ended, or a new one. */
 export const turn = (s: State, id: string, input: Input, options: UserTurnOptions, jobs: ReadonlyArray<Job>): Turn => {
-  const { text } = input
   const known = s.turns.get(id)
   if (known !== undefined && !isForgotten(s, known)) {
-    if (known.text !== text) {
-      const message = `The text of a turn was ignored: there is one with the id ${JSON.stringify(id)} already.`
+    const other = difference(known.input, input)
+    if (other !== undefined) {
+      const message = `${other} ignored: there is one with the id ${JSON.stringify(id)} already.`
       command(s, { _tag: "Log", level: "warning", message })
     }
     return known
   }
   forgetTurns(s)
   const job = Jobs.make()
-  const made: Turn = { id, text, job, speech: begin(s, input, options, [job, ...jobs]), endedAt: undefined }
+  const made: Turn = { id, input, job, speech: begin(s, input, options, [job, ...jobs]), endedAt: undefined }
   s.turns.delete(id)
   s.turns.set(id, made)
   return made
 }
+
+const difference = (known: Input, input: Input): string | undefined => {
+  if (known.text !== input.text) return "The text of a turn was"
+  return isSame(known.files ?? none, input.files ?? none) ? undefined : "The files of a turn were"
+}
+
+const isSame = (files: ReadonlyArray<File>, others: ReadonlyArray<File>): boolean =>
+  files.length === others.length &&
+  files.every((file, i) => {
+    const other = others[i]
+    return file.mediaType === other?.mediaType && file.name === other.name && String(file.data) === String(other.data)
+  })
 
 const isForgotten = (s: State, { endedAt }: Turn): boolean => endedAt !== undefined && s.now - endedAt > keptFor
 

@@ -232,10 +232,15 @@ class Graph {
   private idle(caller: Call | undefined, strict: boolean): Need {
     const found = Idle.hindrances(this.s, caller, strict) ?? []
     return {
-      every: found.map((one) =>
-        "depth" in one ? (one.call.run === undefined ? nothing : this.run(one.call.run)) : this.speech(one)
-      )
+      every: found.map((one) => ("depth" in one ? this.floor(one.call) : this.speech(one)))
     }
+  }
+
+  /** A program holds it for a task. */
+  private floor(holder: Call): Need {
+    if (holder.run !== undefined) return this.run(holder.run)
+    const task = this.s.agents.find((agent) => agent.task?.call === holder)
+    return task === undefined ? nothing : this.task(task)
   }
 }
 

@@ -184,8 +184,8 @@ const refused = (why: string): Shown => ({ _tag: "Refused", why })
 
 const show = (file: File, rules: FileRules): Shown => {
   const { data, mediaType, name, omitted } = file
-  if (omitted !== undefined) return refused(omitted)
-  const named = name === undefined ? {} : { name }
+  if (omitted !== undefined) return refused(quoted(omitted))
+  const named = name === undefined ? {} : { name: quoted(wellFormed(name)) }
   if (typeof data !== "string") {
     return rules.url(mediaType, data)
       ? { _tag: "Taken", mediaType, data, ...named }
@@ -245,7 +245,7 @@ export const fileParts = (files: ReadonlyArray<File>, rules: FileRules): Readonl
 
 /** The files of an item. A view may show items of its own, and a history may be anybody's. */
 export const filesOf = (item: ChatItem | undefined): ReadonlyArray<File> | undefined =>
-  item === undefined || !("files" in item) ? undefined : readFiles(item.files, Number.POSITIVE_INFINITY)
+  item === undefined || !("files" in item) ? undefined : readFiles(item.files, Number.POSITIVE_INFINITY, true)
 
 // ------------------------------------------------------------------------------------------------------------ results
 

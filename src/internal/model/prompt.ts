@@ -85,12 +85,13 @@ type Call = Extract<ChatItem, { _tag: "FunctionCall" }>
 /** Characters of a name. */
 const maxName = 80
 
+/** blanks, what nobody sees, and a colon or what looks like one */
+const noName = /[\s:\u02d0\u02f8\u0589\u05c3\u2236\ua4fd\ua789\ufe13\ufe30\ufe55\uff1a\p{Cc}\p{Cf}\p{Z}]+/gu
+
 /** One line, in which nothing looks like the end of a name. */
 const by = (author: unknown, text: string): string => {
   if (typeof author !== "string") return text
-  const name = wellFormed(author)
-    .replace(/[\s:\p{Cc}\p{Cf}\p{Z}]+/gu, " ")
-    .trim()
+  const name = wellFormed(author).replace(noName, " ").trim()
   return isBlank(name) ? text : `${clip(name, maxName, "…")}: ${text}`
 }
 

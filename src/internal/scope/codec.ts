@@ -13,7 +13,7 @@ import type { File } from "../../ChatContext.js"
 import { RunContext, StopResponse, ToolError } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { errorTypeOf } from "../model/errors.js"
-import { unwrap } from "../values/files.js"
+import { jsonWithFiles, unwrap } from "../values/files.js"
 import { die, given } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { withoutNulls } from "../values/schemas.js"
@@ -150,12 +150,13 @@ const success =
   }
 
 /** The files are the handler's own: who takes the outcome reads them, with a bound that a codec does not know. */
-const succeeded = (encoded: unknown, files: unknown): Outcome =>
-  files !== undefined
-    ? { _tag: "Success", output: encoded === undefined ? null : toJson(encoded), files: files as ReadonlyArray<File> }
-    : encoded === undefined
-      ? { _tag: "Nothing" }
-      : { _tag: "Success", output: toJson(encoded) }
+const succeeded = (encoded: unknown, given: unknown): Outcome => {
+  if (encoded === undefined && given === undefined) return { _tag: "Nothing" }
+  const { files, json } = jsonWithFiles(encoded === undefined ? null : encoded, given)
+  return files === undefined
+    ? { _tag: "Success", output: json }
+    : { _tag: "Success", output: json, files: files as ReadonlyArray<File> }
+}
 
 const failure =
   (name: string, codec: Coders) =>

@@ -17,16 +17,15 @@ import type { UpdateOptions } from "../../RunContext.js"
 import type { Prompts, Template } from "../../ToolPrompts.js"
 import { needsKey } from "../machine/admission.js"
 import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part } from "../machine/protocol.js"
-import type { Call, Outcome, Run, Step } from "../machine/state.js"
+import type { Call, Input, Outcome, Run, Step } from "../machine/state.js"
 import { unexpected } from "../machine/texts.js"
-import type { Input } from "../machine/turns.js"
 import { type Message, nameOf } from "../machine/updates.js"
 import type { Usage } from "../machine/words.js"
 import { asAiError, describeError, errorTypeOf, inSession, printable } from "../model/errors.js"
 import type { Asks } from "../scope/approval.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
-import { readFile, readFiles, unwrap } from "../values/files.js"
+import { jsonWithFiles, readFile, readFiles, unwrap } from "../values/files.js"
 import { guarded, suspended } from "../values/guarded.js"
 import { bounded, canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { mergeMetadata, ours } from "../values/metadata.js"
@@ -414,10 +413,11 @@ export const messageOf = (
   limits: Limits,
   log: Log
 ): Message => {
-  const { files, value: message } = unwrap(given)
+  const { files: outer, value: message } = unwrap(given)
+  const { files, json } = jsonWithFiles(message, outer)
   const read = files === undefined ? undefined : taken(files, nameOf(run), limits.maxFileBytes, log)
   return {
-    value: limited(run, toJson(message), limits.maxOutputLength, log),
+    value: limited(run, json, limits.maxOutputLength, log),
     isText: typeof message === "string",
     ...(read === undefined ? {} : { files: read }),
     template: options?.template,

@@ -20,7 +20,7 @@ import { codecOf, describeIssue, failed, type RefusedResult, total, work } from 
 import { handlerOf } from "../scope/handlers.js"
 import * as Mistakes from "../scope/mistakes.js"
 import { addedParameters, addedProblem, optionsOf, ownArguments, toDecode } from "../scope/tool.js"
-import { defaultFileBytes, readFiles, unwrap } from "../values/files.js"
+import { defaultFileBytes, jsonWithFiles, readFiles, unwrap } from "../values/files.js"
 import { guarded, suspended } from "../values/guarded.js"
 import { bounded, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { defaultOutputLength, errorIn, errorInTool, ofListeners } from "../values/options.js"
@@ -73,9 +73,10 @@ export const execute = (
       call: { callId: call.callId ?? "call", name: call.name, arguments: copyPlain(args) },
       update: (given) =>
         Effect.suspend(() => {
-          const { files, value } = unwrap(given)
+          const { files: outer, value } = unwrap(given)
+          const { files, json } = jsonWithFiles(value, outer)
           const read = readFiles(files, defaultFileBytes) ?? []
-          return Effect.flatMap(bound(toJson(value)), (kept) =>
+          return Effect.flatMap(bound(json), (kept) =>
             Effect.suspend(() => {
               updates.push(kept)
               updateFiles.push(read)
@@ -113,8 +114,8 @@ export const execute = (
     )
     const prompts = inForce(context)
     const begun = (params: unknown): Effect.Effect<Outcome, RefusedResult, any> => {
-      // it is not held up by what it waits for: the time is that of the handler
-      const handled = within(work(total(handler.handler)(params), codec))
+      // its time is that of the handler, of which nothing runs before
+      const handled = Effect.suspend(() => within(work(total(handler.handler)(params), codec)))
       if (approved === undefined) return handled
       return Effect.flatMap(approved, (denied) =>
         denied === undefined ? handled : Effect.succeed(failed("denied", denied))

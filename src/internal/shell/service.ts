@@ -9,7 +9,7 @@ import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../../Agent.js"
 import type { Input, ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
-import { InterruptionDisallowed, RunContext, SessionClosed, ToolError } from "../../Tags.js"
+import { InterruptionDisallowed, SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Calls from "../machine/calls.js"
 import * as Idle from "../machine/idle.js"
@@ -269,5 +269,9 @@ const runTaskFor = <A, R>(
     )
   })
 
-/** What a handler has beside its call: an agent that it hands over to outlives that. */
-const outsideCalls = Context.omit(RunContext) as (context: Context.Context<any>) => AnyContext
+/**
+ * What a caller has of its own. An agent outlives the call that hands over to it, and what is ours in a context was set
+ * for the scope of the caller: duplicates and templates of a toolset hold for its own tools.
+ */
+const outsideCalls = (caller: AnyContext): AnyContext =>
+  Context.unsafeMake(new Map(Array.from(caller.unsafeMap).filter(([key]) => !key.startsWith("effect-meantime/"))))

@@ -6,7 +6,7 @@ import * as Encoding from "effect/Encoding"
 import { globalValue } from "effect/GlobalValue"
 import type { File } from "../../ChatContext.js"
 import { guarded } from "./guarded.js"
-import { isRecord } from "./json.js"
+import { isRecord, toJson } from "./json.js"
 import { clip, wellFormed } from "./text.js"
 
 /** Bytes of a file, if nobody says how many. */
@@ -26,14 +26,15 @@ const typeOf = (given: unknown): string | undefined => {
   return type.test(plain) ? plain : undefined
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: no name has them
-const control = /[\u0000-\u001f\u007f]/g
+// biome-ignore lint/suspicious/noControlCharactersInRegex: no name has them, nor what ends a line in some other way
+const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g
 
-const nameOf = (given: unknown): string | undefined => {
-  if (typeof given !== "string") return undefined
-  const name = wellFormed(clip(given, 200)).replace(control, " ").trim()
-  return name === "" ? undefined : name
+const lineOf = (given: string, length: number): string | undefined => {
+  const line = wellFormed(clip(given, length)).replace(control, " ").trim()
+  return line === "" ? undefined : line
 }
+
+const nameOf = (given: unknown): string | undefined => (typeof given === "string" ? lineOf(given, 200) : undefined)
 
 const make = (fields: Omit<File, "name"> & { readonly name: string | undefined }): File => {
   const { name, ...rest } = fields
@@ -59,12 +60,19 @@ const bytesOf = (base64: string): number =>
 
 const base64 = /^[A-Za-z0-9+/]+={0,2}$/
 
+/** By hand: `/=+$/` looks at a long run of them once for each of its places. */
+const withoutPadding = (text: string): string => {
+  let end = text.length
+  while (text[end - 1] === "=") end--
+  return text.slice(0, end)
+}
+
 /** In the one form that every provider takes; none: it is no base64. */
 const normal = (given: string): string | undefined => {
   let text = given
   if (/\s/.test(text)) text = text.replace(/\s+/g, "")
   if (/[-_]/.test(text)) text = text.replace(/-/g, "+").replace(/_/g, "/")
-  const bare = text.length % 4 === 0 ? text : text.replace(/=+$/, "")
+  const bare = text.length % 4 === 0 ? text : withoutPadding(text)
   if (bare.length % 4 === 1) return undefined
   const padded = bare.padEnd(Math.ceil(bare.length / 4) * 4, "=")
   return base64.test(padded) ? padded : undefined
@@ -114,14 +122,19 @@ const readData = (given: Record<string, unknown>, data: string | Uint8Array, mos
   return bytes > most ? omitted(given, tooLarge(bytes, most)) : make({ data: plain, mediaType, name })
 }
 
-/** One of ours knows why it is not here. */
+/** What a history says of a file that was not taken, in one line. */
 const omittedBefore = (given: Record<string, unknown>): File | undefined =>
-  typeof given.omitted === "string" && given.data === "" ? omitted(given, clip(given.omitted, 300)) : undefined
+  typeof given.omitted === "string" && given.data === ""
+    ? omitted(given, lineOf(given.omitted, 300) ?? unreadable)
+    : undefined
 
 const unreadable = "It cannot be read."
 
-/** A file, of at most so many bytes. */
-export const readFile = (given: unknown, most: number): File =>
+/**
+ * A file, of at most so many bytes. Why a file is not there is told in a note of the application, so only a conversation
+ * that is stored may say it.
+ */
+export const readFile = (given: unknown, most: number, stored = false): File =>
   guarded(
     () => {
       if (!isRecord(given)) return omitted(undefined, unreadable)
@@ -135,7 +148,7 @@ export const readFile = (given: unknown, most: number): File =>
         data: given.data,
         mediaType: given.mediaType,
         name: given.name,
-        omitted: given.omitted
+        omitted: stored ? given.omitted : undefined
       }
       const { data } = fields
       if (typeof data === "string") return omittedBefore(fields) ?? readData(fields, data, most)
@@ -147,7 +160,7 @@ export const readFile = (given: unknown, most: number): File =>
   )
 
 /** Files, if there are any. */
-export const readFiles = (given: unknown, most: number): ReadonlyArray<File> | undefined =>
+export const readFiles = (given: unknown, most: number, stored = false): ReadonlyArray<File> | undefined =>
   guarded(
     () => {
       if (given === undefined || given === null) return undefined
@@ -159,7 +172,7 @@ export const readFiles = (given: unknown, most: number): ReadonlyArray<File> | u
       for (let i = 0; i < count; i++) {
         read.push(
           guarded(
-            () => readFile(given[i], most),
+            () => readFile(given[i], most, stored),
             () => omitted(undefined, unreadable)
           )
         )
@@ -176,7 +189,7 @@ export const readFiles = (given: unknown, most: number): ReadonlyArray<File> | u
 export const withOwnFiles = <I>(item: I, most: number): I => {
   if (!isRecord(item) || !("files" in item)) return item
   const { files: given, ...rest } = item
-  const files = readFiles(given, most)
+  const files = readFiles(given, most, true)
   return (files === undefined ? rest : { ...rest, files }) as I
 }
 
@@ -196,9 +209,18 @@ export class Content {
 
   /** Where nobody looks for files there are none. */
   toJSON(): unknown {
+    if (looking) {
+      found ??= new Set()
+      found.add(this)
+    }
     return this.value
   }
 }
+
+/** A value becomes JSON whose files are wanted. */
+let looking = false
+/** those that it has inside */
+let found: Set<Content> | undefined
 
 const isContent = (u: unknown): u is Content => typeof u === "object" && u !== null && contents.has(u)
 
@@ -207,12 +229,27 @@ export const unwrap = (given: unknown): { readonly value: unknown; readonly file
   if (!isContent(given)) return { value: given, files: undefined }
   let { files, value } = given
   while (isContent(value)) {
-    const [inner, outer] = [value.files, files]
-    files = guarded(
-      () => (Array.isArray(inner) && Array.isArray(outer) ? [...inner, ...outer] : (outer ?? inner)),
-      () => outer
-    )
+    files = joined(value.files, files)
     value = value.value
   }
   return { value, files }
+}
+
+const joined = (first: unknown, second: unknown): unknown =>
+  guarded(
+    () => (Array.isArray(first) && Array.isArray(second) ? [...first, ...second] : (second ?? first)),
+    () => second
+  )
+
+/** The value as JSON, and its files: beside those that it came with, those of values with files inside of it. */
+export const jsonWithFiles = (value: unknown, files: unknown): { readonly json: unknown; readonly files: unknown } => {
+  if (typeof value === "string") return { json: value, files }
+  looking = true
+  const json = toJson(value)
+  looking = false
+  if (found === undefined) return { json, files }
+  let all = files
+  for (const content of found) all = joined(all, content.files)
+  found = undefined
+  return { json, files: all }
 }
