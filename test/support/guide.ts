@@ -6,6 +6,7 @@ export const guide = [
   "background",
   "duplicates",
   "cancellation",
+  "approval",
   "layers",
   "handing-over",
   "tools-from-elsewhere",
