@@ -1224,7 +1224,8 @@ export class Reference {
         one !== run &&
         one.approval === state &&
         (one.phase !== "ended" || one.endedAt === this.at) &&
-        one.spec === spec
+        // its arguments are no longer those that it was joined by
+        (state === "edited" ? one.spec === spec : this.isDuplicate(spec, call.args, one))
     )
     const joins = spec.options.onDuplicate === "join" || this.policies.get(call.id) === "Join"
     if (other === undefined || !joins || run.handler !== undefined || run.approval !== undefined) return undefined
