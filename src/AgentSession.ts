@@ -22,6 +22,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Agent, AgentTask, RequirementsOf } from "./Agent.js"
+import { PendingApproval } from "./ApprovalPolicy.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext, ChatItem, File, ToolCall } from "./ChatContext.js"
 import * as internal from "./internal/shell/session.js"
@@ -37,7 +38,7 @@ import {
 } from "./Tags.js"
 
 export type { Usage }
-export { AgentSession, OptionsError, SessionClosed, ToolNameConflict }
+export { AgentSession, OptionsError, PendingApproval, SessionClosed, ToolNameConflict }
 
 /**
  * A call at work, inline or in the background.
@@ -140,6 +141,45 @@ export interface RunResult {
    * of several turns counts in each. A field that no step reported is absent.
    */
   readonly usage: Usage
+  /** The calls of the turn that waited for approval when it ended: it did not wait for these. */
+  readonly approvals: ReadonlyArray<PendingApproval>
+}
+
+/**
+ * How a call that waits is approved.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ApproveOptions {
+  /** Other arguments, in the form in which the model sends them. Default: those of the call. */
+  readonly arguments?: unknown
+  /** Who decides, for the event. Default: nobody is named. */
+  readonly by?: string | undefined
+}
+
+/**
+ * How a call that waits is denied.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DenyOptions {
+  /** Told to the model, and in the event. Default: none. */
+  readonly reason?: string | undefined
+  /** Who decides, for the event. Default: nobody is named. */
+  readonly by?: string | undefined
+}
+
+/**
+ * How a call that waits is answered in place of its tool.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RespondOptions {
+  /** Who decides, for the event. Default: nobody is named. */
+  readonly by?: string | undefined
 }
 
 /**
@@ -219,6 +259,24 @@ export interface Service {
    * if the call does not run, may not be cancelled, or is still stopping.
    */
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError>
+  /** The calls that wait until somebody agrees, oldest first; of calls that share one handler, the first. */
+  readonly approvals: Effect.Effect<ReadonlyArray<PendingApproval>>
+  /**
+   * Somebody agrees: the call runs, with the arguments that the session has of it. With other `arguments`, these are decoded
+   * by the tool's schema, and stand in all that is written of the call from then on. The first decision about a call wins.
+   * Fails with a `ToolError` if the call does not wait (any more), or if the arguments do not fit: then it waits on.
+   */
+  readonly approve: (callId: string, options?: ApproveOptions) => Effect.Effect<void, ToolError>
+  /**
+   * Nobody is to run the call: it ends as an error, and the model is told, with the reason. Fails with a `ToolError` if it
+   * does not wait (any more).
+   */
+  readonly deny: (callId: string, options?: DenyOptions) => Effect.Effect<void, ToolError>
+  /**
+   * The call ends with this output, in place of its tool. The output is decoded by the tool's success schema. Fails with a
+   * `ToolError` if the call does not wait (any more), or if the output does not fit: then it waits on.
+   */
+  readonly respond: (callId: string, output: unknown, options?: RespondOptions) => Effect.Effect<void, ToolError>
   /**
    * Tells a running call something, which its handler reads from `RunContext.messages`; the call may be inline, in the
    * background, or not have begun yet. If the tool's `messages` is a Schema, the message is decoded by it; with true it is
@@ -314,6 +372,12 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
    * begins a new conversation, with `onEnter`. Default: false, `agent` begins behind the history.
    */
   readonly resume?: boolean | undefined
+  /**
+   * What waited for approval when the conversation of `history` was stored, as `session.approvals` gave it then: these calls
+   * wait on under their ids, with the arguments of the history. Their policy is not asked again. One whose tool is gone, or
+   * whose arguments its schema refuses now, ends as an error. Default: none; with `resume` such calls end, as cancelled.
+   */
+  readonly approvals?: ReadonlyArray<PendingApproval> | undefined
   /**
    * Saves the conversation: it is given what was added to the history since its last batch, without what `history`
    * brought. One batch is awaited before the next; the session does not wait for it, but when it closes, and then for

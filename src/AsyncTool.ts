@@ -31,7 +31,7 @@ import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { File } from "./ChatContext.js"
+import type { File, ToolCall } from "./ChatContext.js"
 import type { DuplicateScope, Mode } from "./DuplicatePolicy.js"
 import * as Dynamic from "./internal/scope/dynamic.js"
 import * as Mistakes from "./internal/scope/mistakes.js"
@@ -88,6 +88,16 @@ export interface Options {
    * sender. Default: it cannot.
    */
   readonly messages?: true | Schema.Schema<any, any> | undefined
+  /**
+   * Does a call wait until a person agrees, before it runs? A function is given the arguments as the handler gets them, and
+   * the call; if it dies, a person is asked. Default: what the `ApprovalPolicy` of toolset, agent or session says, else no.
+   */
+  readonly needsApproval?: boolean | ((args: any, call: ToolCall) => Effect.Effect<boolean>) | undefined
+  /**
+   * After this time, which is more than 0, a call that waits for approval ends as an error and does not run. Default: that
+   * of the `ApprovalPolicy` of its scope, else never.
+   */
+  readonly approvalTimeout?: Duration.DurationInput | undefined
 }
 
 /**
@@ -138,6 +148,10 @@ export interface MakeOptions<
   readonly failure?: Failure | Expected<"a Schema of Effect, such as Schema.String"> | undefined
   /** The services that the handler uses for each call. Default: none. */
   readonly dependencies?: Dependencies | undefined
+  readonly needsApproval?:
+    | boolean
+    | ((args: Schema.Struct.Type<Parameters>, call: ToolCall) => Effect.Effect<boolean>)
+    | undefined
 }
 
 /**
@@ -296,6 +310,11 @@ export interface ExecuteOptions {
   readonly onUpdate?: ((value: unknown) => void) | undefined
   /** Gets what the handler shows with `RunContext.progress`, as JSON. Default: nobody does. */
   readonly onProgress?: ((value: unknown) => void) | undefined
+  /**
+   * Decides about a call that may not run before somebody agrees: by its `needsApproval`, or by the `ApprovalPolicy` around
+   * the effect. If it dies, the call is denied. Default: such a call is denied, and ends as an error.
+   */
+  readonly decide?: ((call: ToolCall) => Effect.Effect<"approve" | "deny">) | undefined
 }
 
 /**

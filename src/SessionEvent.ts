@@ -297,11 +297,11 @@ export interface ToolCallProgress extends Schema.Schema.Type<typeof ToolCallProg
 export const ToolCallReleased = Schema.TaggedStruct("ToolCallReleased", {
   at,
   callId: Schema.String,
-  by: Schema.Literal("update", "timer", "model", "handler", "program")
+  by: Schema.Literal("update", "timer", "model", "handler", "program", "approval")
 })
 
 /**
- * A call left its turn and goes on in the background.
+ * A call left its turn and goes on in the background; by `approval`, it waits until somebody agrees.
  *
  * @since 0.1.0
  * @category models
@@ -349,6 +349,50 @@ export const ToolCallMessagesLost = Schema.TaggedStruct("ToolCallMessagesLost", 
  * @category models
  */
 export interface ToolCallMessagesLost extends Schema.Schema.Type<typeof ToolCallMessagesLost> {}
+
+/**
+ * The Schema of `ApprovalRequested`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ApprovalRequested = Schema.TaggedStruct("ApprovalRequested", {
+  at,
+  call: ToolCall,
+  reason: Schema.optionalWith(Schema.String, { exact: true }),
+  expiresAt: Schema.optionalWith(Schema.Number, { exact: true })
+})
+
+/**
+ * A call waits until somebody agrees. `reason` is that of the policy; at `expiresAt` nobody is asked any longer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ApprovalRequested extends Schema.Schema.Type<typeof ApprovalRequested> {}
+
+/**
+ * The Schema of `ApprovalDecided`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ApprovalDecided = Schema.TaggedStruct("ApprovalDecided", {
+  at,
+  callId: Schema.String,
+  decision: Schema.Literal("approved", "edited", "denied", "answered", "expired", "withdrawn"),
+  by: Schema.optionalWith(Schema.String, { exact: true }),
+  reason: Schema.optionalWith(Schema.String, { exact: true })
+})
+
+/**
+ * A call waits for approval no longer, as each that waited is told of once. `approved` and `edited`: it goes on to run;
+ * the others end it. `by` and `reason` are what `approve`, `deny` or `respond` was given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ApprovalDecided extends Schema.Schema.Type<typeof ApprovalDecided> {}
 
 /**
  * The Schema of `ToolCallEnded`.
@@ -539,6 +583,8 @@ export type SessionEvent =
   | ToolCallReleased
   | ToolCallMessaged
   | ToolCallMessagesLost
+  | ApprovalRequested
+  | ApprovalDecided
   | ToolCallEnded
   | ReplyScheduled
   | ReplyEnded
@@ -581,6 +627,8 @@ export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Sc
   ToolCallReleased,
   ToolCallMessaged,
   ToolCallMessagesLost,
+  ApprovalRequested,
+  ApprovalDecided,
   ToolCallEnded,
   ReplyScheduled,
   ReplyEnded,

@@ -87,6 +87,41 @@ export interface EndedArgs extends CallArgs {
 }
 
 /**
+ * What the `approvalPending` template is given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ApprovalPendingArgs extends CallArgs {
+  /** That of the policy, or empty. */
+  readonly reason: string
+}
+
+/**
+ * What the `approvalEdited` template is given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ApprovalEditedArgs extends CallArgs {
+  /** The new arguments, as JSON. */
+  readonly arguments: string
+}
+
+/**
+ * What the `approvalDenied` template is given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ApprovalDeniedArgs extends CallArgs {
+  /** That of the person or of the policy who denied, or empty. */
+  readonly reason: string
+  /** `expired`: nobody decided within `approvalTimeout`. */
+  readonly how: "denied" | "expired"
+}
+
+/**
  * The templates, see the guide on layers for what each is for.
  *
  * @since 0.1.0
@@ -103,6 +138,12 @@ export interface Prompts {
   readonly ended: Template<EndedArgs>
   /** Written for a call that was at work when its conversation was stored, as the conversation is gone on with. */
   readonly outcomeUnknown: Template<CallArgs>
+  /** The output of a call that waits until somebody agrees: it has not run. */
+  readonly approvalPending: Template<ApprovalPendingArgs>
+  /** Written, silently, for a call that was approved with other arguments. */
+  readonly approvalEdited: Template<ApprovalEditedArgs>
+  /** The end of a call that was not run, since it was denied or nobody decided in time. */
+  readonly approvalDenied: Template<ApprovalDeniedArgs>
   /** The answer to a duplicate call that is rejected. */
   readonly duplicateReject: Template<DuplicateArgs>
   /** The answer to a duplicate call that waits for a confirmation. */
@@ -120,6 +161,9 @@ interface Placeholders {
   readonly released: "{toolName} or {callId}"
   readonly ended: "{toolName}, {callId} or {how}"
   readonly outcomeUnknown: "{toolName} or {callId}"
+  readonly approvalPending: "{toolName}, {callId} or {reason}"
+  readonly approvalEdited: "{toolName}, {callId} or {arguments}"
+  readonly approvalDenied: "{toolName}, {callId}, {reason} or {how}"
   readonly duplicateReject: "{toolName}, {running} or {runningText}"
   readonly duplicateConfirm: "{toolName}, {running} or {runningText}"
   readonly replyAtTail: "{callIds}"

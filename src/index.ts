@@ -4,6 +4,7 @@
 export * as Agent from "./Agent.js"
 export * as AgentOutput from "./AgentOutput.js"
 export * as AgentSession from "./AgentSession.js"
+export * as ApprovalPolicy from "./ApprovalPolicy.js"
 export * as AsyncTool from "./AsyncTool.js"
 export * as AsyncToolset from "./AsyncToolset.js"
 export * as ChatContext from "./ChatContext.js"

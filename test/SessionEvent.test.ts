@@ -18,7 +18,8 @@ const Work = AsyncTool.make("work", {
 const Late = AsyncTool.make("late", { success: Schema.String, releaseAfter: "2 seconds", messages: true })
 const Count = AsyncTool.make("count", { parameters: { to: Schema.Number }, success: Schema.Number })
 const Chatter = AsyncTool.make("chatter", { success: Schema.String })
-const kit = Toolkit.make(Work, Late, Count, Chatter)
+const Careful = AsyncTool.make("careful", { needsApproval: true })
+const kit = Toolkit.make(Work, Late, Count, Chatter, Careful)
 const kitLive = kit.toLayer({
   work: ({ seconds }) =>
     RunContext.progress({ percent: 0 }).pipe(
@@ -29,6 +30,7 @@ const kitLive = kit.toLayer({
       Effect.zipRight(Effect.sleep(`${seconds} seconds`)),
       Effect.as({ ok: true })
     ),
+  careful: () => Effect.void,
   late: () => Effect.as(Effect.sleep("1 hour"), "late"),
   chatter: () =>
     Effect.as(
@@ -69,6 +71,8 @@ const everything: Record<Exclude<SessionEvent.SessionEvent["_tag"], "EventsMisse
   ToolCallReleased: true,
   ToolCallMessaged: true,
   ToolCallMessagesLost: true,
+  ApprovalRequested: true,
+  ApprovalDecided: true,
   ToolCallEnded: true,
   ReplyScheduled: true,
   ReplyEnded: true,
@@ -107,7 +111,7 @@ describe("events", () => {
       })
     }).pipe(
       working([
-        [toolCall("work", { seconds: 5 }, { id: "c1" }), toolCall("chatter")],
+        [toolCall("work", { seconds: 5 }, { id: "c1" }), toolCall("chatter"), toolCall("careful")],
         [ScriptedModel.reasoning("At it?"), "At it."],
         "Chatter.",
         "Done.",
@@ -269,7 +273,9 @@ describe("events that are stored", () => {
       "TextDelta",
       "ToolInputDelta",
       "ToolCallMessaged",
-      "ToolCallMessagesLost"
+      "ToolCallMessagesLost",
+      "ApprovalRequested",
+      "ApprovalDecided"
     ]
     const then = Object.keys(everything).filter((tag) => !later.includes(tag))
     expect(new Set(events.map((event) => event._tag))).toEqual(new Set([...then, "EventsMissed"]))

@@ -82,6 +82,14 @@ describe("the default templates", () => {
     released: [base],
     ended: (["done", "cancelled", "replaced", "drained"] as const).map((how) => ({ ...base, how })),
     outcomeUnknown: [base],
+    approvalPending: ["", "It moves money."].map((reason) => ({ ...base, reason })),
+    // what it shows of the arguments is JSON
+    approvalEdited: [{ ...base, arguments: "none" }],
+    approvalDenied: [
+      { ...base, reason: "", how: "denied" },
+      { ...base, reason: "too late!", how: "denied" },
+      { ...base, reason: "", how: "expired" }
+    ],
     duplicateReject: [{ ...base, running, runningText: "Call c0." }],
     duplicateConfirm: [{ ...base, running, runningText: "Call c0." }],
     replyAtTail: [{ callIds: ["c1_final"] }],
@@ -98,7 +106,7 @@ describe("the default templates", () => {
 
   it.effect("[W1] each is short", () =>
     Effect.sync(() => {
-      expect(texts).toHaveLength(12)
+      expect(texts).toHaveLength(18)
       for (const [name, text] of texts) expect([name, text.length <= 320]).toEqual([name, true])
       for (const [name, text] of texts.filter(([name]) => ["inProgress", "released", "ended"].includes(name))) {
         expect([name, text.length <= 100]).toEqual([name, true])

@@ -6,6 +6,7 @@ import {
   Agent,
   AgentOutput,
   AgentSession,
+  ApprovalPolicy,
   AsyncTool,
   AsyncToolset,
   ChatContext,
@@ -450,6 +451,8 @@ describe("error channels", () => {
       | "ToolCallReleased"
       | "ToolCallMessaged"
       | "ToolCallMessagesLost"
+      | "ApprovalRequested"
+      | "ApprovalDecided"
       | "ToolCallEnded"
       | "ReplyScheduled"
       | "ReplyEnded"
@@ -525,6 +528,8 @@ describe("the surface", () => {
       readonly startAfter?: "call" | "step" | undefined
       readonly timeout?: Duration.DurationInput | undefined
       readonly messages?: true | Schema.Schema<any, any> | undefined
+      readonly needsApproval?: boolean | ((args: any, call: ChatContext.ToolCall) => Effect.Effect<boolean>) | undefined
+      readonly approvalTimeout?: Duration.DurationInput | undefined
     }>()
     expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
       readonly output: unknown
@@ -626,6 +631,9 @@ describe("the surface", () => {
       readonly released: Of<Call>
       readonly ended: Of<Call & { readonly how: "done" | "cancelled" | "replaced" | "drained" }>
       readonly outcomeUnknown: Of<Call>
+      readonly approvalPending: Of<Call & { readonly reason: string }>
+      readonly approvalEdited: Of<Call & { readonly arguments: string }>
+      readonly approvalDenied: Of<Call & { readonly reason: string; readonly how: "denied" | "expired" }>
       readonly duplicateReject: Of<Duplicate>
       readonly duplicateConfirm: Of<Duplicate>
       readonly replyAtTail: Of<Reply>
@@ -680,6 +688,55 @@ describe("the surface", () => {
     RunContext.test({ updates: () => Effect.void })
   })
 
+  types("[A1] [A3] [A4] approval: the tool's own word has the types of its arguments; verdicts and what waits", () => {
+    AsyncTool.make("pay", {
+      parameters: { amount: Schema.NumberFromString, to: Schema.optional(Schema.String) },
+      needsApproval: (args, call) => {
+        expectTypeOf(args.amount).toEqualTypeOf<number>()
+        expectTypeOf(args.to).toEqualTypeOf<string | undefined>()
+        expectTypeOf(call).toEqualTypeOf<ChatContext.ToolCall>()
+        return Effect.succeed(args.amount > 100)
+      }
+    })
+    AsyncTool.make("pay", { needsApproval: true, approvalTimeout: "1 hour" })
+    // @ts-expect-error it says so in an Effect
+    AsyncTool.make("pay", { parameters: { amount: Schema.Number }, needsApproval: ({ amount }) => amount > 100 })
+    // @ts-expect-error what it needs of the context has to be provided
+    AsyncTool.make("pay", { needsApproval: () => Effect.as(Db, true) })
+    const asks = ApprovalPolicy.make((call, tool) => {
+      expectTypeOf(call).toEqualTypeOf<ChatContext.ToolCall>()
+      expectTypeOf(tool).toEqualTypeOf<ApprovalPolicy.ToolFacts>()
+      return Effect.as(Db, ApprovalPolicy.ask("since it is new"))
+    })
+    expectTypeOf(asks).toEqualTypeOf<Layer.Layer<never, never, Db>>()
+    expectTypeOf(ApprovalPolicy.layer("destructive", { timeout: "1 day" })).toEqualTypeOf<Layer.Layer<never>>()
+    // @ts-expect-error there is no such mode
+    ApprovalPolicy.layer("sometimes")
+    expectTypeOf<ApprovalPolicy.ToolFacts>().toEqualTypeOf<{
+      readonly readonly: boolean
+      readonly destructive: boolean
+      readonly toolset?: string
+    }>()
+    expectTypeOf<ApprovalPolicy.Verdict>().toEqualTypeOf<
+      | { readonly _tag: "Run" }
+      | { readonly _tag: "Ask"; readonly reason?: string }
+      | { readonly _tag: "Deny"; readonly reason: string }
+    >()
+    expectTypeOf<ApprovalPolicy.PendingApproval>().toEqualTypeOf<{
+      readonly callId: string
+      readonly name: string
+      readonly arguments: unknown
+      readonly agent?: string
+      readonly reason?: string
+      readonly requestedAt: number
+      readonly expiresAt?: number
+    }>()
+    expectTypeOf<AgentSession.PendingApproval>().toEqualTypeOf<ApprovalPolicy.PendingApproval>()
+    AsyncTool.execute(Plains, { name: "plain", arguments: {} }, { decide: () => Effect.succeed("approve") })
+    // @ts-expect-error no such decision
+    AsyncTool.execute(Plains, { name: "plain", arguments: {} }, { decide: () => Effect.succeed("yes") })
+  })
+
   types("AgentSession: its service, its options", () => {
     type Says = Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed>
     const service = {} as {
@@ -710,6 +767,20 @@ describe("the surface", () => {
       readonly cancelTool: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
       readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, AsyncTool.ToolError>
       readonly release: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly approvals: Effect.Effect<ReadonlyArray<ApprovalPolicy.PendingApproval>>
+      readonly approve: (
+        callId: string,
+        options?: { readonly arguments?: unknown; readonly by?: string | undefined }
+      ) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly deny: (
+        callId: string,
+        options?: { readonly reason?: string | undefined; readonly by?: string | undefined }
+      ) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly respond: (
+        callId: string,
+        output: unknown,
+        options?: { readonly by?: string | undefined }
+      ) => Effect.Effect<void, AsyncTool.ToolError>
     }
     expectTypeOf(service).toExtend<AgentSession.Service>()
     expectTypeOf<AgentSession.Service>().toExtend<typeof service>()
@@ -742,6 +813,7 @@ describe("the surface", () => {
       readonly text: string
       readonly items: ReadonlyArray<ChatContext.ChatItem>
       readonly usage: AgentSession.Usage
+      readonly approvals: ReadonlyArray<ApprovalPolicy.PendingApproval>
     }>()
     expectTypeOf<AgentSession.Usage>().toEqualTypeOf<{
       readonly inputTokens?: number
@@ -924,7 +996,20 @@ describe("the surface", () => {
       | Tagged<"ToolCallProgress", { readonly callId: string; readonly value: unknown }>
       | Tagged<
           "ToolCallReleased",
-          { readonly callId: string; readonly by: "update" | "timer" | "model" | "handler" | "program" }
+          { readonly callId: string; readonly by: "update" | "timer" | "model" | "handler" | "program" | "approval" }
+        >
+      | Tagged<
+          "ApprovalRequested",
+          { readonly call: ChatContext.ToolCall; readonly reason?: string; readonly expiresAt?: number }
+        >
+      | Tagged<
+          "ApprovalDecided",
+          {
+            readonly callId: string
+            readonly decision: "approved" | "edited" | "denied" | "answered" | "expired" | "withdrawn"
+            readonly by?: string
+            readonly reason?: string
+          }
         >
       | Tagged<
           "ToolCallMessaged",

@@ -267,6 +267,9 @@ const happened = (view: View, event: Event): View => {
       return change(view, event, (call) => ({ ...call, progress: { at, value: event.value } }))
     case "ToolCallReleased":
       return change(view, event, (call) => ({ ...call, released: { at, by: event.by } }))
+    case "ApprovalRequested":
+    case "ApprovalDecided":
+      return view
     case "ToolCallEnded": {
       const { id, output, status } = event
       return change(view, event, (call) => ({ ...call, ended: { id, at, status, output } }))

@@ -51,6 +51,9 @@ export const prompts: Prompts = {
   released: "released",
   ended: "ended",
   outcomeUnknown: "outcomeUnknown",
+  approvalPending: "approvalPending",
+  approvalEdited: "approvalEdited",
+  approvalDenied: "approvalDenied",
   duplicateReject: "duplicateReject",
   duplicateConfirm: "duplicateConfirm",
   replyAtTail: "replyAtTail",
@@ -73,6 +76,8 @@ export interface ToolPlan extends ToolOptions {
   readonly scope?: DuplicateScope
   /** its policy is a function of the program */
   readonly custom?: boolean
+  readonly approval?: Tool["approval"]
+  readonly approvalTimeout?: number
   readonly releaseAfter?: number
   readonly timeout?: number
   readonly afterStep?: boolean
@@ -90,6 +95,8 @@ export const tool = (plan: ToolPlan, home: Executor): Tool => ({
   options: plan,
   executor: plan.in ?? home,
   policy: policyOf(plan),
+  approval: plan.approval,
+  approvalTimeout: plan.approvalTimeout,
   prompts: plan.prompts ?? prompts,
   releaseAfter: plan.releaseAfter,
   timeout: plan.timeout,
@@ -408,6 +415,10 @@ export const showEvent = (e: SessionEvent): string => {
       return `${e.callId} messaged by ${e.from}: ${json(e.message)}`
     case "ToolCallMessagesLost":
       return `${e.callId} lost ${e.count} messages`
+    case "ApprovalRequested":
+      return `${e.call.callId} waits for approval${e.reason === undefined ? "" : `: ${e.reason}`}`
+    case "ApprovalDecided":
+      return `${e.callId} ${e.decision}${e.by === undefined ? "" : ` by ${e.by}`}`
     case "ToolCallEnded":
       return `${e.id} ${e.status}: ${json(e.output)}`
     case "ReplyScheduled":
@@ -444,6 +455,9 @@ export const showCommand = (c: Command): string => {
       return `AskPolicy ${c.admission.call.callId} ${showRuns(c.running)}`
     case "StopPolicy":
       return `StopPolicy ${c.admission.call.callId}`
+    case "AskApproval":
+    case "StopApproval":
+      return `${c._tag} ${showRun(c.approval.run)}`
     case "AskModel":
       return `AskModel ${c.step.speech.id} ${showChoice(c.step)}`
     case "ReadText":

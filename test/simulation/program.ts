@@ -15,6 +15,8 @@ export interface ToolSpec {
   readonly options: AsyncTool.Options
   /** a duplicate policy that takes its time */
   readonly slowPolicy: boolean
+  /** of which of its calls a person is asked: of all, or of those whose `k` is not 0, which may take a while to be said */
+  readonly approval?: "always" | "some" | "slow"
 }
 
 export interface Config {
@@ -32,6 +34,8 @@ export interface Config {
   readonly pauses: number
   /** how often a handler gives values that are no JSON, or do something when they are looked at */
   readonly foreign: number
+  /** how many tools ask before their calls run */
+  readonly approvals: number
   /** what `onItems` does; `fails`: now and then it dies */
   readonly saves: "nothing" | "all" | "fails"
   readonly maxToolSteps: number
@@ -85,6 +89,14 @@ export type Action = { readonly pause: number } & (
       readonly what: "interrupt" | "force" | "allow" | "disallow" | "wait"
     }
   | { readonly kind: "advance" }
+  | {
+      readonly kind: "decide"
+      readonly which: number
+      readonly what: "approve" | "edit" | "bad edit" | "deny" | "respond"
+      /** somebody else decides at the same instant */
+      readonly twice: boolean
+      readonly who: "waiting" | "any"
+    }
 )
 
 export interface Program {
@@ -215,6 +227,21 @@ const action = (random: Random.Random, n: number): Action => {
   }
 }
 
+/** Now and then somebody decides about a call that waits. */
+const decision = (random: Random.Random): ReadonlyArray<Action> =>
+  random.chance(0.45)
+    ? [
+        {
+          pause: random.chance(0.4) ? 0 : random.pick(...pauses),
+          kind: "decide",
+          which: random.int(1000),
+          what: random.pick("approve", "approve", "approve", "edit", "bad edit", "deny", "respond"),
+          twice: random.chance(0.3),
+          who: random.pick("waiting", "waiting", "waiting", "any")
+        }
+      ]
+    : []
+
 export const make = (seed: number): Program => {
   const random = Random.make(seed)
   const { chance, int, pick } = random
@@ -243,6 +270,7 @@ export const make = (seed: number): Program => {
     pauses: more.chance(0.3) ? more.pick(0.1, 0.3, 0.9) : 0,
     foreign: more.chance(0.2) ? 0.4 : 0,
     saves: more.chance(0.2) ? more.pick("all", "fails") : "nothing",
+    approvals: more.chance(0.35) ? more.pick(0.3, 0.8) : 0,
     maxToolSteps: pick(1, 2, 3, 3, 3, 8),
     maxPendingUpdates: pick(1, 2, 3, 32),
     maxRunning: pick(2, 4, 64, 64, 64),
@@ -257,12 +285,25 @@ export const make = (seed: number): Program => {
     onEnter: pick("nothing", "nothing", "say", "reply", "sleep"),
     onExit: pick("nothing", "nothing", "nothing", "say", "wait", "sleep")
   }
+  const asking = random.fork("approval")
+  const asks = (spec: ToolSpec): ToolSpec => {
+    if (!asking.chance(config.approvals)) return spec
+    return {
+      ...spec,
+      approval: asking.pick("always", "some", "slow"),
+      options: {
+        ...spec.options,
+        ...option(asking, 0.5, "approvalTimeout", () => asking.pick(100, 500, 1000, 3000, 20_000))
+      }
+    }
+  }
   const actions = random.fork("actions")
   const length = pick(4, 12, 30, 60, 90)
+  const planned = Array.from({ length: 2 + int(length) }, (_, i) => action(actions, i + 1))
   return {
     seed,
-    config,
-    actions: Array.from({ length: 2 + int(length) }, (_, i) => action(actions, i + 1)),
+    config: { ...config, tools: config.tools.map(asks) },
+    actions: config.approvals === 0 ? planned : planned.flatMap((one) => [one, ...decision(asking)]),
     abrupt: chance(0.35)
   }
 }

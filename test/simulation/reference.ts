@@ -125,12 +125,17 @@ export interface Run {
   done: number
   end: End | undefined
   endedAt: number | undefined
+  /** what has become of it with those who may agree; none: nobody has been asked */
+  approval: "waits" | SessionEvent.ApprovalDecided["decision"] | undefined
+  expiresAt: number | undefined
+  /** who decided */
+  by: string | undefined
 }
 
 export interface Call {
   readonly id: string
   readonly name: string
-  readonly args: any
+  args: any
   readonly spec: ToolSpec | undefined
   readonly step: Step
   readonly startedAt: number
@@ -222,6 +227,9 @@ export const templates = {
   update: "UPD {toolName} {callId} {message}",
   inProgress: "PROG {toolName} {callId}",
   released: "REL {toolName} {callId}",
+  approvalPending: "PEND {toolName} {callId}",
+  approvalEdited: "EDIT {toolName} {callId} {arguments}",
+  approvalDenied: "DENY {toolName} {callId} {how} {reason}",
   ended: "END {toolName} {callId} {how}",
   duplicateReject: "REJ {toolName} {runningText}",
   duplicateConfirm: "CONF {toolName} {runningText}",
@@ -428,6 +436,9 @@ export class Reference {
     const left = this.history.slice(this.given).filter((item) => !ids.has(item.id))
     this.must(!complete || left.length === 0, "R7", () => `${left.map((item) => item.id).join(" ")} are not saved`)
   }
+
+  /** what somebody is about to decide, by the name that the event gives back */
+  readonly deciding = new Map<string, { readonly what: string; readonly callId: string }>()
 
   cancelRequested(callId: string): void {
     this.cancelRequests.add(callId)
@@ -676,6 +687,10 @@ export class Reference {
         return this.messaged(event)
       case "ToolCallMessagesLost":
         return this.messagesLost(event)
+      case "ApprovalRequested":
+        return this.approvalRequested(event)
+      case "ApprovalDecided":
+        return this.approvalDecided(event)
       case "ToolCallEnded":
         return this.ended(event)
       case "UpdateDropped":
@@ -1016,7 +1031,10 @@ export class Reference {
       updates: [],
       done: 0,
       end: undefined,
-      endedAt: undefined
+      endedAt: undefined,
+      approval: undefined,
+      expiresAt: undefined,
+      by: undefined
     }
     if (this.closing || call.owner?.state === "ended") call.run.stops.add("drained")
     if (this.userTurnCut(step)) call.run.stops.add("cancelled")
@@ -1137,9 +1155,137 @@ export class Reference {
     }
   }
 
+  // ------------------------------------------------------------------------------------------------------- approval
+
+  /** A person is to be asked of a call with these arguments. */
+  private isAsked(run: Run): boolean {
+    if (run.spec.approval === undefined) return false
+    return run.spec.approval === "always" || (run.calls[0]?.args.k ?? null) !== 0
+  }
+
+  private approvalRequested(event: EventOf<"ApprovalRequested">): void {
+    const call = this.call(event.call.callId, "A1")
+    const run = call.run as Run
+    this.must(
+      run !== undefined && run.spec.approval !== undefined,
+      "A3",
+      () => `somebody is asked of ${call.id}, whose tool asks nobody`
+    )
+    this.must(run.approval === undefined, "A4", () => `somebody is asked of ${call.id} again`)
+    this.must(
+      run.handler === undefined && call.state !== "ended",
+      "A1",
+      () => `somebody is asked of ${call.id}, which runs`
+    )
+    this.must(
+      run.stops.size === 0 || run.phase !== "ended",
+      "A7",
+      () => `somebody is asked of ${call.id}, which has ended`
+    )
+    const waiting = Array.from(this.runs).filter((other) => other.approval === "waits").length
+    this.must(waiting < this.config.maxRunning, "A1", () => `${waiting} calls wait, and ${call.id} is one more`)
+    this.must(same(event.call.arguments, call.args), "A4", () => `somebody is asked of other arguments of ${call.id}`)
+    const millis = run.spec.options.approvalTimeout
+    const expiresAt = millis === undefined ? undefined : this.at + Number(millis)
+    this.must(event.expiresAt === expiresAt, "A6", () => `${call.id} expires at ${event.expiresAt}, not ${expiresAt}`)
+    run.approval = "waits"
+    run.expiresAt = expiresAt
+    this.count("asks")
+  }
+
+  private approvalDecided(event: EventOf<"ApprovalDecided">): void {
+    const call = this.call(event.callId, "A4")
+    const run = call.run as Run
+    this.must(run?.approval === "waits", "A4", () => `${call.id} is ${event.decision}, and does not wait`)
+    const { by, decision } = event
+    const given = by === undefined ? undefined : this.deciding.get(by)
+    this.count(`approval ${decision}`)
+    switch (decision) {
+      case "expired": {
+        this.must(this.at === run.expiresAt, "A6", () => `${call.id} expires at ${this.at}, not ${run.expiresAt}`)
+        break
+      }
+      case "withdrawn":
+        break
+      default: {
+        const names = { approve: "approved", edit: "edited", deny: "denied", respond: "answered" } as const
+        this.must(
+          given !== undefined &&
+            names[given.what as keyof typeof names] === decision &&
+            this.isShared(given.callId, run),
+          "A4",
+          () => `${call.id} is ${decision}, and nobody decided that`
+        )
+      }
+    }
+    run.approval = decision
+    run.by = by
+  }
+
+  /** It is one of those that share the run, which may not have been told of yet. */
+  private isShared(callId: string, run: Run): boolean {
+    const call = this.calls.get(callId)
+    return call?.run === run || (call?.spec === run.spec && call.run?.handler === undefined)
+  }
+
+  /** What the session itself reports of a call that waits, or that somebody has edited. */
+  private reported(call: Call, event: EventOf<"ToolCallUpdated">): void {
+    const message = String(event.message)
+    const edited = message.startsWith("EDIT ")
+    const run = this.ofApproval(call, edited ? "edited" : "waits")
+    if (run === undefined) throw new Violation("A5", `${call.id} is told ${message}, and why is not known`)
+    if (edited) call.args = JSON.parse(message.slice(this.render("EDIT {toolName} {callId} ", call).length))
+    call.numbered++
+    this.must(
+      event.id === `${call.id}_update_${call.numbered}`,
+      "U2",
+      () => `update ${call.numbered} has the id ${event.id}`
+    )
+    this.accept({
+      id: event.id,
+      call,
+      kind: "update",
+      value: event.message,
+      isError: false,
+      mode: edited ? "silent" : "when-idle",
+      act: false,
+      state: "held",
+      maybeShown: false,
+      writtenAt: undefined,
+      endings: [],
+      interruptedAt: undefined
+    })
+  }
+
+  /** Its run stands so with those who may agree; or that of another, which it turns out to share. */
+  private ofApproval(call: Call, state: Run["approval"]): Run | undefined {
+    const { run, spec } = call
+    if (run === undefined || spec === undefined || run.approval === state) return run
+    const other = Array.from(this.calls.values(), (one) => one.run).findLast(
+      (one): one is Run =>
+        one !== undefined &&
+        one !== run &&
+        one.approval === state &&
+        (one.phase !== "ended" || one.endedAt === this.at) &&
+        // its arguments are no longer those that it was joined by
+        (state === "edited" ? one.spec === spec : this.isDuplicate(spec, call.args, one))
+    )
+    const joins = spec.options.onDuplicate === "join" || this.policies.get(call.id) === "Join"
+    if (other === undefined || !joins || run.handler !== undefined || run.approval !== undefined) return undefined
+    this.joinRun(call, other)
+    return other
+  }
+
   private begins(call: Call, run: Run, value: any): void {
     this.must(run.phase === "admitting", "P2b", () => `call ${call.id} starts a second time`)
     const { spec, step } = call
+    const agreed = run.approval === "approved" || run.approval === "edited"
+    this.must(
+      run.approval === undefined ? !this.isAsked(run) : agreed,
+      "A1",
+      () => `call ${call.id} runs, and its approval is ${run.approval}`
+    )
+    if (agreed) this.count("runs when approved")
     if (spec !== undefined && this.isHeld(spec)) {
       // the rest of an answer is lost where it has a call of an unknown tool (rule T4)
       const lost = this.config.languageModel && step.asked.some(({ name }) => name === "nonsense")
@@ -1235,6 +1381,7 @@ export class Reference {
   private updated(event: EventOf<"ToolCallUpdated">): void {
     const call = this.call(event.callId, "U1")
     this.must(call.state !== "ended", "U11", () => `call ${call.id} is updated after its end`)
+    if (/^(PEND|EDIT) /.test(String(event.message))) return this.reported(call, event)
     let run = call.run as Run
     this.must(run !== undefined, "U1", () => `call ${call.id}, which was refused, is updated`)
     if (run.handler === undefined) {
@@ -1311,6 +1458,15 @@ export class Reference {
     call.released = event.by
     this.count(`released ${event.by}`)
     if (event.by === "update") return
+    if (event.by === "approval") {
+      this.must(
+        this.ofApproval(call, "waits") !== undefined,
+        "A2",
+        () => `call ${call.id} leaves its turn for approval, and nobody is asked`
+      )
+      call.output = { value: this.render(templates.approvalPending, call), isError: false }
+      return
+    }
     if (event.by === "handler") {
       const releasing = Array.from(this.runs).some(
         (run) => run.releases && (run === call.run || run.spec === call.spec)
@@ -1509,11 +1665,25 @@ export class Reference {
         return bad("C1", `nobody asked for it; asked for: ${Array.from(now.stops).join(" ")}`)
       }
       if (now.committed && !this.closing) return bad("C1b", "it was past its point of no return")
-      if (how !== "drained" && spec?.options.allowCancellation !== true) return bad("C2", "it may not be cancelled")
+      // nothing of it has begun
+      const approving = spec?.approval !== undefined && now.handler === undefined
+      if (how !== "drained" && spec?.options.allowCancellation !== true && !approving)
+        return bad("C2", "it may not be cancelled")
       return true
     }
     if (status === "cancelled") return bad("C1", "that is no end of a call that was stopped")
     if (companions.has(call.name)) return how === "done"
+    const declined = /^DENY \S+ \S+ (denied|expired) /.exec(text)?.[1]
+    if (declined === "denied" || declined === "expired") {
+      this.count(`ended ${declined}`)
+      if (status !== "error") return bad("A6", "it was not approved")
+      if (this.ofApproval(call, declined) === undefined) return bad("A6", "nobody said so")
+      return false
+    }
+    if (/^answer d\d+$/.test(text)) {
+      const answered = this.ofApproval(call, "answered")
+      return status === "done" && text === `answer ${answered?.by}` ? false : bad("A6", "nobody answered so")
+    }
     const refusal = this.refusal(call, status, text)
     if (refusal !== undefined) {
       this.count(`refused ${refusal}`)
@@ -1613,6 +1783,10 @@ export class Reference {
     }
     if (text.startsWith("There is no tool")) return legal("T4", "unknown", spec === undefined, "error")
     if (text.startsWith("Invalid arguments")) return legal("T3", "arguments", call.run === undefined, "error")
+    if (/^Not run: \d+ calls wait for approval/.test(text)) {
+      const waiting = Array.from(this.runs).filter((run) => run.approval === "waits")
+      return legal("A1", "maxRunning wait", waiting.length >= this.config.maxRunning, "error")
+    }
     if (/^Not run: \d+ calls are running/.test(text)) {
       // it is counted when it would start, which may be long after it was asked for
       const others = Array.from(this.runs).filter((run) => run !== call.run)
@@ -2043,6 +2217,9 @@ export class Reference {
         run.spec.slowPolicy ||
         run.spec.options.onDuplicate === "replace" ||
         run.spec.options.onDuplicate === "join" ||
+        run.approval === "waits" ||
+        // it may be that its policy has not said yet
+        (run.spec.approval === "slow" && run.approval === undefined) ||
         run.calls.some((call) => call.gated)
       this.must(waits, "T12", () => `call ${run.calls[0]?.id} could run, and does not`)
     }

@@ -23,6 +23,7 @@ export const smaller = async (program: Program): Promise<Program> => {
     { given: "nothing" },
     { pauses: 0 },
     { foreign: 0 },
+    { approvals: 0 },
     { saves: "nothing" },
     { onEnter: "nothing" },
     { onExit: "nothing" },

@@ -839,7 +839,8 @@ class World {
       AsyncTool.make(spec.name, {
         parameters: { k: Schema.optional(Schema.NullOr(Schema.Number)) },
         success: Schema.Unknown,
-        ...spec.options
+        ...spec.options,
+        ...this.approvalOf(spec)
       })
     )
     const kit = Toolkit.make(...(tools as any)) as Toolkit.Toolkit<any>
@@ -847,6 +848,66 @@ class World {
     this.handlerContext = Context.merge(this.handlerContext, Effect.runSync(kit.toContext(handlers as any)))
     return kit
   }
+
+  private approvalOf({ approval }: ToolSpec): AsyncTool.Options {
+    if (approval === undefined) return {}
+    if (approval === "always") return { needsApproval: true }
+    return {
+      needsApproval: ({ k }: { readonly k?: number | null }) => {
+        const random = this.random.fork("asks", ++this.policies)
+        const asks = Effect.sync(() => (k ?? null) !== 0)
+        if (random.chance(0.1))
+          return Effect.zipRight(
+            Effect.sync(() => this.ref.count("policy dies")),
+            Effect.die("no")
+          )
+        return approval === "slow" ? Effect.delay(asks, random.pick(0, 50, 200, 1000)) : asks
+      }
+    }
+  }
+
+  /** Somebody decides: the first one does, and who comes second is told (rule A4). */
+  private decide(
+    session: AgentSession.Service,
+    { twice, what, which, who }: Extract<Action, { readonly kind: "decide" }>
+  ): Effect.Effect<void> {
+    return Effect.flatMap(session.approvals, (waiting) => {
+      const ids = who === "waiting" ? waiting.map(({ callId }) => callId) : Array.from(this.ref.calls.keys())
+      const id = ids[which % Math.max(1, ids.length)]
+      if (id === undefined) return Effect.void
+      const waits = waiting.some(({ callId }) => callId === id)
+      const decision = (given: typeof what): Effect.Effect<void, AsyncTool.ToolError> => {
+        const by = `d${++this.decisions}`
+        this.ref.deciding.set(by, { what: given, callId: id })
+        switch (given) {
+          case "approve":
+            return session.approve(id, { by })
+          case "edit":
+            return session.approve(id, { by, arguments: { k: 40 + this.decisions } })
+          case "bad edit":
+            return session.approve(id, { by, arguments: { k: "no number" } })
+          case "deny":
+            return session.deny(id, { by, reason: "no" })
+          case "respond":
+            return session.respond(id, `answer ${by}`, { by })
+        }
+      }
+      return Effect.gen(this, function* () {
+        const first = yield* Effect.exit(Effect.suspend(() => decision(what)))
+        const done = Exit.isSuccess(first)
+        this.ref.count(`${what} ${done ? "done" : "refused"}`)
+        if (waits && done !== (what !== "bad edit")) this.fail("A4", `${what} of ${id} says ${done}`)
+        if (!waits && done && who === "waiting") this.fail("A4", `${what} of ${id} says that it is done`)
+        const still = (yield* session.approvals).some(({ callId }) => callId === id)
+        if (still !== (waits && what === "bad edit")) this.fail("A4", `after ${what}, ${id} waits: ${still}`)
+        if (!twice || what === "bad edit") return
+        const second = yield* Effect.exit(Effect.suspend(() => decision("deny")))
+        if (Exit.isSuccess(second)) this.fail("A4", `${id} is decided twice`)
+      })
+    })
+  }
+
+  decisions = 0
 
   buildTools(): void {
     for (const place of ["session", "shared", "first", "firstSet", "second", "task"] as const) {
@@ -1070,6 +1131,8 @@ class World {
     switch (action.kind) {
       case "advance":
         return Effect.void
+      case "decide":
+        return this.decide(session, action)
       case "send": {
         this.ref.sent.push(`user${action.n}`)
         if (action.options.interrupt === false) this.ref.behind.add(`user${action.n}`)
@@ -1084,7 +1147,7 @@ class World {
         this.runsOpen++
         return this.beside(
           session.run(`user${action.n}`, action.options).pipe(
-            Effect.tap(({ items, text }) =>
+            Effect.tap(({ approvals, items, text }) =>
               Effect.sync(() => {
                 this.ref.count("run came back")
                 const ids = new Set(Effect.runSync(session.history).items.map((item) => item.id))
@@ -1098,7 +1161,8 @@ class World {
                 if (text !== whole && !this.ref.isSplit(items, text)) this.fail("R1", `run gives the text ${text}`)
                 for (const item of items) {
                   const call = item._tag === "FunctionCall" ? this.ref.calls.get(item.callId) : undefined
-                  if (call !== undefined && call.state !== "ended")
+                  const waited = approvals.some(({ callId }) => this.ref.calls.get(callId)?.run === call?.run)
+                  if (call !== undefined && call.state !== "ended" && !waited)
                     this.fail("R1", `run came back while ${call.id} works`)
                 }
               })
@@ -1427,6 +1491,11 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       yield* clock.settle
       yield* world.check(session)
       for (let i = 0; i < 12; i++) {
+        for (;;) {
+          const waiting = yield* session.approvals
+          if (waiting.length === 0) break
+          yield* world.act(session, { pause: 0, kind: "decide", which: 0, what: "deny", twice: false, who: "waiting" })
+        }
         yield* clock.advance("6 hours")
         yield* world.check(session)
         if (!world.ref.current.task) {

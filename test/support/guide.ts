@@ -7,6 +7,7 @@ export const guide = [
   "duplicates",
   "cancellation",
   "steering",
+  "approval",
   "layers",
   "handing-over",
   "tools-from-elsewhere",

@@ -46,10 +46,16 @@ const isConfirmed = ({ call, tool }: Call): boolean =>
 // ---------------------------------------------------------------------------------------------------------- the gates
 
 /** A call whose arguments are decoded. None: it waits behind another of its key. */
-export const arrive = (s: State, run: Run, call: Call): Admission | undefined => {
+export const arrive = (
+  s: State,
+  run: Run,
+  call: Call,
+  /** somebody has agreed that it takes the place of these */
+  approved?: ReadonlyArray<Run>
+): Admission | undefined => {
   const { policy } = run.tool
   const key = policy.scope === "name" ? run.tool.name : `${run.tool.name}\u0000${run.argsKey ?? ""}`
-  const admission: Admission = { key, run, call, state: { _tag: "Queued" }, running: 0, fiber: undefined }
+  const admission: Admission = { key, run, call, state: { _tag: "Queued" }, running: 0, approved, fiber: undefined }
   const gate = s.gates.get(key)
   if (gate === undefined) {
     s.gates.set(key, { current: admission, queue: [] })
@@ -105,7 +111,8 @@ export const isAdmitted = ({ phase }: Run): boolean => phase !== "held" && phase
 
 /** Looks at what is running, and decides. */
 export const decide = (s: State, admission: Admission): Decision => {
-  const { call, run: own } = admission
+  const { approved, call, run: own } = admission
+  if (approved !== undefined) return replace(approved)
   if (isAllowed(own.tool)) return run
   const running = duplicatesOf(s, own)
   if (running === undefined) {

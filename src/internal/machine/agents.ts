@@ -3,10 +3,12 @@
  */
 import * as Behalf from "./behalf.js"
 import * as Calls from "./calls.js"
+import { isApproving } from "./cancelling.js"
 import * as History from "./history.js"
 import * as Idle from "./idle.js"
 import * as Jobs from "./jobs.js"
 import * as Replies from "./replies.js"
+import { type Restored, restore } from "./restoring.js"
 import { endOpen, type Resumed } from "./resume.js"
 import * as Speech from "./speech.js"
 import {
@@ -32,7 +34,13 @@ import * as Updates from "./updates.js"
  * The first agent of the session. What was asked for before it was there is its own. One that goes on with a conversation
  * does not enter anew: it is shown what it was shown before (rule R5).
  */
-export const startSession = (s: State, first: Activity, resumed?: Resumed): void => {
+export const startSession = (
+  s: State,
+  first: Activity,
+  resumed?: Resumed,
+  /** what waits for approval (rule A10) */
+  waiting: { readonly restored: ReadonlyArray<Restored>; readonly stale: ReadonlyArray<string> } | undefined = undefined
+): void => {
   const [before] = s.agents.splice(0)
   s.agents.push(first)
   begin(s, first, undefined, [])
@@ -40,9 +48,12 @@ export const startSession = (s: State, first: Activity, resumed?: Resumed): void
     if (first.context !== "inherit") first.since = before.since
     for (const speech of s.speeches) if (speech.agent === before) speech.agent = first
   }
-  if (resumed === undefined) return command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
-  if (first.context !== "inherit") first.since = resumed.since
-  endOpen(s, first, resumed.open)
+  if (resumed === undefined) command(s, { _tag: "EnterAgent", activity: first, jobs: [] })
+  else {
+    if (first.context !== "inherit") first.since = resumed.since
+    endOpen(s, first, resumed.open)
+  }
+  if (waiting !== undefined) restore(s, first, waiting.restored, waiting.stale)
 }
 
 const begin = (s: State, to: Activity, from: Activity | undefined, jobs: ReadonlyArray<Job>): void => {
@@ -92,8 +103,12 @@ const toSession = (run: Run): void => {
   run.owner = undefined
 }
 
-const onHandoff = (run: Run): "cancel" | "await" | "promote" =>
-  run.tool.options.onHandoff ?? (run.tool.options.allowCancellation === true ? "cancel" : "await")
+const onHandoff = (run: Run): "cancel" | "await" | "promote" => {
+  const { allowCancellation, onHandoff: given } = run.tool.options
+  // nothing of it has begun: there is nothing to await (rule A7)
+  if (isApproving(run)) return given === "promote" ? "promote" : "cancel"
+  return given ?? (allowCancellation === true ? "cancel" : "await")
+}
 
 // ------------------------------------------------------------------------------------------------------------ hand-off
 

@@ -3,7 +3,8 @@
  * is in `updates.ts`, the decision about duplicates in `admission.ts`.
  */
 import * as Admission from "./admission.js"
-import { isCompanion, whyNot, whyNotRun } from "./cancelling.js"
+import * as Approvals from "./approval.js"
+import { isApproving, isCompanion, whyNot, whyNotRun } from "./cancelling.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
 import * as Messages from "./messages.js"
@@ -12,6 +13,7 @@ import type { CallPart, Decoded } from "./protocol.js"
 import * as Reports from "./reports.js"
 import {
   type Admission as AdmissionRecord,
+  type Approval,
   allWoken,
   type Call,
   command,
@@ -41,8 +43,19 @@ import {
   unknownTool,
   waitsForRoom
 } from "./texts.js"
-import { promptsOf, refuse, release, repeatUpdate, settle, settleWith } from "./updates.js"
-import type { ToolCall, Verdict } from "./words.js"
+import {
+  awaitApproval,
+  decline,
+  edit,
+  markOpen,
+  promptsOf,
+  refuse,
+  release,
+  repeatUpdate,
+  settle,
+  settleWith
+} from "./updates.js"
+import type { ApprovalDecision, ApprovalVerdict, PendingApproval, ToolCall, Verdict } from "./words.js"
 
 // -------------------------------------------------------------------------------------------------------- a new call
 
@@ -104,6 +117,41 @@ const makeCall = (
   releaseTimer: undefined,
   trace: undefined
 })
+
+/** A call of a stored conversation enters the books: whoever listens to this session learns of it here. */
+export const restored = (
+  s: State,
+  step: Step,
+  given: ToolCall,
+  tool: Tool | undefined,
+  metadata: CallPart["metadata"],
+  startedAt: number
+): Call => {
+  const call: Call = { ...makeCall(s, step, given, tool, metadata), startedAt }
+  s.calls.set(call.callId, call)
+  step.calls.push(call)
+  emit(s, { _tag: "ToolCallStarted", call: call.call })
+  observe(s, { _tag: "CallStarted", call })
+  return call
+}
+
+/** It waits for approval as it did before: the policy has had its word. */
+export const waitOn = (
+  s: State,
+  call: Call,
+  tool: Tool,
+  { key, params }: DecodedArguments,
+  { expiresAt, reason, requestedAt }: PendingApproval
+): void => {
+  const run = register(s, call, tool)
+  call.admitted = true
+  run.params = params
+  run.argsKey = key
+  const approval = Approvals.arrive(s, run, none)
+  const left = expiresAt === undefined ? undefined : Math.max(0, expiresAt - s.now)
+  const timer = left === undefined ? undefined : startTimer(s, { _tag: "Expire", approval }, left)
+  beginWaiting(s, approval, { reason, requestedAt, expiresAt, timer })
+}
 
 /** The run of a call enters the books; `leave` takes it out again. */
 const register = (s: State, call: Call, tool: Tool): Run => {
@@ -229,7 +277,7 @@ const admit = (s: State, call: Call, run: Run, args: Decoded): void => {
   }
   run.params = args.params
   // nothing to compare it with, and nothing that it would have to wait for
-  if (Admission.isAllowed(run.tool) && s.gates.size === 0) return start(s, run)
+  if (Admission.isAllowed(run.tool) && s.gates.size === 0) return proceed(s, run)
   const admission = Admission.arrive(s, run, call)
   if (admission !== undefined) carryOut(s, admission, Admission.decide(s, admission))
 }
@@ -245,10 +293,17 @@ const carryOut = (s: State, admission: AdmissionRecord, decision: Admission.Deci
       return command(s, { _tag: "Compare", admission, runs: decision.runs })
     case "Ask":
       return command(s, { _tag: "AskPolicy", admission, running: decision.running })
-    case "Replace":
-      return stopOthers(s, admission, decision.others)
+    case "Replace": {
+      // nothing is stopped before somebody agrees
+      if (run.tool.approval === undefined || admission.approved !== undefined) {
+        return stopOthers(s, admission, decision.others)
+      }
+      proceed(s, run, decision.others)
+      break
+    }
     case "Run": {
-      start(s, run)
+      if (admission.approved === undefined) proceed(s, run)
+      else start(s, run)
       break
     }
     case "Join": {
@@ -262,7 +317,7 @@ const carryOut = (s: State, admission: AdmissionRecord, decision: Admission.Deci
     }
     case "Refuse": {
       leave(s, run)
-      refuse(s, call, decision.errorType, decision.message)
+      for (const one of run.calls) refuse(s, one, decision.errorType, decision.message)
     }
   }
   leaveGate(s, admission)
@@ -281,7 +336,10 @@ const verdicts: { readonly [K in Admission.Decision["_tag"]]?: Verdict["_tag"] }
 }
 
 /** Telemetry counts what was decided of calls that repeat another. */
-const tell = (s: State, { call, run, running, state }: AdmissionRecord, decision: Admission.Decision): void => {
+const tell = (s: State, admission: AdmissionRecord, decision: Admission.Decision): void => {
+  const { approved, call, run, running, state } = admission
+  // it was told of before somebody was asked
+  if (approved !== undefined) return
   const unable = decision._tag === "Refuse" && decision.errorType === "not_replaceable"
   const verdict = unable ? "Replace" : verdicts[decision._tag]
   if (verdict === undefined || state._tag === "Replacing" || (verdict === "Run" && running === 0)) return
@@ -325,7 +383,8 @@ const answerOf = (s: State, call: Call, by: Admission.Answer): unknown => {
   const running = by.running.flatMap((run) => run.calls)
   const runningText = running.map((other) => {
     const hint = offered && whyNot(other) === undefined ? `; ${cancelTaskName} can stop it` : ""
-    return `Call ${other.callId} with ${JSON.stringify(shownArguments(other))}${hint}.`
+    const waits = other.run !== undefined && isApproving(other.run) ? " waits for approval" : ""
+    return `Call ${other.callId} with ${JSON.stringify(shownArguments(other))}${waits}${hint}.`
   })
   return phrase(s, promptsOf(call), by.template, {
     toolName: call.call.name,
@@ -347,8 +406,177 @@ const join = (s: State, call: Call, own: Run, other: Run): void => {
   // a run that has moved to the session takes its calls with it
   if (other.owner === undefined) call.owner = undefined
   observe(s, { _tag: "CallJoined", call, run: other })
+  const approval = s.approvals.length === 0 ? undefined : Approvals.of(s, other)
+  if (approval?.state._tag === "Waiting") {
+    awaitApproval(s, call, approval.state.reason)
+    return Jobs.close(s, call.jobs)
+  }
   repeatUpdate(s, call, other)
   leaveTurn(s, call)
+}
+
+// ----------------------------------------------------------------------------------------------------------- approval
+
+/** Nothing of admission is left to be decided: it starts, or waits until somebody agrees (rule A1). */
+const proceed = (s: State, run: Run, replaces: ReadonlyArray<Run> = none): void => {
+  if (run.tool.approval === undefined) return start(s, run)
+  const approval = Approvals.arrive(s, run, replaces)
+  carryOutApproval(s, approval, Approvals.decide(s, approval))
+}
+
+const carryOutApproval = (s: State, approval: Approval, decision: Approvals.Decision): void => {
+  const { run } = approval
+  switch (decision._tag) {
+    case "Start":
+      return goOn(s, approval)
+    case "AskPolicy":
+      return command(s, { _tag: "AskApproval", approval })
+    case "Request":
+      return request(s, approval, decision.reason)
+    case "Deny": {
+      leave(s, run)
+      for (const call of run.calls) decline(s, call, "denied", decision.reason)
+      return
+    }
+    case "Refuse": {
+      leave(s, run)
+      for (const call of run.calls) refuse(s, call, decision.errorType, decision.message)
+    }
+  }
+}
+
+/** It leaves its turn, and nobody waits for it until it is decided (rules A2, A9). */
+const request = (s: State, approval: Approval, reason: string | undefined): void => {
+  const { run } = approval
+  const millis = run.tool.approvalTimeout
+  const expiresAt = millis === undefined ? undefined : s.now + millis
+  const timer = millis === undefined ? undefined : startTimer(s, { _tag: "Expire", approval }, millis)
+  beginWaiting(s, approval, { reason, requestedAt: s.now, expiresAt, timer })
+  for (const call of run.calls) awaitApproval(s, call, reason)
+  for (const call of run.calls) Jobs.close(s, call.jobs)
+}
+
+const beginWaiting = (
+  s: State,
+  approval: Approval,
+  waiting: Omit<Extract<Approval["state"], { readonly _tag: "Waiting" }>, "_tag">
+): void => {
+  approval.state = { _tag: "Waiting", ...waiting }
+  const { expiresAt, reason } = waiting
+  emit(s, {
+    _tag: "ApprovalRequested",
+    call: (approval.run.calls[0] as Call).call,
+    ...(reason === undefined ? {} : { reason }),
+    ...(expiresAt === undefined ? {} : { expiresAt })
+  })
+  observe(s, { _tag: "ApprovalRequested", approval })
+}
+
+/** Its way goes on where it was held: it takes the place of others, or starts. */
+const goOn = (s: State, approval: Approval): void => {
+  const { replaces, run } = approval
+  forget(s, approval)
+  run.phase = "admitting"
+  const others = replaces.filter((other) => other.phase !== "ended")
+  if (others.length === 0) return start(s, run)
+  const admission = Admission.arrive(s, run, run.calls[0] as Call, others)
+  if (admission !== undefined) carryOut(s, admission, Admission.decide(s, admission))
+}
+
+/** Out of the books; who comes now finds nothing to decide. */
+const forget = (s: State, approval: Approval): void => {
+  const { state } = approval
+  if (state._tag === "Waiting") state.timer = stopTimer(s, state.timer)
+  approval.state = { _tag: "Over" }
+  s.approvals = without(s.approvals, approval)
+}
+
+/** The policy of the program has decided; none: it failed. */
+export const approvalRuled = (s: State, approval: Approval, verdict: ApprovalVerdict | undefined): void => {
+  const decision = Approvals.ruled(s, approval, verdict)
+  if (decision !== undefined) carryOutApproval(s, approval, decision)
+}
+
+/** What somebody decides, read by the shell. */
+export type ByPerson = { readonly by: string | undefined } & (
+  | { readonly _tag: "Approve" }
+  | { readonly _tag: "Edit"; readonly arguments: Record<string, unknown>; readonly decoded: DecodedArguments }
+  | { readonly _tag: "Deny"; readonly reason: string | undefined }
+  /** in place of the tool */
+  | { readonly _tag: "Answer"; readonly outcome: Outcome }
+)
+
+type DecodedArguments = Extract<Decoded, { readonly _tag: "Decoded" }>
+
+/** What waits under this id, or why nothing does. */
+export const toDecide = (s: State, callId: string): Approval | string => Approvals.toDecide(s, callId, whyGone)
+
+const decisions: { readonly [K in ByPerson["_tag"]]: ApprovalDecision } = {
+  Approve: "approved",
+  Edit: "edited",
+  Deny: "denied",
+  Answer: "answered"
+}
+
+/** The first decision wins; or why there is nothing to decide (rule A4). */
+export const decideBy = (s: State, callId: string, given: ByPerson): string | undefined => {
+  const approval = toDecide(s, callId)
+  if (typeof approval === "string") return approval
+  const { run } = approval
+  const reason = given._tag === "Deny" ? given.reason : undefined
+  isDecided(s, approval, decisions[given._tag], given.by, reason)
+  switch (given._tag) {
+    case "Edit":
+    case "Approve": {
+      if (given._tag === "Edit") {
+        run.params = given.decoded.params
+        run.argsKey = given.decoded.key
+      }
+      for (const call of run.calls) {
+        markOpen(s, call, "running")
+        if (given._tag === "Edit") edit(s, call, given.arguments)
+      }
+      goOn(s, approval)
+      break
+    }
+    case "Deny": {
+      end(s, run, (call) => decline(s, call, "denied", reason))
+      break
+    }
+    case "Answer": {
+      end(s, run, (call) => settleWith(s, call, given.outcome))
+    }
+  }
+  return undefined
+}
+
+/** Nobody has decided in time (rule A6). */
+export const expired = (s: State, approval: Approval): void => {
+  if (approval.state._tag !== "Waiting") return
+  isDecided(s, approval, "expired")
+  end(s, approval.run, (call) => decline(s, call, "expired", undefined))
+}
+
+/** From here on its jobs wait for it again, those that have not ended (rule A9). */
+const isDecided = (s: State, approval: Approval, decision: ApprovalDecision, by?: string, reason?: string): void => {
+  const { run } = approval
+  emit(s, {
+    _tag: "ApprovalDecided",
+    callId: (run.calls[0] as Call).callId,
+    decision,
+    ...(by === undefined ? {} : { by }),
+    ...(reason === undefined ? {} : { reason })
+  })
+  observe(s, { _tag: "ApprovalDecided", approval, decision })
+  for (const call of run.calls) call.jobs = Jobs.reopen(call.jobs)
+}
+
+/** It ends without having been run. */
+const end = (s: State, run: Run, how: (call: Call) => void): void => {
+  leave(s, run)
+  for (const call of run.calls) how(call)
+  run.endWaiters = allWoken(s, run.endWaiters)
+  run.stopWaiters = allWoken(s, run.stopWaiters)
 }
 
 // ---------------------------------------------------------------------------------------------------------- the run
@@ -402,6 +630,10 @@ const leave = (s: State, run: Run): void => {
   s.runs.delete(run)
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
   Messages.closeInbox(s, run)
+  if (was === "approving") {
+    const approval = Approvals.of(s, run)
+    if (approval !== undefined) forget(s, approval)
+  }
   if (isCompanion(run.tool)) return
   if (was === "queued" || was === "working") s.running--
   if (was === "queued") executor.queue.splice(executor.queue.indexOf(run), 1)
@@ -457,6 +689,7 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
   const admitting = run.phase === "admitting" || run.phase === "held"
   // it may still be decoding its arguments
   if (admitting) command(s, { _tag: "InterruptRun", run })
+  if (isApproving(run)) withdraw(s, run)
   endRun(s, run, { _tag: "Interrupted", reason })
   if (!admitting) return
   const admission = Admission.withdraw(s, run)
@@ -464,6 +697,13 @@ export const stop = (s: State, run: Run, reason: StopReason): void => {
   command(s, { _tag: "StopPolicy", admission })
   stopWaiting(s, admission)
   leaveGate(s, admission)
+}
+
+/** Nobody is to decide about it any more (rule A7). */
+const withdraw = (s: State, run: Run): void => {
+  const approval = Approvals.of(s, run)
+  if (approval?.state._tag === "Asking") command(s, { _tag: "StopApproval", approval })
+  if (approval?.state._tag === "Waiting") isDecided(s, approval, "withdrawn")
 }
 
 /** The point of no return; false if a cancellation came first (rule C1b). */

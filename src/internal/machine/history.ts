@@ -54,6 +54,13 @@ export const removePair = (s: State, callId: string): void => {
   s.historyRemovals++
 }
 
+/** What the history says of a call that goes on (rule A10): whoever has the old item keeps it. */
+export const setOpen = (s: State, callId: string, open: "running" | "approval"): void => {
+  const i = s.history.findLastIndex((item) => item._tag === "FunctionCallOutput" && item.callId === callId)
+  const item = s.history[i]
+  if (item?._tag === "FunctionCallOutput") s.history[i] = { ...item, open }
+}
+
 /** Numbers of items beyond this one are none of ours, and leave no room to count on. */
 const lastNumber = 2 ** 52
 

@@ -1,6 +1,7 @@
 /**
  * Jobs: what `session.run` waits for. Each speech, call, delivery and hand-off of a turn holds its job open (rule R1).
  */
+import * as Approvals from "./approval.js"
 import type { ModelFailure } from "./protocol.js"
 import { addWaiter, type Call, type Job, type JobWaiter, none, removeWaiter, type State, wake } from "./state.js"
 
@@ -12,6 +13,13 @@ export const close = (s: State, jobs: ReadonlyArray<Job>): void => {
   for (const job of jobs) {
     if (--job.open === 0) end(s, job, false)
   }
+}
+
+/** Work that they did not wait for goes on: those that have ended are over all the same. */
+export const reopen = (jobs: ReadonlyArray<Job>): ReadonlyArray<Job> => {
+  const left = jobs.every((job) => job.open > 0) ? jobs : jobs.filter((job) => job.open > 0)
+  open(left)
+  return left
 }
 
 /** A model failed in them. Does anybody wait for one? */
@@ -29,6 +37,7 @@ export const make = (...waiters: ReadonlyArray<JobWaiter>): Job => ({
   items: [],
   text: "",
   failure: undefined,
+  approvals: none,
   waiters
 })
 
@@ -58,6 +67,7 @@ export const closeAll = (s: State): void => {
 
 const end = (s: State, job: Job, closed: boolean): void => {
   s.jobs.delete(job)
+  if (s.approvals.length > 0) job.approvals = Approvals.ofJob(s, job)
   for (const { resume } of job.waiters) wake(s, () => resume(closed ? "closed" : "done"))
   job.waiters = none
   for (const turn of s.turns.values()) if (turn.job === job) turn.endedAt = s.now

@@ -1,8 +1,9 @@
 /**
  * Messages to a call at work (rules G1 to G4): its inbox, which is bounded, and what becomes of what nobody has read.
  */
+import { isApproving } from "./cancelling.js"
 import { allWoken, type Call, emit, none, observe, type Run, type State, type Tool, type Waiters } from "./state.js"
-import { inboxFull, noMessages, stopping } from "./texts.js"
+import { inboxFull, noMessages, stopping, waitsForApproval } from "./texts.js"
 
 /** A message that no reader has taken. */
 export interface Letter {
@@ -37,6 +38,7 @@ export const inboxFor = (tool: Tool): Inbox | undefined =>
 export const whyNotNow = (s: State, { call, callId, run }: Call): string | undefined => {
   if (run?.inbox === undefined) return noMessages(callId, call.name)
   if (run.stop !== undefined) return stopping(callId)
+  if (isApproving(run)) return waitsForApproval(callId)
   const { length } = run.inbox.unread
   return length >= s.options.maxMessages ? inboxFull(callId, length) : undefined
 }

@@ -29,6 +29,8 @@ const ways: { readonly [how in Ending["how"] | "nothing"]: Way } = {
   // the duplicate policy answers in its place
   duplicate: { status: "done", isError: false, voiced: true, reply: true },
   refused: failure,
+  denied: failure,
+  expired: failure,
   failed: failure,
   defect: failure,
   timeout: failure,
@@ -62,6 +64,10 @@ export const answered = (value: unknown): Settlement =>
 /** It could not be run. */
 export const refused = (errorType: string, value: string): Settlement =>
   by(ways.refused, value, { how: "refused", errorType })
+
+/** Nobody has agreed that it runs (rule A6). */
+export const declined = (how: "denied" | "expired", value: Phrase): Settlement =>
+  by(ways[how], value, { how, errorType: how })
 
 /** It was run, or stopped before it was. `ended` makes the text for a call with nothing of its own to say. */
 export const settlement = (

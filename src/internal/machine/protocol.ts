@@ -7,6 +7,7 @@ import type { Sent } from "./messages.js"
 import type {
   Activity,
   Admission,
+  Approval,
   Call,
   Delivery,
   DeliveryState,
@@ -22,7 +23,7 @@ import type {
   TextEntry,
   Tool
 } from "./state.js"
-import type { Cause, DeliveryMode, File, ModelError, SessionEvent, Usage, Verdict } from "./words.js"
+import type { ApprovalDecision, Cause, DeliveryMode, File, ModelError, SessionEvent, Usage, Verdict } from "./words.js"
 
 // ------------------------------------------------------------------------------------------------------------- parts
 
@@ -126,6 +127,7 @@ export type TimerKind =
   | { readonly _tag: "Release"; readonly call: Call }
   | { readonly _tag: "Timeout"; readonly run: Run }
   | { readonly _tag: "Replace"; readonly admission: Admission }
+  | { readonly _tag: "Expire"; readonly approval: Approval }
   | { readonly _tag: "Filler"; readonly filler: Filler }
   | { readonly _tag: "Drain" }
   | { readonly _tag: "GiveUp" }
@@ -141,6 +143,9 @@ export type Command =
   | { readonly _tag: "Compare"; readonly admission: Admission; readonly runs: ReadonlyArray<Run> }
   | { readonly _tag: "AskPolicy"; readonly admission: Admission; readonly running: ReadonlyArray<Run> }
   | { readonly _tag: "StopPolicy"; readonly admission: Admission }
+  /** is somebody to be asked? */
+  | { readonly _tag: "AskApproval"; readonly approval: Approval }
+  | { readonly _tag: "StopApproval"; readonly approval: Approval }
   | { readonly _tag: "AskModel"; readonly step: Step }
   | { readonly _tag: "ReadText"; readonly step: Step }
   | { readonly _tag: "StopReading"; readonly step: Step }
@@ -195,6 +200,8 @@ export type Observation =
       readonly running: number
     }
   | { readonly _tag: "CallJoined"; readonly call: Call; readonly run: Run }
+  | { readonly _tag: "ApprovalRequested"; readonly approval: Approval }
+  | { readonly _tag: "ApprovalDecided"; readonly approval: Approval; readonly decision: ApprovalDecision }
   | {
       readonly _tag: "CallUpdated"
       readonly call: Call

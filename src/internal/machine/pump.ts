@@ -81,6 +81,8 @@ export const timerFired = (s: State, timer: Timer): void => {
     }
     case "Replace":
       return Calls.replaceTimedOut(s, kind.admission)
+    case "Expire":
+      return Calls.expired(s, kind.approval)
     case "Filler": {
       kind.filler.timer = undefined
       kind.filler.due = true

@@ -56,7 +56,7 @@ interface Known {
  * Whose end is missing. By the places in the history, whose ids need not be unique: a report belongs to the last call
  * before it that has its id and its name.
  */
-const openIn = (items: ReadonlyArray<ChatItem>): ReadonlyArray<Open> => {
+export const openIn = (items: ReadonlyArray<ChatItem>): ReadonlyArray<Open> => {
   const { outputOf } = pair(items)
   const byId = new Map<string, Known>()
   const calls: Array<Known> = []

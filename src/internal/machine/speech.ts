@@ -50,41 +50,57 @@ interface NewSpeech {
   readonly filler?: Filler
 }
 
+const make = (s: State, options: NewSpeech): Speech => ({
+  id: `speech_${++s.speechId}`,
+  source: options.source,
+  seq: ++s.seq,
+  priority: options.priority ?? 0,
+  userTurn: options.userTurn ?? false,
+  opening: options.opening,
+  text: options.text,
+  instructions: options.instructions,
+  toolChoice: options.toolChoice ?? "auto",
+  reply: options.reply,
+  jobs: options.jobs ?? [],
+  filler: options.filler,
+  agent: options.agent,
+  state: "queued",
+  allowInterruptions: options.allowInterruptions ?? true,
+  interrupted: false,
+  toolSteps: 0,
+  retried: false,
+  refused: false,
+  pauses: 0,
+  continues: undefined,
+  said: "",
+  spoke: false,
+  heard: false,
+  urgent: false,
+  step: undefined,
+  items: [],
+  failure: undefined,
+  usage: undefined,
+  watched: false,
+  waiters: none,
+  trace: undefined
+})
+
+/** Stands for the step of a call that a stored conversation has: its turn is over. */
+export const past = (s: State, agent: Activity): Step => {
+  const speech = make(s, { source: "reply", agent })
+  speech.state = "ended"
+  const step = newStep(speech, "auto", undefined)
+  speech.step = step
+  step.closed = true
+  step.streamEnded = true
+  step.complete = true
+  step.played = true
+  step.nextOutput = 1
+  return step
+}
+
 export const create = (s: State, options: NewSpeech): Speech => {
-  const speech: Speech = {
-    id: `speech_${++s.speechId}`,
-    source: options.source,
-    seq: ++s.seq,
-    priority: options.priority ?? 0,
-    userTurn: options.userTurn ?? false,
-    opening: options.opening,
-    text: options.text,
-    instructions: options.instructions,
-    toolChoice: options.toolChoice ?? "auto",
-    reply: options.reply,
-    jobs: options.jobs ?? [],
-    filler: options.filler,
-    agent: options.agent,
-    state: "queued",
-    allowInterruptions: options.allowInterruptions ?? true,
-    interrupted: false,
-    toolSteps: 0,
-    retried: false,
-    refused: false,
-    pauses: 0,
-    continues: undefined,
-    said: "",
-    spoke: false,
-    heard: false,
-    urgent: false,
-    step: undefined,
-    items: [],
-    failure: undefined,
-    usage: undefined,
-    watched: false,
-    waiters: none,
-    trace: undefined
-  }
+  const speech = make(s, options)
   follow(speech, "instructions")
   s.speeches.add(speech)
   Jobs.open(speech.jobs)
@@ -136,41 +152,43 @@ const releaseMouth = (s: State, speech: Speech): void => {
   if (speech.state === "holding") speech.state = "waiting"
 }
 
+const newStep = (speech: Speech, toolChoice: ToolChoice, note: Text | undefined): Step => ({
+  speech,
+  agent: speech.agent,
+  index: speech.step === undefined ? 0 : speech.step.index + 1,
+  toolChoice,
+  note,
+  from: speech.items.length,
+  continues: speech.continues,
+  finish: undefined,
+  model: undefined,
+  usage: undefined,
+  told: false,
+  entries: [],
+  cursor: 0,
+  calls: [],
+  nextOutput: 0,
+  nextAdmission: 0,
+  streamEnded: false,
+  complete: false,
+  closed: false,
+  played: false,
+  openText: nothing,
+  openReasoning: nothing,
+  providerCalls: nothing,
+  inputs: undefined,
+  reasoning: [],
+  reasoningLost: false,
+  handoff: false,
+  playWaiters: [],
+  answered: false,
+  fiber: undefined,
+  trace: undefined
+})
+
 /** Begins the next step of a speech that was given the mouth. */
 export const startStep = (s: State, speech: Speech, toolChoice: ToolChoice, note: Text | undefined): void => {
-  const step: Step = {
-    speech,
-    agent: speech.agent,
-    index: speech.step === undefined ? 0 : speech.step.index + 1,
-    toolChoice,
-    note,
-    from: speech.items.length,
-    continues: speech.continues,
-    finish: undefined,
-    model: undefined,
-    usage: undefined,
-    told: false,
-    entries: [],
-    cursor: 0,
-    calls: [],
-    nextOutput: 0,
-    nextAdmission: 0,
-    streamEnded: false,
-    complete: false,
-    closed: false,
-    played: false,
-    openText: nothing,
-    openReasoning: nothing,
-    providerCalls: nothing,
-    inputs: undefined,
-    reasoning: [],
-    reasoningLost: false,
-    handoff: false,
-    playWaiters: [],
-    answered: false,
-    fiber: undefined,
-    trace: undefined
-  }
+  const step = newStep(speech, toolChoice, note)
   follow(step, "note")
   speech.step = step
   speech.continues = undefined
@@ -431,6 +449,7 @@ const recorded = (step: Step, metadata: Metadata): { readonly metadata?: Record<
 }
 
 const stillRunning = { open: "running" } as const
+const awaitsApproval = { open: "approval" } as const
 const nothingElse = {}
 
 /** Outputs enter in the order in which the model asked, once all calls of the step are in (rule T2). */
@@ -451,7 +470,11 @@ export const flushOutputs = (s: State, step: Step): void => {
         output: call.output.value,
         isError: call.output.isError,
         ...(call.output.files === undefined ? {} : { files: call.output.files }),
-        ...(call.output.open ? stillRunning : nothingElse)
+        ...(call.output.open === undefined
+          ? nothingElse
+          : call.output.open === "running"
+            ? stillRunning
+            : awaitsApproval)
       },
       step.speech,
       call.jobs

@@ -7,6 +7,7 @@ import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, Time
 import type { Saving } from "./saving.js"
 import type {
   AgentParts,
+  ApprovalTrace,
   CallTrace,
   Cause,
   ChatItem,
@@ -15,6 +16,7 @@ import type {
   Fiber,
   File,
   Mode,
+  PendingApproval,
   Prompts,
   SessionEvent,
   StepTrace,
@@ -34,6 +36,10 @@ export interface Tool {
   readonly options: ToolOptions
   readonly executor: Executor
   readonly policy: ToolPolicy
+  /** a person is asked of each call, or a policy of the program says whether; none: its calls run (rule A3) */
+  readonly approval: "always" | "policy" | undefined
+  /** milliseconds after which nobody is asked any longer; none: never */
+  readonly approvalTimeout: number | undefined
   readonly prompts: Prompts
   /** milliseconds */
   readonly releaseAfter: number | undefined
@@ -97,7 +103,16 @@ export type Outcome =
 
 /** How a call ended, for those who count: more exact than its status. */
 export interface Ending {
-  readonly how: "done" | "duplicate" | "refused" | "failed" | "defect" | "timeout" | Exclude<StopReason, "timeout">
+  readonly how:
+    | "done"
+    | "duplicate"
+    | "refused"
+    | "denied"
+    | "expired"
+    | "failed"
+    | "defect"
+    | "timeout"
+    | Exclude<StopReason, "timeout">
   readonly errorType: string | undefined
   readonly cause?: Cause
 }
@@ -110,19 +125,21 @@ export interface Output {
   readonly files?: ReadonlyArray<File> | undefined
   /** the model is asked to reply to it in the same turn */
   readonly reply: boolean
-  /** the call goes on: its end comes as `<callId>_final` */
-  readonly open: boolean
+  /** the call goes on, or waits until somebody agrees: its end comes as `<callId>_final` */
+  open: "running" | "approval" | undefined
 }
 
 /** A call of the model, from the moment it streams in until its last item is in the history. */
 export interface Call {
   readonly callId: string
-  readonly call: ToolCall
+  /** with the arguments that a person has edited, once somebody has (rule A5) */
+  call: ToolCall
   readonly metadata: Metadata
   readonly tool: Tool | undefined
   readonly step: Step
   readonly startedAt: number
-  readonly jobs: ReadonlyArray<Job>
+  /** those that have ended while it waited for approval are gone */
+  jobs: ReadonlyArray<Job>
   state: CallState
   /** what the handler works on; joined calls share one */
   run: Run | undefined
@@ -161,11 +178,13 @@ export interface Run {
   /**
    * `held` until the step that asks has ended; then it is admitted, or does not run:
    *
-   *     held ──▶ admitting ──▶ queued ──▶ working ──▶ ended
+   *     held ──▶ admitting ──▶ approving ──▶ queued ──▶ working ──▶ ended
+   *                  ▲────────────┘
    *
-   * Each but the last may be passed over, and each may be followed by the last.
+   * Each but the last may be passed over, and each may be followed by the last. One that is approved, and takes the place
+   * of others, is admitted once more until these have stopped.
    */
-  phase: "held" | "admitting" | "queued" | "working" | "ended"
+  phase: "held" | "admitting" | "approving" | "queued" | "working" | "ended"
   stop: StopReason | undefined
   committed: boolean
   updated: boolean
@@ -215,6 +234,8 @@ export interface Admission {
   state: AdmissionState
   /** how many duplicates there were when it was last looked */
   running: number
+  /** somebody has agreed that it takes the place of these: nothing else is decided any more */
+  readonly approved: ReadonlyArray<Run> | undefined
   /** the shell's: the policy that decides */
   fiber: Fiber | undefined
 }
@@ -223,6 +244,36 @@ export interface Admission {
 interface Gate {
   current: Admission | undefined
   readonly queue: Array<Admission>
+}
+
+/**
+ * A call that may not run before somebody agrees (rules A):
+ *
+ *     Asking ──▶ Waiting ──▶ Over (runs, is denied, is answered, has expired, is withdrawn)
+ *
+ * Each state but the last may be passed over.
+ */
+export type ApprovalState =
+  /** a policy of the program says whether somebody is to be asked */
+  | { readonly _tag: "Asking" }
+  | {
+      readonly _tag: "Waiting"
+      readonly reason: string | undefined
+      readonly requestedAt: number
+      readonly expiresAt: number | undefined
+      timer: Timer | undefined
+    }
+  | { readonly _tag: "Over" }
+
+export interface Approval {
+  readonly run: Run
+  /** the running calls that are to stop for it, once somebody has agreed */
+  readonly replaces: ReadonlyArray<Run>
+  state: ApprovalState
+  /** the shell's: the policy that decides */
+  fiber: Fiber | undefined
+  /** the recorder's */
+  trace: ApprovalTrace | undefined
 }
 
 export interface Executor {
@@ -435,7 +486,7 @@ export interface CallEntry {
   readonly _tag: "Call"
   readonly callId: string
   readonly name: string
-  readonly arguments: unknown
+  arguments: unknown
   readonly metadata: Metadata
 }
 
@@ -553,6 +604,8 @@ export interface Job {
   text: string
   /** the first failure of a model in it */
   failure: ModelFailure | undefined
+  /** calls of it that waited for approval when it ended: it did not wait for them (rule A9) */
+  approvals: ReadonlyArray<PendingApproval>
   /** the sum of the model steps in it; none: no model has reported any */
   usage?: Usage | undefined
   /** who waits for it; several, if a turn has an id */
@@ -685,6 +738,8 @@ export interface State {
   readonly gates: Map<string, Gate>
   /** steps whose end calls wait for */
   holding: ReadonlyArray<Step>
+  /** calls that wait until somebody agrees, oldest first */
+  approvals: ReadonlyArray<Approval>
 
   /** deliveries that wait for a reply, oldest first */
   readonly pending: Set<Delivery>
@@ -745,6 +800,7 @@ export const make = (options: Options): State => ({
   running: 0,
   gates: new Map(),
   holding: none,
+  approvals: none,
   pending: new Set(),
   urgent: 0,
   silent: [],

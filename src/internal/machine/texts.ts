@@ -43,6 +43,9 @@ export const cutOff = (how: string): string =>
 export const tooManyRunning = (running: number): string =>
   `Not run: ${running} calls are running already, which is the limit. Wait until one has ended.`
 
+export const tooManyWaiting = (waiting: number): string =>
+  `Not run: ${waiting} calls wait for approval already, which is the limit. Wait until one has been decided.`
+
 export const notReplaceable = (reason: string): string => `Not run: the running call cannot be replaced. ${reason}`
 
 export const waitsForItself =
@@ -61,6 +64,9 @@ export const lostReport = "This report was lost."
 
 export const noMessages = (callId: string, name: string): string =>
   `Call ${callId} takes no messages: ${name} is not made for them.`
+
+export const waitsForApproval = (callId: string): string =>
+  `Call ${callId} takes no messages yet: it waits for approval, and does not run.`
 
 export const stopping = (callId: string): string => `Call ${callId} takes no messages any more: it is being stopped.`
 

@@ -3,7 +3,7 @@
  */
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
-import { refused, type Settlement, settlement } from "./outcomes.js"
+import { declined, refused, type Settlement, settlement } from "./outcomes.js"
 import type { ReleasedBy } from "./protocol.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
@@ -93,7 +93,7 @@ const updateCall = (s: State, call: Call, { files, isText, mode, template, value
     emit(s, { _tag: "ToolCallUpdated", id: call.callId, callId: call.callId, message })
     observe(s, { _tag: "CallUpdated", call, id: call.callId, message, mode, first })
     if (mode === "interrupt") call.step.speech.urgent = true
-    goBackground(s, call, { value, isError: false, files, reply: mode !== "silent", open: true }, "update")
+    goBackground(s, call, { value, isError: false, files, reply: mode !== "silent", open: "running" }, "update")
     return
   }
   const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
@@ -103,10 +103,10 @@ const updateCall = (s: State, call: Call, { files, isText, mode, template, value
 }
 
 /** The call leaves the turn without an update of its own (rule U9). */
-export const release = (s: State, call: Call, by: Exclude<ReleasedBy, "update">): void => {
+export const release = (s: State, call: Call, by: Exclude<ReleasedBy, "update" | "approval">): void => {
   if (call.output !== undefined || call.state._tag !== "Inline") return
   const value = phrase(s, promptsOf(call), "released", { toolName: call.call.name, callId: call.callId })
-  goBackground(s, call, { value, isError: false, reply: true, open: true }, by)
+  goBackground(s, call, { value, isError: false, reply: true, open: "running" }, by)
 }
 
 /** The handler leaves the turn, and with it all calls that share it. One that has ended has left it. */
@@ -121,6 +121,51 @@ const goBackground = (s: State, call: Call, output: Output, by: ReleasedBy): voi
   emit(s, { _tag: "ToolCallReleased", callId: call.callId, by })
   observe(s, { _tag: "CallReleased", call, by })
   Speech.flushOutputs(s, call.step)
+}
+
+// ---------------------------------------------------------------------------------------------------------- approval
+
+/** The call waits until somebody agrees: it leaves the turn, or its turn is told if it has left that (rule A2). */
+export const awaitApproval = (s: State, call: Call, reason: string | undefined): void => {
+  const args = { toolName: call.call.name, callId: call.callId, reason: reason ?? "" }
+  const value = phrase(s, promptsOf(call), "approvalPending", args)
+  if (call.output === undefined) {
+    return goBackground(s, call, { value, isError: false, reply: true, open: "approval" }, "approval")
+  }
+  markOpen(s, call, "approval")
+  report(s, call, value, "when-idle")
+}
+
+/** What is written of the call from here on has the edited arguments, and one silent report says so (rule A5). */
+export const edit = (s: State, call: Call, args: Record<string, unknown>): void => {
+  call.call = { ...call.call, arguments: args }
+  // it may be that the call itself is still to be recorded
+  const { cursor, entries } = call.step
+  for (let i = cursor; i < entries.length; i++) {
+    const entry = entries[i]
+    if (entry?._tag === "Call" && entry.callId === call.callId) entry.arguments = args
+  }
+  const given = { toolName: call.call.name, callId: call.callId, arguments: JSON.stringify(args) }
+  report(s, call, phrase(s, promptsOf(call), "approvalEdited", given), "silent")
+}
+
+/** Is it at work, or does it wait until somebody agrees? The history says it where it tells of the call. */
+export const markOpen = (s: State, call: Call, open: "running" | "approval"): void => {
+  if (call.recorded) History.setOpen(s, call.callId, open)
+  if (call.output !== undefined) call.output.open = open
+}
+
+/** The session itself reports of a call. */
+const report = (s: State, call: Call, value: Phrase, mode: DeliveryMode): void => {
+  const id = History.reserveCallId(s, `${call.callId}_update_${++call.updates}`, "pair")
+  follow(emit(s, { _tag: "ToolCallUpdated", id, callId: call.callId, message: value as unknown }), "message")
+  Replies.accept(s, { id, call, kind: "update", value, isError: false, mode, act: false })
+}
+
+/** The call ends without having been run, since nobody has agreed (rule A6). */
+export const decline = (s: State, call: Call, how: "denied" | "expired", reason: string | undefined): void => {
+  const args = { toolName: call.call.name, callId: call.callId, reason: reason ?? "", how }
+  settle(s, call, declined(how, phrase(s, promptsOf(call), "approvalDenied", args)))
 }
 
 // ----------------------------------------------------------------------------------------------------------- the end
@@ -154,7 +199,7 @@ export const settle = (s: State, call: Call, end: Settlement): void => {
   follow(emit(s, { _tag: "ToolCallEnded", id, callId: call.callId, status: end.status, output: end.value }), "output")
   observe(s, follow({ _tag: "CallEnded", call, ending: end.ending, output: end.value }, "output"))
   if (inline) {
-    const output = { value: end.value, isError: end.isError, files: end.files, reply: end.reply, open: false }
+    const output = { value: end.value, isError: end.isError, files: end.files, reply: end.reply, open: undefined }
     call.output = follow(output, "value")
     Speech.flushOutputs(s, call.step)
   } else {

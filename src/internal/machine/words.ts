@@ -5,20 +5,23 @@
 import type * as AiError from "@effect/ai/AiError"
 import type * as EffectCause from "effect/Cause"
 import type * as EffectFiber from "effect/Fiber"
+import type { Verdict as ApprovalVerdict, PendingApproval } from "../../ApprovalPolicy.js"
 import type { ChatItem, File, ToolCall } from "../../ChatContext.js"
 import type { DuplicateScope, Mode, Verdict } from "../../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../../RunContext.js"
-import type { SessionEvent, Usage } from "../../SessionEvent.js"
+import type { ApprovalDecided, SessionEvent, Usage } from "../../SessionEvent.js"
 import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
 import type { Built } from "../scope/build.js"
-import type { CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
+import type { ApprovalTrace, CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
 
 export type {
+  ApprovalVerdict,
   ChatItem,
   DeliveryMode,
   DuplicateScope,
   File,
   Mode,
+  PendingApproval,
   Prompts,
   SessionEvent,
   Template,
@@ -27,6 +30,9 @@ export type {
   Usage,
   Verdict
 }
+
+/** What has become of a call that waited for approval. */
+export type ApprovalDecision = ApprovalDecided["decision"]
 
 /** the shell's */
 export type Fiber = EffectFiber.RuntimeFiber<any, any>
@@ -41,4 +47,4 @@ export type ModelError = AiError.AiError
 export type AgentParts = Built
 
 /** the recorder's */
-export type { CallTrace, StepTrace, TurnTrace }
+export type { ApprovalTrace, CallTrace, StepTrace, TurnTrace }

@@ -41,6 +41,7 @@ import { fromLanguageModel } from "../model/seam.js"
 import { kept, suspended } from "../values/guarded.js"
 import { check, errorInTool, ofCalls } from "../values/options.js"
 import * as Templates from "../values/templates.js"
+import * as Approval from "./approval.js"
 import { codecOf, workInSession } from "./codec.js"
 import type { AgentDefinition, ToolsetDefinition } from "./definitions.js"
 import { inStrictForm } from "./dynamic.js"
@@ -126,6 +127,8 @@ interface Place extends Environment {
   /** what handlers work in, by the context that their layer was built in */
   readonly workplaces: Workplaces
   readonly executor: Executor
+  /** the innermost one */
+  readonly toolset: string | undefined
   readonly activity: Activity | undefined
   readonly scope: Scope.Scope
   readonly releaseAfter: number | undefined
@@ -210,7 +213,8 @@ const collectToolset = (
       description,
       ...(yield* provideLayers(toolset.layers, { context, fiberRefs }, outer.scope)),
       workplaces: new Map(),
-      executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency)
+      executor: makeExecutor(toolset.id, outer.activity, toolset.maxConcurrency),
+      toolset: toolset.id
     }
     const entries = toolset.unwrap === undefined ? toolset.entries : [yield* unwrapped(toolset.unwrap, place)]
     return yield* collect(entries, place, reserved)
@@ -254,6 +258,12 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       return yield* Effect.die(Mistakes.noHandler(tool.name, place.description))
     }
     const { decide, policy } = bind(options, Context.get(place.context, DuplicatePolicy))
+    const { approval, approvalTimeout, asks } = Approval.bind(
+      tool,
+      options,
+      Context.get(place.context, Approval.ApprovalPolicy),
+      place.toolset
+    )
     const added = provider ? [] : addedParameters(policy._tag === "Mode" ? policy.mode : undefined, options)
     const taken = ownParameters(tool).find((name) => added.includes(name))
     if (taken !== undefined) {
@@ -270,6 +280,9 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
       executor: place.executor,
       policy,
       decide,
+      approval,
+      approvalTimeout: millisOf(approvalTimeout),
+      asks,
       prompts: Templates.inForce(place.context),
       wire: wireOf(tool, added),
       releaseAfter: options.releaseAfter === undefined ? place.releaseAfter : millisOf(options.releaseAfter),
@@ -298,6 +311,9 @@ export const companion = (
   executor: makeExecutor("companions", undefined, undefined),
   policy: { _tag: "Mode", mode: "allow", scope: "name" },
   decide: undefined,
+  approval: undefined,
+  approvalTimeout: undefined,
+  asks: undefined,
   prompts: Templates.inForce(context),
   wire: wireOf(tool, []),
   releaseAfter: undefined,
@@ -344,6 +360,7 @@ export const buildSession = (options: {
         context: options.context,
         fiberRefs: options.fiberRefs,
         executor: makeExecutor("session", undefined, undefined),
+        toolset: undefined,
         activity: undefined,
         scope: options.scope,
         releaseAfter: options.releaseAfter,
@@ -496,6 +513,7 @@ export const buildAgent = (options: {
             workplaces: new Map(),
             ...place,
             executor: makeExecutor(definition.name, activity, definition.options.maxConcurrency),
+            toolset: undefined,
             activity,
             scope,
             releaseAfter: session.releaseAfter,

@@ -92,6 +92,20 @@ export const codecOf = (tool: Tool.Any): Codec => {
   return codec
 }
 
+const answers = new WeakMap<Tool.Any, Coder>()
+
+/** What somebody gives in place of the tool, as the handler would have given it; or in words what is wrong (rule A6). */
+export const answerOf = (tool: Tool.Any, codec: Codec, output: unknown): Effect.Effect<Outcome, string, any> => {
+  let decode = answers.get(tool)
+  if (decode === undefined) {
+    decode = total(ParseResult.decodeUnknownEither(anySchema(tool.successSchema), all))
+    answers.set(tool, decode)
+  }
+  return Effect.mapError(decode(output), describeIssue).pipe(
+    Effect.flatMap((value) => Effect.mapError(codec.outcome.onSuccess(value), ({ detail }) => detail))
+  )
+}
+
 /** Names each bad field. */
 export const describeIssue = (issue: ParseResult.ParseIssue): string => {
   try {

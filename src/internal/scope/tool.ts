@@ -11,6 +11,7 @@ import type * as Machine from "../machine/state.js"
 import { backgroundParameter, confirmParameter } from "../machine/texts.js"
 import { isRecord, withoutProto } from "../values/json.js"
 import { clip, wellFormed } from "../values/text.js"
+import type { Asks } from "./approval.js"
 import type { Codec, Work } from "./codec.js"
 import { givenOf } from "./dynamic.js"
 import { fieldsOf } from "./wire.js"
@@ -20,6 +21,8 @@ export interface BoundTool extends Machine.Tool {
   readonly options: Options
   /** a duplicate policy of the program's own */
   readonly decide: Policy["decide"] | undefined
+  /** what says whether a person is asked, if that is a function of the program */
+  readonly asks: Asks | undefined
   /** what the model is shown */
   readonly wire: Tool.Any
   readonly codec: Codec

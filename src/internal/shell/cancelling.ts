@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import type { RunningTool } from "../../AgentSession.js"
 import { ToolError } from "../../Tags.js"
 import * as Calls from "../machine/calls.js"
+import { isApproving } from "../machine/cancelling.js"
 import type * as State from "../machine/state.js"
 import { addWaiter, removeWaiter } from "../machine/state.js"
 import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
@@ -52,8 +53,15 @@ export const runningTools = ({ state }: Host): ReadonlyArray<RunningTool> =>
     ...call.call,
     startedAt: call.startedAt,
     lastUpdate: call.run?.lastUpdate,
-    allowCancellation: call.tool?.options.allowCancellation === true && call.run?.committed !== true
+    allowCancellation:
+      call.run !== undefined &&
+      (isApproving(call.run) || (call.tool?.options.allowCancellation === true && !call.run.committed))
   }))
+
+const isWaiting = ({ state }: Host, callId: string): boolean => {
+  const run = state.calls.get(callId)?.run
+  return run !== undefined && isApproving(run)
+}
 
 const cancelTask = Tool.make(cancelTaskName, {
   description: "Cancels a task that is running in the background.",
@@ -89,7 +97,8 @@ export const companions = (host: Host, place: Environment): ReadonlyArray<BoundT
             name: tool.name,
             arguments: Calls.shownArguments(host.state.calls.get(tool.callId) as State.Call),
             started_at: DateTime.formatIso(DateTime.unsafeMake(tool.startedAt)),
-            last_update: tool.lastUpdate ?? null
+            last_update: tool.lastUpdate ?? null,
+            ...(isWaiting(host, tool.callId) ? { waits_for_approval: true } : {})
           }))
       ),
     place

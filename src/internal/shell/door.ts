@@ -10,6 +10,7 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { ParseIssue } from "effect/ParseResult"
+import type { Verdict as ApprovalVerdict } from "../../ApprovalPolicy.js"
 import type { File, ToolCall } from "../../ChatContext.js"
 import type { Verdict } from "../../DuplicatePolicy.js"
 import type { UpdateOptions } from "../../RunContext.js"
@@ -21,10 +22,11 @@ import { unexpected } from "../machine/texts.js"
 import { type Message, nameOf } from "../machine/updates.js"
 import type { Usage } from "../machine/words.js"
 import { asAiError, describeError, errorTypeOf, inSession, printable } from "../model/errors.js"
+import type { Asks } from "../scope/approval.js"
 import { describeIssue, RefusedResult } from "../scope/codec.js"
 import { addedProblem, type BoundTool, boundOf, toDecode } from "../scope/tool.js"
 import { jsonWithFiles, readFile, readFiles, unwrap } from "../values/files.js"
-import { guarded } from "../values/guarded.js"
+import { guarded, suspended } from "../values/guarded.js"
 import { bounded, canonical, copyPlain, isRecord, plainArguments, toJson } from "../values/json.js"
 import { mergeMetadata, ours } from "../values/metadata.js"
 import { defaults, render } from "../values/templates.js"
@@ -330,6 +332,9 @@ const keyOf = (tool: BoundTool, args: Record<string, unknown>, encoded: Either.E
 /** A call's arguments, as the history has them. */
 export const argumentsOf = ({ call }: Call): Record<string, unknown> => call.arguments as Record<string, unknown>
 
+/** The same for somebody who may change them. */
+export const argumentsCopied = (call: Call): Record<string, unknown> => ownCopy(argumentsOf(call))
+
 /** A call as foreign code is shown it: it may change what it was given. */
 export const shown = (call: Call): ToolCall => shownCall(call.call)
 
@@ -428,6 +433,32 @@ export const verdictOf = (u: unknown): Verdict | undefined =>
       const { _tag, message } = u
       if (_tag === "Refuse") return typeof message === "string" ? { _tag, message } : undefined
       return _tag === "Run" || _tag === "Replace" || _tag === "Join" ? { _tag } : undefined
+    },
+    () => undefined
+  )
+
+/** Asks what says whether a person is asked. */
+export const askedOf = (
+  asks: Asks,
+  /** decoded for it */
+  params: Effect.Effect<unknown, unknown, any>,
+  call: () => ToolCall
+): Effect.Effect<unknown, unknown, any> =>
+  asks._tag === "Policy"
+    ? suspended(() => asks.decide(call(), { ...asks.facts }))
+    : Effect.flatMap(params, (args) => suspended(() => asks.needs(args, call())))
+
+/** What says whether a person is asked gave, if it is a verdict: a policy, or a function of the tool's own. */
+export const approvalVerdictOf = ({ _tag: of }: Asks, u: unknown): ApprovalVerdict | undefined =>
+  guarded(
+    () => {
+      if (of === "Tool") return u === true ? { _tag: "Ask" } : u === false ? { _tag: "Run" } : undefined
+      if (!isRecord(u)) return undefined
+      const { _tag, reason } = u
+      if (_tag === "Run") return { _tag }
+      if (_tag === "Deny") return typeof reason === "string" ? { _tag, reason } : undefined
+      if (_tag !== "Ask") return undefined
+      return typeof reason === "string" ? { _tag, reason } : { _tag }
     },
     () => undefined
   )

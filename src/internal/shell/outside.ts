@@ -31,6 +31,10 @@ const noSession: AgentSession = {
   runningTools: Effect.succeed([]),
   cancelTool: (callId) => noCall(callId),
   messageTool: (callId) => noCall(callId),
+  approvals: Effect.succeed([]),
+  approve: (callId) => noCall(callId),
+  deny: (callId) => noCall(callId),
+  respond: (callId) => noCall(callId),
   release: (callId) => noCall(callId)
 }
 

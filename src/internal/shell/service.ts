@@ -20,6 +20,7 @@ import * as Turns from "../machine/turns.js"
 import type { AnyContext, Environment, Restore } from "../scope/build.js"
 import { isBlank } from "../values/text.js"
 import { build, buildTask, discard, hookIn, jobsIn } from "./agents.js"
+import { approve, copied, deny, pending, respond } from "./approval.js"
 import { built } from "./building.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
@@ -115,7 +116,12 @@ export const makeService = (host: Host): Service => {
           told?.(made)
           return Effect.sync(() => host.transact((s) => void giveUp(s, made, waiter)))
         }).pipe(
-          Effect.map((job) => ({ text: job.text, items: stillInHistory(host, job.items), usage: { ...job.usage } }))
+          Effect.map((job) => ({
+            text: job.text,
+            items: stillInHistory(host, job.items),
+            usage: { ...job.usage },
+            approvals: copied(job.approvals)
+          }))
         )
       ),
     interrupt: (options) =>
@@ -160,6 +166,10 @@ export const makeService = (host: Host): Service => {
     runningTools: Effect.sync(() => runningTools(host)),
     cancelTool: (callId) => cancelTool(host, callId),
     messageTool: (callId, message) => messageTool(host, callId, "program", message),
+    approvals: Effect.sync(() => pending(host)),
+    approve: (callId, options) => approve(host, callId, options),
+    deny: (callId, options) => deny(host, callId, options),
+    respond: (callId, output, options) => respond(host, callId, output, options),
     release: (callId) =>
       Effect.suspend(() => {
         const problem = host.transact((s) => Calls.releaseBy(s, callId))

@@ -14,6 +14,7 @@ import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
 import type { Agent } from "../../Agent.js"
 import type { Options, Service } from "../../AgentSession.js"
+import type { PendingApproval } from "../../ApprovalPolicy.js"
 import type { Entry } from "../../AsyncToolset.js"
 import type { ChatItem } from "../../ChatContext.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
@@ -22,6 +23,7 @@ import * as Agents from "../machine/agents.js"
 import * as History from "../machine/history.js"
 import type { Command } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
+import * as Restoring from "../machine/restoring.js"
 import * as Resume from "../machine/resume.js"
 import * as Saving from "../machine/saving.js"
 import type * as State from "../machine/state.js"
@@ -34,6 +36,7 @@ import { copyPlain } from "../values/json.js"
 import { check, defaultOutputLength, ofSession } from "../values/options.js"
 import { defaults } from "../values/templates.js"
 import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
+import { askApproval, readWaiting } from "./approval.js"
 import { askPolicy, compare, decode, sayFiller, startRun } from "./calls.js"
 import { companions } from "./cancelling.js"
 import { abandon, closeOnce, drained } from "./closing.js"
@@ -171,6 +174,10 @@ const carryOut = (host: Host, command: Command): void => {
       return askPolicy(host, command.admission, command.running)
     case "StopPolicy":
       return interrupt(command.admission.fiber)
+    case "AskApproval":
+      return askApproval(host, command.approval)
+    case "StopApproval":
+      return interrupt(command.approval.fiber)
     case "SayFiller":
       return sayFiller(host, command.filler)
     case "LeaveAgent":
@@ -253,7 +260,15 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
     const items = (options.history?.items ?? []).map((item) =>
       withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes)
     )
-    const resumed = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
+    const read = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
+    const found =
+      options.approvals === undefined || options.approvals.length === 0
+        ? undefined
+        : Restoring.find(
+            items,
+            options.approvals.map((one) => copyPlain(one) as PendingApproval)
+          )
+    const resumed = read === undefined || found === undefined ? read : { ...read, open: found.open }
     const agent = agentOf(options, resumed)
     const { onItems } = options
     if (agent === undefined) return yield* Effect.die(noAgent(resumed?.agent as string))
@@ -294,9 +309,11 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       startAfter: options.startAfter
     })
     const first = yield* build(host, agent)
+    const waiting =
+      found === undefined ? undefined : { restored: yield* readWaiting(host, first, found.waiting), stale: found.stale }
     host.transact((s) => {
       host.begun = true
-      Agents.startSession(s, first, resumed)
+      Agents.startSession(s, first, resumed, waiting)
     })
     if (onItems !== undefined) host.saver = startSaving(host, onItems)
     for (const waiter of host.beginWaiters) waiter()

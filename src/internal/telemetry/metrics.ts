@@ -181,6 +181,21 @@ const families = (labels: Labels) => {
       "effect_meantime.duplicate.mode",
       "effect_meantime.duplicate.verdict"
     ),
+    approvals: counter(
+      "effect_meantime.tool.approvals",
+      "{call}",
+      "Calls that waited for approval, by what was decided.",
+      tool,
+      "effect_meantime.approval.decision"
+    ),
+    approvalTime: histogram(
+      "effect_meantime.tool.approval_time",
+      "s",
+      ofTools,
+      "How long a call waited for approval.",
+      tool,
+      "effect_meantime.approval.decision"
+    ),
     replies: counter(
       "effect_meantime.replies",
       "{reply}",

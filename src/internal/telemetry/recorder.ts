@@ -20,13 +20,20 @@ import * as Tracer from "effect/Tracer"
 import { Telemetry } from "../../Tags.js"
 import type { Options } from "../../Telemetry.js"
 import type { ModelEnd, ModelFailure, Observation } from "../machine/protocol.js"
-import type { Activity, Call, Ending, Entry, Speech, Step } from "../machine/state.js"
+import type { Activity, Approval, Call, Ending, Entry, Speech, Step } from "../machine/state.js"
+import type { ApprovalDecision } from "../machine/words.js"
 import type { Environment } from "../scope/build.js"
 import { boundOf } from "../scope/tool.js"
 import * as Metrics from "./metrics.js"
 
 /** A call: its span. */
 export type CallTrace = Tracer.Span
+
+/** A call that waits for approval: the span of its waiting. */
+export interface ApprovalTrace {
+  readonly at: number
+  readonly span: Tracer.Span | undefined
+}
 
 /** A turn: its span begins when the speech was asked for, and exists once it asks a model. */
 export interface TurnTrace {
@@ -269,6 +276,10 @@ export class Recorder {
         if (span !== undefined && run !== undefined) span.addLinks([link(run, "run")])
         return
       }
+      case "ApprovalRequested":
+        return this.approvalRequested(o.approval)
+      case "ApprovalDecided":
+        return this.approvalDecided(o.approval, o.decision)
       case "CallUpdated": {
         const { call } = o
         this.metrics.updates.add(1, toolName(call))
@@ -594,6 +605,40 @@ export class Recorder {
     })
   }
 
+  /** A person may take days: the waiting is a span of its own, so that nobody takes it for work. */
+  private approvalRequested(approval: Approval): void {
+    const [call] = approval.run.calls
+    const { state } = approval
+    if (call === undefined || state._tag !== "Waiting") return
+    const span =
+      call.trace === undefined
+        ? undefined
+        : this.spans?.start(`approve_tool ${toolName(call)}`, "internal", { parent: call.trace })
+    approval.trace = { at: this.now(), span }
+    if (span === undefined) return
+    set(span, {
+      "gen_ai.tool.name": toolName(call),
+      "gen_ai.tool.call.id": call.callId,
+      "effect_meantime.approval.reason": this.contentOf(call) ? state.reason : undefined
+    })
+  }
+
+  private approvalDecided(approval: Approval, decision: ApprovalDecision): void {
+    const { run, trace } = approval
+    const { name } = run.tool
+    this.metrics.approvals.add(1, name, decision)
+    if (trace === undefined) return
+    this.metrics.approvalTime.add(this.since(trace.at), name, decision)
+    if (trace.span !== undefined) {
+      trace.span.attribute("effect_meantime.approval.decision", decision)
+      this.spans?.end(trace.span, decision === "withdrawn" ? interrupted : Exit.void)
+    }
+    if (decision !== "edited") return
+    for (const call of run.calls) {
+      if (call.trace !== undefined) call.trace.attribute("effect_meantime.approval.edited", true)
+    }
+  }
+
   private callEnded(call: Call, { cause, errorType, how }: Ending, output: unknown): void {
     const name = toolName(call)
     this.metrics.calls.add(1, name, how)
@@ -622,6 +667,8 @@ const endings: Record<Ending["how"], string> = {
   done: "The call has ended.",
   duplicate: "The call was answered by the duplicate policy.",
   refused: "The call was not run.",
+  denied: "The call was not approved.",
+  expired: "The call was not approved in time.",
   failed: "The tool failed.",
   defect: "The tool failed unexpectedly.",
   timeout: "The tool took longer than its time limit.",

@@ -97,8 +97,31 @@ const oneOf =
       ? undefined
       : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
 
+const flagOrFunction: Check = (value) =>
+  typeof value === "boolean" || typeof value === "function"
+    ? undefined
+    : `has to be true, false or a function, not ${shown(value)}`
+
 const callback: Check = (value) =>
   typeof value === "function" ? undefined : `has to be a function, not ${shown(value)}`
+
+/** As they were stored: what is wrong with one of them is told before anything of the session is there. */
+const pendingApprovals: Check = (value) => {
+  if (!Array.isArray(value)) return `has to be a list of what session.approvals gave, not ${shown(value)}`
+  const fits = value.every((one: unknown) => {
+    const { callId, expiresAt, name, reason, requestedAt } = (
+      typeof one === "object" && one !== null ? one : {}
+    ) as Readonly<Record<string, unknown>>
+    return (
+      typeof callId === "string" &&
+      typeof name === "string" &&
+      Number.isFinite(requestedAt) &&
+      (expiresAt === undefined || Number.isFinite(expiresAt)) &&
+      (reason === undefined || typeof reason === "string")
+    )
+  })
+  return fits ? undefined : "has something in it that session.approvals did not give"
+}
 
 // ------------------------------------------------------------------------------------------------------ who has which
 
@@ -122,6 +145,7 @@ export const ofSession: Checks = {
   drainTimeout: time,
   cancellationTimeout: time,
   resume: flag,
+  approvals: pendingApprovals,
   onItems: callback
 }
 
@@ -140,7 +164,17 @@ const messages: Check = (value) =>
     ? undefined
     : `has to be true or a Schema of Effect, such as Schema.String, not ${shown(value)}`
 
-const ofTool: Checks = { releaseAfter: time, timeout: someTime, startAfter: oneOf("call", "step"), messages }
+const ofTool: Checks = {
+  releaseAfter: time,
+  timeout: someTime,
+  startAfter: oneOf("call", "step"),
+  messages,
+  needsApproval: flagOrFunction,
+  // 0: nobody could ever agree
+  approvalTimeout: someTime
+}
+
+export const ofApprovals: Checks = { mode: oneOf("never", "always", "destructive"), timeout: someTime }
 
 export const ofFiller: Checks = {
   delay: time,
@@ -155,7 +189,7 @@ const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : coun
 
 export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats, maxRetryAfter: time }
 
-export const ofListeners: Checks = { onUpdate: callback, onProgress: callback }
+export const ofListeners: Checks = { onUpdate: callback, onProgress: callback, decide: callback }
 
 export const ofScript: Checks = { pace: time, duration: time }
 

@@ -11,10 +11,19 @@ export const placeholders: { readonly [K in keyof Prompts]: ReadonlyArray<string
   released: ["toolName", "callId"],
   ended: ["toolName", "callId", "how"],
   outcomeUnknown: ["toolName", "callId"],
+  approvalPending: ["toolName", "callId", "reason"],
+  approvalEdited: ["toolName", "callId", "arguments"],
+  approvalDenied: ["toolName", "callId", "reason", "how"],
   duplicateReject: ["toolName", "running", "runningText"],
   duplicateConfirm: ["toolName", "running", "runningText"],
   replyAtTail: ["callIds"],
   replyMaybeCovered: ["callIds"]
+}
+
+/** A reason stands in a sentence of ours. */
+const because = (reason: string): string => {
+  const words = reason.trim().replace(/[.!?\s]+$/, "")
+  return words === "" ? "" : ` (reason: ${words})`
 }
 
 export const defaults: Prompts = {
@@ -34,6 +43,16 @@ export const defaults: Prompts = {
     }
   },
   outcomeUnknown: "The outcome of {toolName} is not known: it may have done its work, or not.",
+  approvalPending: ({ reason, toolName }) =>
+    `${toolName} has not been run: it waits until a person approves it${because(reason)}. ` +
+    "There is no need to call it again for this.",
+  approvalEdited:
+    "A person has approved {toolName} with other arguments, and it runs with these: {arguments}. " +
+    "What it was called with before does not count.",
+  approvalDenied: ({ how, reason, toolName }) =>
+    how === "expired"
+      ? `${toolName} was not run: nobody approved it in time.`
+      : `${toolName} was not run: it was not approved${because(reason)}.`,
   duplicateReject: "Not started: {toolName} is already running. {runningText}",
   duplicateConfirm:
     "Not started: {toolName} is already running. {runningText} Ask the user whether to start another one; " +
