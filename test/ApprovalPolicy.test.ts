@@ -3,8 +3,8 @@
  */
 import { Tool, Toolkit } from "@effect/ai"
 import { describe, expect } from "@effect/vitest"
-import { Context, Effect, Layer, Schema } from "effect"
-import { Agent, ApprovalPolicy, AsyncTool, AsyncToolset, RunContext } from "effect-meantime"
+import { Cause, Context, Effect, Exit, Layer, Option, Schema } from "effect"
+import { Agent, ApprovalPolicy, AsyncTool, AsyncToolset, RunContext, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { ask, failure, noted, outputs, paying, sent, told, words } from "./support/paying.js"
 import { talk, toolCall } from "./support/talk.js"
@@ -473,5 +473,111 @@ describe("who decides whether a person is asked", () => {
         expect(log).toEqual([{ n: 2 }])
         yield* t.session.deny("p")
       })
+  )
+})
+
+describe("the words of approval", () => {
+  const prompts = (place: string) =>
+    ToolPrompts.layer({
+      approvalPending: `${place} pending {toolName} {callId} {reason}`,
+      approvalEdited: ({ arguments: args, callId }) => `${place} edited ${callId} ${args}`,
+      approvalDenied: `${place} {how} {toolName} {callId} {reason}`
+    })
+
+  it.scoped("[L1] [A2] [A5] [A6] each scope may have its own, the most specific one wins", () =>
+    Effect.gen(function* () {
+      const kit = (name: string) =>
+        Toolkit.make(
+          AsyncTool.make(name, { parameters: { n: Schema.Number }, success: Schema.String, approvalTimeout: "1 hour" })
+        )
+      const [inner, own, shared] = [kit("inner"), kit("own"), kit("shared")]
+      const handlers = Layer.mergeAll(
+        inner.toLayer({ inner: () => Effect.succeed("done") } as never),
+        own.toLayer({ own: () => Effect.succeed("done") } as never),
+        shared.toLayer({ shared: () => Effect.succeed("done") } as never)
+      ) as Layer.Layer<any>
+      const policy = ApprovalPolicy.make(() => Effect.succeed(ApprovalPolicy.ask("since")))
+      const names = ["inner", "own", "shared"]
+      const t = yield* talk({
+        pace: "instant",
+        agent: Agent.make("clerk", {
+          instructions: "You pay.",
+          tools: [AsyncToolset.make("set", inner).pipe(AsyncToolset.provide(prompts("toolset"))), own]
+        }).pipe(Agent.provide(prompts("agent"))),
+        sessionTools: [shared],
+        layer: Layer.mergeAll(handlers, policy, prompts("session")) as Layer.Layer<any>,
+        script: [
+          names.flatMap((name) => ["a", "b", "c"].map((id) => toolCall(name, { n: 1 }, { id: `${name}.${id}` }))),
+          ...words,
+          ...words
+        ]
+      })
+      yield* sent(t)
+      for (const name of names) {
+        yield* t.session.approve(`${name}.a`, { arguments: { n: 2 } })
+        yield* t.session.deny(`${name}.b`, { reason: "no" })
+      }
+      yield* TestSession.advance("1 hour")
+      const all = yield* outputs(t)
+      for (const [name, place] of [
+        ["inner", "toolset"],
+        ["own", "agent"],
+        ["shared", "session"]
+      ]) {
+        expect(all).toContain(`${name}.a: ${place} pending ${name} ${name}.a since`)
+        expect(all).toContain(`${name}.a_update_1: ${place} edited ${name}.a {"n":2}`)
+        expect(all).toContain(`${name}.b_final! ${place} denied ${name} ${name}.b no`)
+        expect(all).toContain(`${name}.c_final! ${place} expired ${name} ${name}.c `)
+      }
+    })
+  )
+
+  it.scoped("[L1] a template that fails gives way to the default", () =>
+    Effect.gen(function* () {
+      const t = yield* paying({
+        layer: ToolPrompts.layer({
+          approvalPending: () => {
+            throw new Error("boom")
+          }
+        }),
+        logs: [/^ERROR: The template "approvalPending" failed/]
+      })
+      yield* sent(t)
+      expect((yield* outputs(t))[0]).toMatch(/^p: pay has not been run/)
+      yield* t.session.deny("p")
+    })
+  )
+})
+
+describe("options of approval", () => {
+  const died = (setup: Parameters<typeof paying>[0]) =>
+    Effect.map(Effect.exit(Effect.scoped(paying(setup))), (exit) =>
+      Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+    )
+
+  it.scoped("[L3] what makes no sense is refused by name when it is built", () =>
+    Effect.gen(function* () {
+      const odd = { callId: "p", name: "pay", arguments: {}, requestedAt: 0 }
+      const table: ReadonlyArray<readonly [Parameters<typeof paying>[0], string, string]> = [
+        [{ pay: { approvalTimeout: 0 } }, "ToolOptionsError", "approvalTimeout"],
+        [{ pay: { approvalTimeout: Number.NaN } }, "ToolOptionsError", "approvalTimeout"],
+        [{ pay: { approvalTimeout: "soon" as never } }, "ToolOptionsError", "approvalTimeout"],
+        [{ pay: { needsApproval: "yes" as never } }, "ToolOptionsError", "needsApproval"],
+        [{ layer: ApprovalPolicy.layer("sometimes" as never) }, "OptionsError", "mode"],
+        [{ layer: ApprovalPolicy.layer("always", { timeout: -1 }) }, "OptionsError", "timeout"],
+        [{ approvals: "p" as never }, "OptionsError", "approvals"],
+        [{ approvals: [null] as never }, "OptionsError", "approvals"],
+        [{ approvals: [{ ...odd, callId: 1 }] as never }, "OptionsError", "approvals"],
+        [{ approvals: [{ ...odd, requestedAt: Number.NaN }] }, "OptionsError", "approvals"],
+        [{ approvals: [{ ...odd, expiresAt: "tomorrow" }] as never }, "OptionsError", "approvals"]
+      ]
+      for (const [setup, tag, option] of table) {
+        const error = (yield* died(setup)) as { readonly _tag: string; readonly message: string } | undefined
+        expect([option, error?._tag]).toEqual([option, tag])
+        expect(error?.message).toContain(option)
+      }
+      // it never expires
+      expect(yield* died({ pay: { approvalTimeout: Number.POSITIVE_INFINITY }, approvals: [] })).toBe(undefined)
+    })
   )
 })

@@ -1299,3 +1299,45 @@ describe("the page", () => {
     })
   )
 })
+
+describe("approval", () => {
+  it.scoped("[E3] [A6] the wait is a span of its own, and is counted with what was decided", () =>
+    Effect.gen(function* () {
+      const careful = { needsApproval: true, approvalTimeout: "1 hour" } as const
+      const t = yield* converse(
+        {
+          agent: agent("clerk", { pay: [careful, Effect.succeed("paid")], send: [careful, Effect.succeed("sent")] }),
+          script: [[call("pay", "p"), call("pay", "q"), call("send", "s")], "They wait.", "Paid.", "Not sent."]
+        },
+        (session) =>
+          Effect.gen(function* () {
+            yield* session.send("Go")
+            yield* TestSession.advance("10 minutes")
+            yield* session.approve("p", { arguments: { text: "y" } })
+            yield* session.cancelTool("q")
+            yield* TestSession.advance("1 hour")
+          })
+      )
+      const waits = t.all.filter((span) => span.name.startsWith("approve_tool "))
+      expect(
+        waits.map((span) => [span.name, span.attributes["effect_meantime.approval.decision"], duration(span)])
+      ).toEqual([
+        ["approve_tool pay", "edited", 600],
+        ["approve_tool pay", "withdrawn", 600],
+        ["approve_tool send", "expired", 3600]
+      ])
+      for (const span of waits) expect(parentOf(span, t.all)?.name).toBe(span.name.replace("approve", "execute"))
+      expect(t.one("execute_tool send").attributes).toMatchObject({
+        "effect_meantime.call.outcome": "expired",
+        "error.type": "expired"
+      })
+      const counted = (tool: string, decision: string) =>
+        t.points("effect_meantime.tool.approvals", {
+          "gen_ai.tool.name": tool,
+          "effect_meantime.approval.decision": decision
+        }).length
+      expect([counted("pay", "edited"), counted("pay", "withdrawn"), counted("send", "expired")]).toEqual([1, 1, 1])
+      expect(counted("send", "approved")).toBe(0)
+    })
+  )
+})
