@@ -278,6 +278,13 @@ export interface Service {
    */
   readonly respond: (callId: string, output: unknown, options?: RespondOptions) => Effect.Effect<void, ToolError>
   /**
+   * Tells a running call something, which its handler reads from `RunContext.messages`; the call may be inline, in the
+   * background, or not have begun yet. If the tool's `messages` is a Schema, the message is decoded by it; with true it is
+   * any JSON. The effect ends once the call has the message. Fails with a `ToolError` if the call does not run, is being
+   * stopped or takes no messages, if `maxMessages` wait to be read, or if the message does not fit.
+   */
+  readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, ToolError>
+  /**
    * An inline call leaves its turn: it works on in the background, and the turn goes on without its result. Fails with a
    * `ToolError` if there is no such call, or if it has left its turn or ended already.
    */
@@ -314,6 +321,8 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
   readonly maxToolSteps?: number | undefined
   /** Updates of one call that wait for delivery; bounds memory. Default: 32. */
   readonly maxPendingUpdates?: number | undefined
+  /** Messages to one call that nobody has read; bounds memory. One more is refused. Default: 32. */
+  readonly maxMessages?: number | undefined
   /** Calls at work at once; bounds memory. Default: 64. */
   readonly maxRunning?: number | undefined
   /**

@@ -92,6 +92,12 @@ export interface Options {
    * of the `ApprovalPolicy` of its scope, else never.
    */
   readonly approvalTimeout?: Duration.DurationInput | undefined
+  /**
+   * A running call can be told something, by the model with the tool `message_task` and by a program with
+   * `session.messageTool`; the handler reads `RunContext.messages`. With a Schema what does not fit is refused to the
+   * sender. Default: it cannot.
+   */
+  readonly messages?: true | Schema.Schema<any, any> | undefined
 }
 
 /**

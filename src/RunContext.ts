@@ -22,6 +22,8 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import type { Agent, AgentTask } from "./Agent.js"
 import type { Service as AgentSession } from "./AgentSession.js"
 import type { ToolCall } from "./ChatContext.js"
@@ -88,6 +90,8 @@ export interface Service {
   readonly progress: (value: unknown) => Effect.Effect<void>
   /** Leaves the turn without words of its own. A context of your own need not have it. */
   readonly release?: Effect.Effect<void> | undefined
+  /** What the call is told while it runs. A context of your own need not have it. */
+  readonly messages?: Stream.Stream<unknown> | undefined
   /** Has somebody asked to cancel the call? For regions that must not be interrupted. */
   readonly isCancelled: Effect.Effect<boolean>
   /** Ends once somebody has asked to cancel the call. A context of your own need not have it. */
@@ -162,6 +166,57 @@ export const release: Effect.Effect<void, never, RunContext> = Effect.flatMap(
   RunContext,
   (context) => context.release ?? Effect.void
 )
+
+/**
+ * What the call is told while it runs, by `message_task` and `session.messageTool`, if its tool has the option `messages`.
+ * Each message is taken once, in the order in which they were sent, by one of the readers: a reader takes one at a time, as
+ * it asks for it. What was sent before anybody reads is kept, up to `maxMessages`. The stream ends with the call. Without
+ * the option, and outside a session, it is empty.
+ *
+ * ```ts
+ * import { RunContext } from "effect-meantime"
+ * import { Effect, Ref, Stream } from "effect"
+ *
+ * // what the user changes their mind about while the search runs
+ * const search = (first: string) =>
+ *   Effect.gen(function* () {
+ *     const wish = yield* Ref.make(first)
+ *     const listen = Stream.runForEach(RunContext.messages, (message) => Ref.set(wish, String(message)))
+ *     yield* Effect.fork(listen)
+ *     yield* RunContext.update("Searching.")
+ *     yield* Effect.sleep("1 minute")
+ *     return `found: ${yield* Ref.get(wish)}`
+ *   })
+ * ```
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const messages: Stream.Stream<unknown, never, RunContext> = Stream.unwrap(
+  Effect.map(RunContext, (context) => context.messages ?? Stream.empty)
+)
+
+/**
+ * `messages` with the type of the tool's own `messages` Schema. The messages have been decoded by it already; no other
+ * Schema fits.
+ *
+ * ```ts
+ * import { AsyncTool, RunContext } from "effect-meantime"
+ * import { Effect, Schema, Stream } from "effect"
+ *
+ * const Budget = Schema.Struct({ budget: Schema.Number })
+ *
+ * export const Book = AsyncTool.make("book", { success: Schema.String, messages: Budget })
+ *
+ * export const told = Stream.runForEach(RunContext.messagesOf(Budget), ({ budget }) => Effect.log(budget))
+ * ```
+ *
+ * @since 0.1.0
+ * @category conversation
+ */
+export const messagesOf = <A, I>(_schema: Schema.Schema<A, I>): Stream.Stream<A, never, RunContext> =>
+  // what the session has let through is of this type
+  messages as Stream.Stream<A, never, RunContext>
 
 /**
  * The call that this handler works on.
@@ -291,7 +346,7 @@ export const waitForPlayout: Effect.Effect<void, never, RunContext> = Effect.fla
 /**
  * A context for unit tests of a handler. `members` is what the test cares about. For everything else nobody listens and
  * nobody interferes: updates and progress go nowhere, `foreground` and `withFiller` run their effect as it is, `commit`
- * runs it uninterruptibly (and not at all if `isCancelled` is true), `runTask` and the session fail with `SessionClosed`,
+ * runs it uninterruptibly (and not at all if `isCancelled` is true), `messages` is empty, `runTask` and the session fail with `SessionClosed`,
  * `handoff` fails with `ToolError`. A later version may add members to the context; a test that uses `test` compiles as
  * before.
  *

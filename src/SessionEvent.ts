@@ -309,6 +309,48 @@ export const ToolCallReleased = Schema.TaggedStruct("ToolCallReleased", {
 export interface ToolCallReleased extends Schema.Schema.Type<typeof ToolCallReleased> {}
 
 /**
+ * The Schema of `ToolCallMessaged`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolCallMessaged = Schema.TaggedStruct("ToolCallMessaged", {
+  at,
+  callId: Schema.String,
+  from: Schema.Literal("model", "program"),
+  message: Schema.Unknown
+})
+
+/**
+ * A call has got a message, by `message_task` or by `messageTool`: the message as it was sent, before the tool's own schema
+ * read it. Of joined calls, `callId` is the one that the sender named.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCallMessaged extends Schema.Schema.Type<typeof ToolCallMessaged> {}
+
+/**
+ * The Schema of `ToolCallMessagesLost`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ToolCallMessagesLost = Schema.TaggedStruct("ToolCallMessagesLost", {
+  at,
+  callId: Schema.String,
+  count: Schema.Number
+})
+
+/**
+ * A call is about to end, and `count` messages that were sent to it have not been read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ToolCallMessagesLost extends Schema.Schema.Type<typeof ToolCallMessagesLost> {}
+
+/**
  * The Schema of `ApprovalRequested`.
  *
  * @since 0.1.0
@@ -541,6 +583,8 @@ export type SessionEvent =
   | ToolCallReleased
   | ApprovalRequested
   | ApprovalDecided
+  | ToolCallMessaged
+  | ToolCallMessagesLost
   | ToolCallEnded
   | ReplyScheduled
   | ReplyEnded
@@ -583,6 +627,8 @@ export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Sc
   ToolCallReleased,
   ApprovalRequested,
   ApprovalDecided,
+  ToolCallMessaged,
+  ToolCallMessagesLost,
   ToolCallEnded,
   ReplyScheduled,
   ReplyEnded,

@@ -68,6 +68,8 @@ export interface Handle {
   /** As the session's `interrupt`; a speech that disallows it is a `SessionsError`. */
   readonly interrupt: Effect.Effect<void, SessionsError>
   readonly cancelTool: (callId: string) => Effect.Effect<void, ToolError | SessionsError>
+  /** As the session's `messageTool`: a running call is told something, which JSON can carry. */
+  readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, ToolError | SessionsError>
   /** As the session's `release`: an inline call leaves its turn. */
   readonly release: (callId: string) => Effect.Effect<void, ToolError | SessionsError>
   /**

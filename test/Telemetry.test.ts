@@ -1177,6 +1177,65 @@ describe("metrics", () => {
     })
   )
 
+  it.effect("[E3] [G3] messages to a running call, and those that nobody has read", () =>
+    Effect.gen(function* () {
+      const wait = Effect.zipRight(RunContext.update("Searching."), Effect.as(Effect.sleep("10 seconds"), "Done."))
+      const told = (recordContent: boolean) =>
+        converse(
+          {
+            agent: agent("teller", { m_told: [{ messages: true }, wait] }),
+            script: ({ index }) =>
+              index === 0
+                ? call("m_told", "a")
+                : index === 2
+                  ? toolCall("message_task", { call_id: "a", message: "by the model" })
+                  : "ok",
+            layers: Telemetry.layer({ recordContent })
+          },
+          (session) =>
+            Effect.gen(function* () {
+              yield* session.send("Go.")
+              yield* TestSession.advance("1 second")
+              yield* session.messageTool("a", { by: "the program" })
+              yield* session.send("Tell it.")
+              yield* TestSession.advance("20 seconds")
+            })
+        )
+      const { all, points } = yield* told(true)
+      const eventsOf = (spans: typeof all) =>
+        spans
+          .find((span) => span.name === "execute_tool m_told")
+          ?.events.map(({ attributes, name }) => [name, attributes])
+          .filter(([name]) => String(name).includes("message"))
+      expect(eventsOf(all)).toEqual([
+        [
+          "effect_meantime.message",
+          { "effect_meantime.message.from": "program", "effect_meantime.message.content": '{"by":"the program"}' }
+        ],
+        [
+          "effect_meantime.message",
+          { "effect_meantime.message.from": "model", "effect_meantime.message.content": "by the model" }
+        ],
+        ["effect_meantime.messages_lost", { "effect_meantime.message.count": 2 }]
+      ])
+      const read = (metric: string) =>
+        points(metric, { "gen_ai.tool.name": "m_told" }).map(({ attributes, value }) => [
+          attributes["effect_meantime.message.from"],
+          value
+        ])
+      expect(read("effect_meantime.tool.messages")).toEqual([
+        ["program", 1],
+        ["model", 1]
+      ])
+      expect(read("effect_meantime.tool.messages_lost")).toEqual([[undefined, 2]])
+      expect(eventsOf((yield* told(false)).all)?.map(([, attributes]) => attributes)).toEqual([
+        { "effect_meantime.message.from": "program" },
+        { "effect_meantime.message.from": "model" },
+        { "effect_meantime.message.count": 2 }
+      ])
+    })
+  )
+
   it.effect("[E3] labels that surround the session are on its metrics", () =>
     Effect.gen(function* () {
       const { points } = yield* converse({ agent: agent("labelled", {}), script: ["Hello."] }, (session) =>
@@ -1198,7 +1257,8 @@ describe("the page", () => {
             book: [{}, book],
             lookup: [{ onDuplicate: "join" }, Effect.as(Effect.sleep("2 seconds"), "found")],
             slow: [{ timeout: "3 seconds" }, Effect.never],
-            broken: [{}, Effect.die("no")]
+            broken: [{}, Effect.die("no")],
+            told: [{ messages: true }, Effect.as(Effect.sleep("2 seconds"), "done")]
           }),
           script: [
             [
@@ -1206,7 +1266,7 @@ describe("the page", () => {
               ScriptedModel.finish("tool-calls", { inputTokens: 1, outputTokens: 1, cachedInputTokens: 1 })
             ],
             "On it.",
-            [call("lookup", "a"), call("lookup", "b"), call("slow"), call("broken")],
+            [call("lookup", "a"), call("lookup", "b"), call("slow"), call("broken"), call("told")],
             "Found one.",
             "It is booked."
           ],
@@ -1217,6 +1277,8 @@ describe("the page", () => {
             yield* session.send("Book.")
             yield* TestSession.advance("1 second")
             yield* session.send("Look.")
+            yield* TestSession.settle
+            yield* session.messageTool("told", "Hurry.")
             yield* TestSession.advance("20 seconds")
           })
       )

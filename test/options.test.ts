@@ -113,6 +113,7 @@ const cases: ReadonlyArray<Case> = [
       ["L3, T10", "maxToolSteps", atLeast(0)],
       ["L3, U6", "maxPendingUpdates", bounding],
       ["L3, T12", "maxRunning", bounding],
+      ["L3, G3", "maxMessages", bounding],
       ["L3, E2", "eventBuffer", bounding],
       ["L3, U4", "maxOutputLength", bounding],
       ["L3, U9", "releaseAfter", time],

@@ -451,6 +451,8 @@ describe("error channels", () => {
       | "ToolCallReleased"
       | "ApprovalRequested"
       | "ApprovalDecided"
+      | "ToolCallMessaged"
+      | "ToolCallMessagesLost"
       | "ToolCallEnded"
       | "ReplyScheduled"
       | "ReplyEnded"
@@ -527,6 +529,7 @@ describe("the surface", () => {
       readonly timeout?: Duration.DurationInput | undefined
       readonly needsApproval?: boolean | ((args: any, call: ChatContext.ToolCall) => Effect.Effect<boolean>) | undefined
       readonly approvalTimeout?: Duration.DurationInput | undefined
+      readonly messages?: true | Schema.Schema<any, any> | undefined
     }>()
     expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
       readonly output: unknown
@@ -663,6 +666,20 @@ describe("the surface", () => {
     expectTypeOf(AsyncToolset.provide(db)(one)).toEqualTypeOf<AsyncToolset.AsyncToolset<Handlers<typeof Books>>>()
   })
 
+  types("[G2] a stream of messages, and one that has the type of the tool's own schema", () => {
+    const Budget = Schema.Struct({ by: Schema.Date })
+    expectTypeOf(RunContext.messages).toEqualTypeOf<Stream.Stream<unknown, never, RunContext.RunContext>>()
+    expectTypeOf(RunContext.messagesOf(Budget)).toEqualTypeOf<
+      Stream.Stream<{ readonly by: Date }, never, RunContext.RunContext>
+    >()
+    expectTypeOf<RunContext.Service["messages"]>().toEqualTypeOf<Stream.Stream<unknown> | undefined>()
+    AsyncTool.make("t", { messages: true })
+    AsyncTool.make("t", { messages: Budget })
+    // @ts-expect-error what is not to be told anything has no option
+    AsyncTool.make("t", { messages: false })
+    return Option.none()
+  })
+
   types("RunContext.test takes any members of a context, and none but those", () => {
     expectTypeOf(RunContext.test).parameter(0).toEqualTypeOf<Partial<RunContext.Service> | undefined>()
     expectTypeOf(RunContext.test()).toEqualTypeOf<RunContext.Service>()
@@ -748,6 +765,7 @@ describe("the surface", () => {
       readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
       readonly runningTools: Effect.Effect<ReadonlyArray<AgentSession.RunningTool>>
       readonly cancelTool: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, AsyncTool.ToolError>
       readonly release: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
       readonly approvals: Effect.Effect<ReadonlyArray<ApprovalPolicy.PendingApproval>>
       readonly approve: (
@@ -809,6 +827,7 @@ describe("the surface", () => {
       readonly tools?: []
       readonly maxToolSteps?: number
       readonly maxPendingUpdates?: number
+      readonly maxMessages?: number
       readonly maxRunning?: number
       readonly releaseAfter?: Duration.DurationInput
       readonly startAfter?: "call" | "step"
@@ -992,6 +1011,11 @@ describe("the surface", () => {
             readonly reason?: string
           }
         >
+      | Tagged<
+          "ToolCallMessaged",
+          { readonly callId: string; readonly from: "model" | "program"; readonly message: unknown }
+        >
+      | Tagged<"ToolCallMessagesLost", { readonly callId: string; readonly count: number }>
       | Tagged<
           "ToolCallEnded",
           {

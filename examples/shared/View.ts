@@ -247,6 +247,9 @@ const happened = (view: View, event: Event): View => {
     case "TextDelta":
     case "ReasoningDelta":
     case "ToolInputDelta":
+    // the sender knows
+    case "ToolCallMessaged":
+    case "ToolCallMessagesLost":
       return view
     case "ItemAdded":
       return item(view, event)

@@ -150,6 +150,7 @@ export const taskAgent = (name: string, call: Call | undefined, told: Array<stri
 export const options: Options = {
   maxToolSteps: 3,
   maxPendingUpdates: 32,
+  maxMessages: 32,
   maxRunning: 64,
   releaseAfter: undefined,
   drainTimeout: 30_000,
@@ -414,6 +415,10 @@ export const showEvent = (e: SessionEvent): string => {
       return `${e.call.callId} waits for approval${e.reason === undefined ? "" : `: ${e.reason}`}`
     case "ApprovalDecided":
       return `${e.callId} ${e.decision}${e.by === undefined ? "" : ` by ${e.by}`}`
+    case "ToolCallMessaged":
+      return `${e.callId} messaged by ${e.from}: ${json(e.message)}`
+    case "ToolCallMessagesLost":
+      return `${e.callId} lost ${e.count} messages`
     case "ToolCallEnded":
       return `${e.id} ${e.status}: ${json(e.output)}`
     case "ReplyScheduled":

@@ -29,7 +29,7 @@ const report = async (program: Program.Program, message: string) => {
   console.log(
     `\n${trace.length > shown.length ? `… ${trace.length - shown.length} lines before\n` : ""}${shown.join("\n")}`
   )
-  console.log(`\nnode --import tsx test/simulation/main.ts --program ${program.seed}`)
+  console.log(`\nnpm run simulate -- --program ${program.seed}`)
 }
 
 const one = async (seed: number) => {
@@ -47,6 +47,8 @@ const many = async () => {
   const counts = new Map<string, number>()
   const found = new Map<string, Array<number>>()
   const began = process.hrtime.bigint()
+  // other work on the machine does not count
+  const cpu = () => (process.cpuUsage().user + process.cpuUsage().system) / 1e6
   const seconds = () => Number(process.hrtime.bigint() - began) / 1e9
   let steps = 0
   let programs = 0
@@ -79,7 +81,7 @@ const many = async () => {
   const bad = Array.from(found.values()).flat().length
   console.log(
     `${steps} steps in ${programs} programs (seeds ${first} to ${first + programs - 1}), ` +
-      `${seconds().toFixed(1)} s, ${Math.round(steps / seconds())} steps/s, ${bad} violations`
+      `${seconds().toFixed(1)} s, ${cpu().toFixed(1)} s of a processor, ${Math.round(steps / seconds())} steps/s, ${bad} violations`
   )
   for (const [rule, seeds] of found) console.log(`  ${rule}: ${seeds.length}, seeds ${seeds.slice(0, 8).join(" ")}`)
   if (bad > 0) process.exitCode = 1

@@ -41,6 +41,7 @@ export interface Config {
   readonly maxToolSteps: number
   readonly maxPendingUpdates: number
   readonly maxRunning: number
+  readonly maxMessages: number
   readonly releaseAfter: number | undefined
   readonly startAfter: "call" | "step"
   readonly drainTimeout: number
@@ -71,6 +72,13 @@ export type Action = { readonly pause: number } & (
   | { readonly kind: "reply"; readonly n: number; readonly options: Turn }
   | { readonly kind: "interrupt"; readonly force: boolean }
   | { readonly kind: "claim"; readonly millis: number; readonly send: number | undefined }
+  | {
+      readonly kind: "tell"
+      readonly n: number
+      readonly times: number
+      readonly which: number
+      readonly who: "running" | "any" | "unknown"
+    }
   | { readonly kind: "cancel" | "release"; readonly which: number; readonly who: "running" | "any" | "unknown" }
   | { readonly kind: "handoff"; readonly to: "first" | "second" }
   | { readonly kind: "waitForIdle" }
@@ -135,7 +143,8 @@ const toolSpec = (random: Random.Random, name: string, place: Place): ToolSpec =
         allowCancellation ? pick("cancel", "await", "promote") : pick("await", "promote")
       ),
       ...option(random, 0.3, "startAfter", () => pick("step", "step", "call")),
-      ...option(random, 0.25, "timeout", () => pick(100, 1000, 1 + int(4000)))
+      ...option(random, 0.25, "timeout", () => pick(100, 1000, 1 + int(4000))),
+      ...option(random.fork(`messages of ${name}`), 0.6, "messages", () => true as const)
     }
   }
 }
@@ -158,6 +167,7 @@ const action = (random: Random.Random, n: number): Action => {
     claim: 6,
     cancel: 10,
     release: 4,
+    tell: 14,
     handoff: 4,
     waitForIdle: 4,
     task: 3,
@@ -195,6 +205,15 @@ const action = (random: Random.Random, n: number): Action => {
     case "cancel":
     case "release":
       return { pause, kind, which: int(1000), who: pick("running", "running", "running", "running", "any", "unknown") }
+    case "tell":
+      return {
+        pause,
+        kind,
+        n,
+        times: pick(1, 1, 2, 5),
+        which: int(1000),
+        who: pick("running", "running", "running", "running", "any", "unknown")
+      }
     case "handoff":
       return { pause, kind, to: pick("first", "second") }
     case "waitForIdle":
@@ -255,6 +274,7 @@ export const make = (seed: number): Program => {
     maxToolSteps: pick(1, 2, 3, 3, 3, 8),
     maxPendingUpdates: pick(1, 2, 3, 32),
     maxRunning: pick(2, 4, 64, 64, 64),
+    maxMessages: random.fork("maxMessages").pick(1, 2, 3, 32),
     releaseAfter: chance(0.15) ? pick(0, 500, 2000) : undefined,
     startAfter: chance(0.12) ? "step" : "call",
     drainTimeout: pick(0, 100, 1000, 30_000, 3_600_000),

@@ -60,6 +60,8 @@ export interface Step {
   state: "open" | "ended" | "failed" | "stopped"
   /** why the model ended it */
   finish?: string
+  /** its end was told */
+  over?: boolean
   /** it goes on with an answer that the model has paused */
   goesOn?: boolean
   /** the place of the part that was recorded last */
@@ -161,6 +163,12 @@ export interface Call {
   /** an output that a request showed before the event came that tells of it */
   shownBefore: unknown
   released: string | undefined
+  /** what it was sent; its handler reads it in this order */
+  readonly messages: Array<unknown>
+  /** the place of the last one that was read */
+  lastRead: number
+  read: number
+  lost: number
 }
 
 interface Delivery {
@@ -233,7 +241,7 @@ export const sharedTemplates = { replyAtTail: "TAIL-SHARED {callIds}", replyMayb
 
 export const ownTemplate = "OWN {callId} {message}"
 
-const companions = new Set(["cancel_task", "get_running_tasks", "complete"])
+const companions = new Set(["cancel_task", "get_running_tasks", "message_task", "complete"])
 
 /** An agent's name has behind a # who asked for it. */
 export const baseName = (agent: string): string => agent.split("#")[0] as string
@@ -278,6 +286,10 @@ export class Reference {
   readonly texts = new Map<string, Text>()
   /** calls that the program is about to release */
   readonly releaseRequests = new Set<string>()
+  /** messages that the program has sent, and no event has told of */
+  readonly tells = new Set<unknown>()
+  /** by handler: how often it has begun to read, and has not said what */
+  private readonly listening = new Map<number, number>()
   readonly steps: Array<Step> = []
   readonly agents: Array<Agent>
   /** user's turns that were sent and are not in the history */
@@ -589,7 +601,8 @@ export class Reference {
       return [`call ${item.callId}`]
     })
     const isNote = (text: string | undefined) => text?.startsWith("user [Note from the application") === true
-    const rest = [...shown]
+    // files of what was given are shown behind it
+    const rest = shown.filter((text) => !isOdd || !isNote(text) || !text.includes("You have sent these files"))
     // the note that asked for an answer stays before it
     let at = rest.length - 1
     while (at > 0 && this.isOfAnswer(rest[at] as string)) at--
@@ -674,6 +687,10 @@ export class Reference {
         return this.approvalRequested(event)
       case "ApprovalDecided":
         return this.approvalDecided(event)
+      case "ToolCallMessaged":
+        return this.messaged(event)
+      case "ToolCallMessagesLost":
+        return this.messagesLost(event)
       case "ToolCallEnded":
         return this.ended(event)
       case "UpdateDropped":
@@ -695,6 +712,8 @@ export class Reference {
         }
         return
       }
+      case "StepEnded":
+        return this.stepEnded(event)
       case "ReplyScheduled":
         return this.scheduled(event)
       case "ReplyEnded":
@@ -978,7 +997,11 @@ export class Reference {
       joined: false,
       catchesUp: false,
       shownBefore: undefined,
-      released: undefined
+      released: undefined,
+      messages: [],
+      lastRead: -1,
+      read: 0,
+      lost: 0
     }
     this.calls.set(callId, call)
     // its speech is there as long as its calls start
@@ -1031,6 +1054,24 @@ export class Reference {
     return step.speech === undefined ? step.maybeOf.has(speechId) : step.speech === speechId
   }
 
+  /** From here on it is known whose step it was, also if its calls joined others. */
+  private stepEnded({ agent, finishReason, speechId }: EventOf<"StepEnded">): void {
+    const step = this.steps.find((other) => !other.over && other.agent.name === agent)
+    if (step === undefined) {
+      // cut before the model was asked
+      this.must(finishReason === undefined, "B4", () => `a step of ${agent} ended, and the model was not asked`)
+      return
+    }
+    step.over = true
+    this.must(this.maybeOf(step, speechId), "B4", () => `step ${step.index} is one of ${speechId}`)
+    step.speech = speechId
+    this.must(
+      finishReason === undefined || finishReason === step.finish,
+      "B4",
+      () => `step ${step.index} ended with ${step.finish}, and ${finishReason} is told`
+    )
+  }
+
   private userTurnCut(step: Step): boolean {
     return step.speech !== undefined && this.endedSpeeches.get(step.speech)?.interrupted === true
   }
@@ -1079,6 +1120,8 @@ export class Reference {
         run.committed = true
         return
       }
+      case "read":
+        return this.read(call, run, value.message)
       case "end": {
         run.end = value.end
         return
@@ -1459,9 +1502,106 @@ export class Reference {
     )
   }
 
+  // ----------------------------------------------------------------------------------------------------- messages
+
+  listens(handler: number, by: 1 | -1): void {
+    this.listening.set(handler, (this.listening.get(handler) ?? 0) + by)
+  }
+
+  /** How many messages may have been taken by readers that were interrupted before they could say so. */
+  private mayHaveTaken(call: Call): number {
+    const handlers = new Set([call.run?.handler])
+    // it may share a run without having been told anything by it
+    for (const { handler, spec } of this.runs) if (spec === call.spec) handlers.add(handler)
+    let sum = 0
+    for (const handler of handlers) if (handler !== undefined) sum += this.listening.get(handler) ?? 0
+    return sum
+  }
+
+  /** Sent, and neither read nor lost. */
+  private unread(call: Call): number {
+    return call.messages.length - call.read - call.lost
+  }
+
+  private messaged(event: EventOf<"ToolCallMessaged">): void {
+    const call = this.call(event.callId, "G3")
+    const { from, message } = event
+    this.must(call.state !== "ended", "G3", () => `call ${call.id} is told ${show(message)} after its end`)
+    this.must(
+      call.spec?.options.messages !== undefined && call.run !== undefined,
+      "G3",
+      () => `call ${call.id} of ${call.name} is told ${show(message)}`
+    )
+    const sent =
+      from === "program"
+        ? this.tells.delete(message)
+        : Array.from(this.calls.values()).some(
+            ({ args, name }) => name === "message_task" && args.call_id === call.id && args.message === message
+          )
+    this.must(sent, "G1", () => `call ${call.id} is told ${show(message)}, which nobody has sent`)
+    call.messages.push(message)
+    this.must(
+      this.unread(call) <= this.config.maxMessages + this.mayHaveTaken(call),
+      "G3",
+      () => `call ${call.id} has ${this.unread(call)} unread messages, and ${this.config.maxMessages} may be`
+    )
+    this.count(`messaged by ${from}`)
+  }
+
+  /** The handler of a run has read a message, of whichever of its calls. */
+  private read(of: Call, run: Run, message: unknown): void {
+    const call = Array.from(this.calls.values()).find(({ messages }) => messages.includes(message))
+    if (call === undefined) throw new Violation("G2", `call ${of.id} reads ${show(message)}, which was sent to no call`)
+    const joins = call.spec?.options.onDuplicate === "join" || this.policies.get(call.id) === "Join"
+    this.must(
+      call === of || call.run === run || (joins && call.spec === of.spec),
+      "G4",
+      () => `call ${of.id} reads ${show(message)}, which was sent to ${call.id}`
+    )
+    const place = call.messages.indexOf(message)
+    this.must(place > call.lastRead, "G2", () => `call ${of.id} reads ${show(message)} a second time, or too late`)
+    call.lastRead = place
+    call.read++
+    this.count(call === of ? "read" : "read by a joined call")
+  }
+
+  private messagesLost({ callId, count }: EventOf<"ToolCallMessagesLost">): void {
+    const call = this.call(callId, "G3")
+    this.must(call.state !== "ended", "G3", () => `call ${callId} loses messages after its end`)
+    this.must(call.lost === 0, "G3", () => `call ${callId} loses messages twice`)
+    call.lost = count
+    this.must(count > 0 && this.unread(call) >= 0, "G3", () => `call ${callId} loses ${count} messages, and has fewer`)
+    this.count("messages lost")
+  }
+
+  /** Each message was read, or is told as lost before the end. */
+  private settledMessages(call: Call): void {
+    const unread = this.unread(call)
+    this.must(
+      unread >= 0 && unread <= this.mayHaveTaken(call),
+      "G3",
+      () => `call ${call.id} ended, and nobody knows of ${unread} of its messages`
+    )
+  }
+
+  /** A message was refused. */
+  notTold(callId: string, why: string): void {
+    const call = this.calls.get(callId)
+    const legal = (kind: string, ok: boolean): void => {
+      this.must(ok, "G3", () => `call ${callId} takes no message, without a reason: ${why}`)
+      this.count(`messageTool refused: ${kind}`)
+    }
+    if (why.startsWith("There is no call")) return legal("unknown", call === undefined)
+    if (why.includes("has already ended")) return legal("ended", call?.state === "ended")
+    if (why.includes("is not made for them")) return legal("no messages", call?.spec?.options.messages === undefined)
+    if (why.includes("it is being stopped")) return legal("stopping", call?.run !== undefined && call.state !== "ended")
+    legal("full", /takes no message now: \d+ wait/.test(why) && call?.state !== "ended")
+  }
+
   private ended(event: EventOf<"ToolCallEnded">): void {
     const call = this.call(event.callId, "T9")
     this.must(call.state !== "ended", "T9", () => `call ${call.id} ended twice`)
+    this.settledMessages(call)
     const inline = call.output === undefined
     const { output, status } = event
     this.must(
@@ -2019,6 +2159,7 @@ export class Reference {
   /** All fibers wait: what should have happened has happened. */
   settled(at: Snapshot): void {
     this.releasing.clear()
+    this.must(this.tells.size === 0, "G1", () => `no event tells of ${Array.from(this.tells).map(show).join(" ")}`)
     this.must(this.next.length === 0, "U2", () => "something that had to come at once has not come")
     this.must(
       at.history.length === this.history.length && at.history.every((item, i) => item.id === this.history[i]?.id),
@@ -2058,6 +2199,8 @@ export class Reference {
     for (const task of this.ending) {
       this.must(task.state === "ended" || this.closing, "D10", () => `${task.name} dropped what waited, and goes on`)
     }
+    const untold = this.steps.find((step) => step.state !== "open" && step.over !== true)
+    this.must(untold === undefined, "B4", () => `step ${untold?.index} ended, and nothing tells of it`)
     // outputs that are due are in the history
     for (const step of this.steps) {
       if (step.state === "open" || step.calls.some((call) => !call.callRecorded)) continue
@@ -2088,7 +2231,11 @@ export class Reference {
         () => `${certain.map((delivery) => delivery.id).join(" ")} wait, and ${this.config.maxPendingUpdates} may`
       )
     }
-    this.must(at.streaming <= 1, "F1", () => `${at.streaming} model steps are read at once`)
+    this.must(
+      at.streaming <= 1 || this.config.languageModel,
+      "F1",
+      () => `${at.streaming} model steps are read at once`
+    )
     this.must(at.playing <= 1, "F1", () => `${at.playing} speeches are played at once`)
     if (this.closing || at.switching) return
     this.progress(at)

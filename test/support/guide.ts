@@ -7,6 +7,7 @@ export const guide = [
   "duplicates",
   "cancellation",
   "approval",
+  "steering",
   "layers",
   "handing-over",
   "tools-from-elsewhere",

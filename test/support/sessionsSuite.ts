@@ -27,7 +27,7 @@ export type LayerOf = (
 ) => Layer.Layer<Sessions.Sessions, never, LanguageModel.LanguageModel>
 
 const Slow = AsyncTool.make("slow", { success: Schema.String, allowCancellation: true })
-const Wait = AsyncTool.make("wait", { success: Schema.String, allowCancellation: true })
+const Wait = AsyncTool.make("wait", { success: Schema.String, allowCancellation: true, messages: true })
 const Stay = AsyncTool.make("stay", { success: Schema.String })
 const kit = Toolkit.make(Slow, Wait, Stay)
 const kitLive = kit.toLayer({
@@ -176,27 +176,31 @@ export const sessionsSuite = (name: string, layerOf: LayerOf): void => {
       })
     )
 
-    it.scoped("[R6] [U9] runningTools, release, cancelTool and interrupt are those of the session", () =>
-      Effect.gen(function* () {
-        const { sessions } = yield* open(layerOf)
-        const one = yield* sessions.get("one")
-        yield* one.send("wait")
-        yield* TestSession.settle
-        const [running] = yield* one.runningTools
-        expect(running?.name).toBe("wait")
-        yield* one.release(running?.callId as string)
-        expect((yield* Effect.flip(one.release("nobody")))._tag).toBe("ToolError")
-        yield* one.cancelTool(running?.callId as string)
-        expect(yield* one.runningTools).toEqual([])
-        expect((yield* Effect.flip(one.cancelTool("nobody")))._tag).toBe("ToolError")
-        yield* TestSession.settle
-        yield* one.interrupt
-        yield* one.send("wait", { allowInterruptions: false })
-        yield* TestSession.settle
-        const error = yield* Effect.flip(one.interrupt)
-        expect(error).toMatchObject({ _tag: "SessionsError", sessionId: "one" })
-        expect(error.message).toContain("interrupt")
-      })
+    it.scoped(
+      "[R6] [U9] [G1] runningTools, release, messageTool, cancelTool and interrupt are those of the session",
+      () =>
+        Effect.gen(function* () {
+          const { sessions } = yield* open(layerOf)
+          const one = yield* sessions.get("one")
+          yield* one.send("wait")
+          yield* TestSession.settle
+          const [running] = yield* one.runningTools
+          expect(running?.name).toBe("wait")
+          yield* one.release(running?.callId as string)
+          expect((yield* Effect.flip(one.release("nobody")))._tag).toBe("ToolError")
+          yield* one.messageTool(running?.callId as string, { hurry: true })
+          expect((yield* Effect.flip(one.messageTool("nobody", "hurry")))._tag).toBe("ToolError")
+          yield* one.cancelTool(running?.callId as string)
+          expect(yield* one.runningTools).toEqual([])
+          expect((yield* Effect.flip(one.cancelTool("nobody")))._tag).toBe("ToolError")
+          yield* TestSession.settle
+          yield* one.interrupt
+          yield* one.send("wait", { allowInterruptions: false })
+          yield* TestSession.settle
+          const error = yield* Effect.flip(one.interrupt)
+          expect(error).toMatchObject({ _tag: "SessionsError", sessionId: "one" })
+          expect(error.message).toContain("interrupt")
+        })
     )
 
     it.scoped("[R6] handoff is by name, among the session's agents", () =>

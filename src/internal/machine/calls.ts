@@ -7,6 +7,7 @@ import * as Approvals from "./approval.js"
 import { isApproving, isCompanion, whyNot, whyNotRun } from "./cancelling.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
+import * as Messages from "./messages.js"
 import { answered } from "./outcomes.js"
 import type { CallPart, Decoded } from "./protocol.js"
 import * as Reports from "./reports.js"
@@ -173,6 +174,7 @@ const register = (s: State, call: Call, tool: Tool): Run => {
     timeoutTimer: undefined,
     endWaiters: none,
     stopWaiters: none,
+    inbox: Messages.inboxFor(tool),
     fiber: undefined
   }
   call.run = run
@@ -397,6 +399,7 @@ export const shownArguments = (call: Call): unknown =>
 
 /** The new call shares the running one: what was last said of it, and all that follows (rule P2b). */
 const join = (s: State, call: Call, own: Run, other: Run): void => {
+  Messages.moveTo(s, other, own)
   leave(s, own)
   call.run = other
   other.calls.push(call)
@@ -630,6 +633,7 @@ const leave = (s: State, run: Run): void => {
     const approval = Approvals.of(s, run)
     if (approval !== undefined) forget(s, approval)
   }
+  Messages.closeInbox(s, run)
   if (isCompanion(run.tool)) return
   if (was === "queued" || was === "working") s.running--
   if (was === "queued") executor.queue.splice(executor.queue.indexOf(run), 1)
@@ -737,6 +741,20 @@ export const releaseBy = (s: State, callId: string): string | undefined => {
     return `Call ${callId} stays in its turn: ${call.call.name} is a tool of the session's own.`
   if (call.state._tag !== "Inline") return `Call ${callId} has already left its turn.`
   release(s, call, "program")
+  return undefined
+}
+
+/** The call that takes a message, or why there is none (rule G3). */
+export const toMessage = (s: State, callId: string): Call | string => {
+  const call = s.calls.get(callId)
+  return call === undefined ? whyGone(s, callId) : (Messages.whyNotNow(s, call) ?? call)
+}
+
+/** Somebody tells a call something; or why it cannot be told. */
+export const message = (s: State, callId: string, sent: Messages.Sent): string | undefined => {
+  const call = toMessage(s, callId)
+  if (typeof call === "string") return call
+  Messages.put(s, call, sent)
   return undefined
 }
 

@@ -3,6 +3,7 @@
  * the commands that the shell carries out; and what telemetry is told.
  */
 import type { Metadata as Given } from "../values/metadata.js"
+import type { Sent } from "./messages.js"
 import type {
   Activity,
   Admission,
@@ -210,6 +211,8 @@ export type Observation =
       readonly first: boolean
     }
   | { readonly _tag: "CallReleased"; readonly call: Call; readonly by: ReleasedBy }
+  | { readonly _tag: "CallMessaged"; readonly call: Call; readonly from: Sent["from"]; readonly message: unknown }
+  | { readonly _tag: "MessagesLost"; readonly call: Call; readonly count: number }
   | { readonly _tag: "CallEnded"; readonly call: Call; readonly ending: Ending; readonly output: unknown }
   | { readonly _tag: "RunQueued"; readonly run: Run }
   | { readonly _tag: "RunStarted"; readonly run: Run }

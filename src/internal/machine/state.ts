@@ -2,6 +2,7 @@
  * The state of a session as types: two state machines (a call, a delivery), the speeches that take turns, and what
  * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
+import type { Inbox } from "./messages.js"
 import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, TimerKind } from "./protocol.js"
 import type { Saving } from "./saving.js"
 import type {
@@ -57,6 +58,8 @@ export interface ToolOptions {
   readonly delivery?: DeliveryMode | undefined
   readonly onResult?: "speak" | "act" | undefined
   readonly onHandoff?: "cancel" | "await" | "promote" | undefined
+  /** what its calls are told while they run; none: nothing (rule G1) */
+  readonly messages?: unknown
 }
 
 export type ToolPolicy =
@@ -200,6 +203,8 @@ export interface Run {
   endWaiters: Waiters
   /** told once cancellation has been asked for */
   stopWaiters: Waiters
+  /** none: it takes no messages */
+  readonly inbox: Inbox | undefined
   /** the shell's */
   fiber: Fiber | undefined
 }
@@ -691,6 +696,7 @@ export const phrase = <K extends keyof Prompts>(
 export interface Options {
   readonly maxToolSteps: number
   readonly maxPendingUpdates: number
+  readonly maxMessages: number
   readonly maxRunning: number
   /** milliseconds, as all durations in here; none: never */
   readonly releaseAfter: number | undefined

@@ -4,6 +4,7 @@
  */
 export const cancelTaskName = "cancel_task"
 export const getRunningTasksName = "get_running_tasks"
+export const messageTaskName = "message_task"
 
 export const confirmParameter = "confirm_duplicate"
 export const backgroundParameter = "run_in_background"
@@ -60,5 +61,23 @@ export const noResult = (task: string): string => `The task "${task}" ended with
 
 /** Half a report, in a conversation that was stored while that was being written. */
 export const lostReport = "This report was lost."
+
+export const noMessages = (callId: string, name: string): string =>
+  `Call ${callId} takes no messages: ${name} is not made for them.`
+
+export const stopping = (callId: string): string => `Call ${callId} takes no messages any more: it is being stopped.`
+
+export const waitsForApproval = (callId: string): string =>
+  `Call ${callId} takes no message now: it waits for approval, and has not begun.`
+
+export const inboxFull = (callId: string, unread: number): string =>
+  `Call ${callId} takes no message now: ${unread} wait to be read. Try again later.`
+
+export const unfitMessage = (callId: string, name: string, problem: string): string =>
+  `Call ${callId} did not get the message, which does not fit ${name}: ${problem}. Correct it and send it again.`
+
+/** For a model that did not know the id. */
+export const takers = (calls: ReadonlyArray<string>): string =>
+  calls.length === 0 ? "No running call takes messages." : `These take messages: ${calls.join(", ")}.`
 
 export const stillStopping = "Not run: the call that it replaces is still stopping. Try again later."

@@ -31,8 +31,9 @@ import {
   ToolNameConflict,
   ToolOptionsError
 } from "../../Tags.js"
+import { takesMessages } from "../machine/messages.js"
 import type { Activity, Executor, Task } from "../machine/state.js"
-import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
+import { cancelTaskName, getRunningTasksName, messageTaskName } from "../machine/texts.js"
 import { rulesFor } from "../model/files.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
@@ -332,11 +333,13 @@ export interface SessionScope extends Environment {
   readonly scope: Scope.CloseableScope
   readonly tools: Tools
   readonly companions: ReadonlyArray<BoundTool>
+  /** the tool `message_task`, for an agent that can see these tools with messages */
+  readonly messaging: (tools: ReadonlyArray<BoundTool>) => BoundTool
   readonly releaseAfter: number | undefined
   readonly startAfter: "call" | "step" | undefined
 }
 
-const reservedNames = [cancelTaskName, getRunningTasksName]
+const reservedNames = [cancelTaskName, getRunningTasksName, messageTaskName]
 
 export const buildSession = (options: {
   readonly context: AnyContext
@@ -344,6 +347,7 @@ export const buildSession = (options: {
   readonly scope: Scope.CloseableScope
   readonly entries: ReadonlyArray<Entry>
   readonly companions: ReadonlyArray<BoundTool>
+  readonly messaging: SessionScope["messaging"]
   readonly releaseAfter: number | undefined
   readonly startAfter: "call" | "step" | undefined
 }): Effect.Effect<SessionScope> =>
@@ -522,6 +526,8 @@ export const buildAgent = (options: {
         for (const tool of own) tools.set(tool.name, tool)
         const cancellable = Array.from(tools.values()).some((tool) => tool.options.allowCancellation === true)
         if (cancellable) for (const tool of session.companions) tools.set(tool.name, tool)
+        const told = Array.from(tools.values()).filter(takesMessages)
+        if (told.length > 0) tools.set(messageTaskName, session.messaging(told))
         Object.assign(wire, yield* wireTools(tools, known))
         built.provider = {
           ...known,

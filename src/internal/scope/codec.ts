@@ -55,7 +55,7 @@ const codecs = new WeakMap<Tool.Any, Codec>()
  * anew for each value: half of what it costs to decode one.
  */
 const inTime = { isEffectAllowed: true } as ParseOptions
-const all: ParseOptions = { ...inTime, errors: "all" }
+export const all: ParseOptions = { ...inTime, errors: "all" }
 
 /** A struct without fields takes any value as it is; others leave out what they do not have. */
 const hasNoFields = ({ ast }: Schema.Schema.All): boolean =>

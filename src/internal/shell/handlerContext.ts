@@ -4,6 +4,7 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
 import type { Agent, AgentTask } from "../../Agent.js"
 import type { FillerOptions, UpdateOptions } from "../../RunContext.js"
 import { type SessionClosed, ToolError } from "../../Tags.js"
@@ -24,6 +25,7 @@ import { Caller } from "./caller.js"
 import { messageOf, shown } from "./door.js"
 import { handleOf } from "./handles.js"
 import { logOf, waitIn } from "./host.js"
+import { messagesTo } from "./messaging.js"
 import type { TaskFinisher } from "./task.js"
 import { inForeground, runTask } from "./tasks.js"
 
@@ -59,6 +61,10 @@ export class HandlerContext extends Caller implements TaskFinisher {
 
   get release(): Effect.Effect<void> {
     return Effect.sync(() => this.host.transact((s) => Updates.releaseRun(s, this.run)))
+  }
+
+  get messages(): Stream.Stream<unknown> {
+    return messagesTo(this.host, this.run)
   }
 
   get isCancelled(): Effect.Effect<boolean> {

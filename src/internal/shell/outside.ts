@@ -34,6 +34,7 @@ const noSession: AgentSession = {
   approve: (callId) => noCall(callId),
   deny: (callId) => noCall(callId),
   respond: (callId) => noCall(callId),
+  messageTool: (callId) => noCall(callId),
   release: (callId) => noCall(callId)
 }
 
@@ -62,6 +63,7 @@ export const make = (members: Partial<Service>): Service => {
     update: () => Effect.void,
     progress: () => Effect.void,
     release: Effect.void,
+    messages: Stream.empty,
     isCancelled,
     cancelled: Effect.if(isCancelled, { onTrue: () => Effect.void, onFalse: () => Effect.never }),
     commit: (effect) =>

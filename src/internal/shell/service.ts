@@ -28,6 +28,7 @@ import { begun } from "./closing.js"
 import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
 import { type Host, logOf, stillInHistory } from "./host.js"
+import { messageTool } from "./messaging.js"
 import { runTask } from "./tasks.js"
 
 const noOptions: Turns.UserTurnOptions = {}
@@ -168,6 +169,7 @@ export const makeService = (host: Host): Service => {
     approve: (callId, options) => approve(host, callId, options),
     deny: (callId, options) => deny(host, callId, options),
     respond: (callId, output, options) => respond(host, callId, output, options),
+    messageTool: (callId, message) => messageTool(host, callId, "program", message),
     release: (callId) =>
       Effect.suspend(() => {
         const problem = host.transact((s) => Calls.releaseBy(s, callId))

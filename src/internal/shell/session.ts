@@ -44,6 +44,7 @@ import { textOf, thrownBy } from "./door.js"
 import * as Events from "./events.js"
 import { inOneQueue, startTimer } from "./fibers.js"
 import { type Host, interrupt, log, logOf, withHost } from "./host.js"
+import { messageTask } from "./messaging.js"
 import { askModel, logFailure, readText } from "./models.js"
 import { play } from "./player.js"
 import { type Saver, startSaving } from "./saving.js"
@@ -240,6 +241,7 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       {
         maxToolSteps: options.maxToolSteps ?? 3,
         maxPendingUpdates: options.maxPendingUpdates ?? 32,
+        maxMessages: options.maxMessages ?? 32,
         maxRunning: options.maxRunning ?? 64,
         releaseAfter: millisOf(options.releaseAfter),
         drainTimeout: Duration.toMillis(options.drainTimeout ?? "30 seconds"),
@@ -302,6 +304,7 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       scope,
       entries: options.tools ?? [],
       companions: companions(host, place),
+      messaging: (tools) => messageTask(host, place, tools),
       releaseAfter: host.state.options.releaseAfter,
       startAfter: options.startAfter
     })

@@ -27,6 +27,7 @@ export const handle = (id: string, use: Use, end: Effect.Effect<void, SessionsEr
     Effect.mapError(session.interrupt(), ({ message }) => new SessionsError({ sessionId: id, message }))
   ),
   cancelTool: (callId) => use((session) => session.cancelTool(callId)),
+  messageTool: (callId, message) => use((session) => session.messageTool(callId, message)),
   release: (callId) => use((session) => session.release(callId)),
   handoff: (agent) => use((session) => handoff(id, session, agent)),
   history: use((session) => session.history),

@@ -145,6 +145,19 @@ const families = (labels: Labels) => {
       tool
     ),
     updates: counter("effect_meantime.tool.updates", "{update}", "Updates that handlers made.", tool),
+    messages: counter(
+      "effect_meantime.tool.messages",
+      "{message}",
+      "Messages that running calls got.",
+      tool,
+      "effect_meantime.message.from"
+    ),
+    messagesLost: counter(
+      "effect_meantime.tool.messages_lost",
+      "{message}",
+      "Messages that nobody had read when their call ended.",
+      tool
+    ),
     deliveries: counter(
       "effect_meantime.tool.deliveries",
       "{delivery}",

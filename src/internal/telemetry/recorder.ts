@@ -295,6 +295,18 @@ export class Recorder {
         if (span !== undefined) span.attribute("effect_meantime.call.background", true)
         return this.callEvent(o.call, "released", () => ({ "effect_meantime.released.by": o.by }))
       }
+      case "CallMessaged": {
+        const { call, from } = o
+        this.metrics.messages.add(1, toolName(call), from)
+        return this.callEvent(call, "message", () => ({
+          "effect_meantime.message.from": from,
+          ...(this.contentOf(call) ? { "effect_meantime.message.content": asText(o.message) } : {})
+        }))
+      }
+      case "MessagesLost": {
+        this.metrics.messagesLost.add(o.count, toolName(o.call))
+        return this.callEvent(o.call, "messages_lost", () => ({ "effect_meantime.message.count": o.count }))
+      }
       case "CallEnded":
         return this.callEnded(o.call, o.ending, o.output)
       case "RunQueued": {

@@ -441,7 +441,8 @@ const hasProto = (value: unknown): boolean => {
   return false
 }
 
-const leaveOutProto = (value: unknown): unknown => {
+/** A copy of a JSON value, wherever `__proto__` is a key in it without that. */
+export const leaveOutProto = (value: unknown): unknown => {
   if (typeof value !== "object" || value === null) return value
   if (Array.isArray(value)) return value.map(leaveOutProto)
   const kept = Object.entries(value).filter(([key]) => key !== "__proto__")

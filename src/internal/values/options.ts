@@ -5,6 +5,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import { OptionsError, ToolOptionsError } from "../../Tags.js"
 
 /** What is wrong with a value, in words that follow the name of its option. */
@@ -131,6 +132,7 @@ export const ofSession: Checks = {
   // 0: no step with calls
   maxToolSteps: count(0, "none"),
   maxPendingUpdates: count(1, "memory"),
+  maxMessages: count(1, "memory"),
   maxRunning: count(1, "memory"),
   eventBuffer: count(1, "memory"),
   maxOutputLength: count(1, "memory"),
@@ -157,13 +159,19 @@ export const ofSessions: Checks = {
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
+const messages: Check = (value) =>
+  value === true || Schema.isSchema(value)
+    ? undefined
+    : `has to be true or a Schema of Effect, such as Schema.String, not ${shown(value)}`
+
 const ofTool: Checks = {
   releaseAfter: time,
   timeout: someTime,
   startAfter: oneOf("call", "step"),
   needsApproval: flagOrFunction,
   // 0: nobody could ever agree
-  approvalTimeout: someTime
+  approvalTimeout: someTime,
+  messages
 }
 
 export const ofApprovals: Checks = { mode: oneOf("never", "always", "destructive"), timeout: someTime }
