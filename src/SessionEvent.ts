@@ -581,10 +581,10 @@ export type SessionEvent =
   | ToolCallUpdated
   | ToolCallProgress
   | ToolCallReleased
-  | ToolCallMessaged
-  | ToolCallMessagesLost
   | ApprovalRequested
   | ApprovalDecided
+  | ToolCallMessaged
+  | ToolCallMessagesLost
   | ToolCallEnded
   | ReplyScheduled
   | ReplyEnded
@@ -625,10 +625,10 @@ export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Sc
   ToolCallUpdated,
   ToolCallProgress,
   ToolCallReleased,
-  ToolCallMessaged,
-  ToolCallMessagesLost,
   ApprovalRequested,
   ApprovalDecided,
+  ToolCallMessaged,
+  ToolCallMessagesLost,
   ToolCallEnded,
   ReplyScheduled,
   ReplyEnded,

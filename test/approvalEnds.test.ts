@@ -164,6 +164,19 @@ describe("a call that waits is withdrawn", () => {
     })
   )
 
+  it.scoped("[A1] [G1] a call that waits takes no message, and does once it is approved", () =>
+    Effect.gen(function* () {
+      const t = yield* paying({ pay: { messages: true, run: () => Effect.as(Effect.sleep("1 minute"), "paid") } })
+      yield* sent(t)
+      expect(yield* failure(t.session.messageTool("p", "faster"))).toBe(
+        "Call p takes no message now: it waits for approval, and has not begun."
+      )
+      yield* t.session.approve("p")
+      yield* t.session.messageTool("p", "faster")
+      yield* TestSession.advance("1 minute")
+    })
+  )
+
   it.scoped("[A7] [C8] an interruption of its turn is none of these: the call waits on", () =>
     Effect.gen(function* () {
       const t = yield* paying({

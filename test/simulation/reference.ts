@@ -683,14 +683,14 @@ export class Reference {
         return this.updated(event)
       case "ToolCallReleased":
         return this.released(event)
-      case "ToolCallMessaged":
-        return this.messaged(event)
-      case "ToolCallMessagesLost":
-        return this.messagesLost(event)
       case "ApprovalRequested":
         return this.approvalRequested(event)
       case "ApprovalDecided":
         return this.approvalDecided(event)
+      case "ToolCallMessaged":
+        return this.messaged(event)
+      case "ToolCallMessagesLost":
+        return this.messagesLost(event)
       case "ToolCallEnded":
         return this.ended(event)
       case "UpdateDropped":
