@@ -269,3 +269,17 @@ describe("[G4] joined calls", () => {
     expect(inboxOf(s, "c1").unread.map(({ value }) => value)).toEqual([1, 2])
   })
 })
+
+describe("a call that waits for approval", () => {
+  it("[G1] takes no message, and takes them once it is approved", () => {
+    const s = talking({ approval: "always" })
+    const step = stepOf(s)
+    call(s, step, "b1", "book")
+    done(s, step)
+    expect(runOf(s, "b1").phase).toBe("approving")
+    expect(tell(s, "b1", "hurry").result).toContain("waits for approval")
+    input(s, () => Calls.decideBy(s, "b1", { _tag: "Approve", by: "ann" }))
+    expect(tell(s, "b1", "hurry").result).toBeUndefined()
+    expect(read(s, inboxOf(s, "b1"))).toBe("hurry")
+  })
+})

@@ -683,14 +683,14 @@ export class Reference {
         return this.updated(event)
       case "ToolCallReleased":
         return this.released(event)
-      case "ApprovalRequested":
-        return this.approvalRequested(event)
-      case "ApprovalDecided":
-        return this.approvalDecided(event)
       case "ToolCallMessaged":
         return this.messaged(event)
       case "ToolCallMessagesLost":
         return this.messagesLost(event)
+      case "ApprovalRequested":
+        return this.approvalRequested(event)
+      case "ApprovalDecided":
+        return this.approvalDecided(event)
       case "ToolCallEnded":
         return this.ended(event)
       case "UpdateDropped":
@@ -1056,6 +1056,8 @@ export class Reference {
 
   /** From here on it is known whose step it was, also if its calls joined others. */
   private stepEnded({ agent, finishReason, speechId }: EventOf<"StepEnded">): void {
+    // on its way through a LanguageModel a request may come after its end
+    if (this.config.languageModel) return
     const step = this.steps.find((other) => !other.over && other.agent.name === agent)
     if (step === undefined) {
       // cut before the model was asked
@@ -2208,7 +2210,11 @@ export class Reference {
       this.must(task.state === "ended" || this.closing, "D10", () => `${task.name} dropped what waited, and goes on`)
     }
     const untold = this.steps.find((step) => step.state !== "open" && step.over !== true)
-    this.must(untold === undefined, "B4", () => `step ${untold?.index} ended, and nothing tells of it`)
+    this.must(
+      untold === undefined || this.config.languageModel,
+      "B4",
+      () => `step ${untold?.index} ended, and nothing tells of it`
+    )
     // outputs that are due are in the history
     for (const step of this.steps) {
       if (step.state === "open" || step.calls.some((call) => !call.callRecorded)) continue

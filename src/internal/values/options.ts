@@ -168,6 +168,7 @@ const ofTool: Checks = {
   releaseAfter: time,
   timeout: someTime,
   startAfter: oneOf("call", "step"),
+  messages,
   needsApproval: flagOrFunction,
   // 0: nobody could ever agree
   approvalTimeout: someTime,
