@@ -70,9 +70,6 @@ export const waitsForApproval = (callId: string): string =>
 
 export const stopping = (callId: string): string => `Call ${callId} takes no messages any more: it is being stopped.`
 
-export const waitsForApproval = (callId: string): string =>
-  `Call ${callId} takes no message now: it waits for approval, and has not begun.`
-
 export const inboxFull = (callId: string, unread: number): string =>
   `Call ${callId} takes no message now: ${unread} wait to be read. Try again later.`
 

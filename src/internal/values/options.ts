@@ -171,8 +171,7 @@ const ofTool: Checks = {
   messages,
   needsApproval: flagOrFunction,
   // 0: nobody could ever agree
-  approvalTimeout: someTime,
-  messages
+  approvalTimeout: someTime
 }
 
 export const ofApprovals: Checks = { mode: oneOf("never", "always", "destructive"), timeout: someTime }
