@@ -83,6 +83,12 @@ export interface Options {
   /** After this time, which is more than 0, the handler is interrupted and the call ends as an error. Default: none. */
   readonly timeout?: Duration.DurationInput | undefined
   /**
+   * A running call can be told something, by the model with the tool `message_task` and by a program with
+   * `session.messageTool`; the handler reads `RunContext.messages`. With a Schema what does not fit is refused to the
+   * sender. Default: it cannot.
+   */
+  readonly messages?: true | Schema.Schema<any, any> | undefined
+  /**
    * Does a call wait until a person agrees, before it runs? A function is given the arguments as the handler gets them, and
    * the call; if it dies, a person is asked. Default: what the `ApprovalPolicy` of toolset, agent or session says, else no.
    */
@@ -92,12 +98,6 @@ export interface Options {
    * of the `ApprovalPolicy` of its scope, else never.
    */
   readonly approvalTimeout?: Duration.DurationInput | undefined
-  /**
-   * A running call can be told something, by the model with the tool `message_task` and by a program with
-   * `session.messageTool`; the handler reads `RunContext.messages`. With a Schema what does not fit is refused to the
-   * sender. Default: it cannot.
-   */
-  readonly messages?: true | Schema.Schema<any, any> | undefined
 }
 
 /**

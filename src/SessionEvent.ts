@@ -581,10 +581,10 @@ export type SessionEvent =
   | ToolCallUpdated
   | ToolCallProgress
   | ToolCallReleased
-  | ApprovalRequested
-  | ApprovalDecided
   | ToolCallMessaged
   | ToolCallMessagesLost
+  | ApprovalRequested
+  | ApprovalDecided
   | ToolCallEnded
   | ReplyScheduled
   | ReplyEnded
@@ -625,10 +625,10 @@ export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Sc
   ToolCallUpdated,
   ToolCallProgress,
   ToolCallReleased,
-  ApprovalRequested,
-  ApprovalDecided,
   ToolCallMessaged,
   ToolCallMessagesLost,
+  ApprovalRequested,
+  ApprovalDecided,
   ToolCallEnded,
   ReplyScheduled,
   ReplyEnded,

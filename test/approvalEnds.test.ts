@@ -169,7 +169,7 @@ describe("a call that waits is withdrawn", () => {
       const t = yield* paying({ pay: { messages: true, run: () => Effect.as(Effect.sleep("1 minute"), "paid") } })
       yield* sent(t)
       expect(yield* failure(t.session.messageTool("p", "faster"))).toBe(
-        "Call p takes no message now: it waits for approval, and has not begun."
+        "Call p takes no messages yet: it waits for approval, and does not run."
       )
       yield* t.session.approve("p")
       yield* t.session.messageTool("p", "faster")

@@ -449,10 +449,10 @@ describe("error channels", () => {
       | "ToolCallUpdated"
       | "ToolCallProgress"
       | "ToolCallReleased"
-      | "ApprovalRequested"
-      | "ApprovalDecided"
       | "ToolCallMessaged"
       | "ToolCallMessagesLost"
+      | "ApprovalRequested"
+      | "ApprovalDecided"
       | "ToolCallEnded"
       | "ReplyScheduled"
       | "ReplyEnded"
@@ -527,9 +527,9 @@ describe("the surface", () => {
       readonly onHandoff?: "cancel" | "await" | "promote" | undefined
       readonly startAfter?: "call" | "step" | undefined
       readonly timeout?: Duration.DurationInput | undefined
+      readonly messages?: true | Schema.Schema<any, any> | undefined
       readonly needsApproval?: boolean | ((args: any, call: ChatContext.ToolCall) => Effect.Effect<boolean>) | undefined
       readonly approvalTimeout?: Duration.DurationInput | undefined
-      readonly messages?: true | Schema.Schema<any, any> | undefined
     }>()
     expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
       readonly output: unknown

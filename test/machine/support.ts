@@ -411,14 +411,14 @@ export const showEvent = (e: SessionEvent): string => {
       return `${e.callId} progress: ${json(e.value)}`
     case "ToolCallReleased":
       return `${e.callId} released by ${e.by}`
-    case "ApprovalRequested":
-      return `${e.call.callId} waits for approval${e.reason === undefined ? "" : `: ${e.reason}`}`
-    case "ApprovalDecided":
-      return `${e.callId} ${e.decision}${e.by === undefined ? "" : ` by ${e.by}`}`
     case "ToolCallMessaged":
       return `${e.callId} messaged by ${e.from}: ${json(e.message)}`
     case "ToolCallMessagesLost":
       return `${e.callId} lost ${e.count} messages`
+    case "ApprovalRequested":
+      return `${e.call.callId} waits for approval${e.reason === undefined ? "" : `: ${e.reason}`}`
+    case "ApprovalDecided":
+      return `${e.callId} ${e.decision}${e.by === undefined ? "" : ` by ${e.by}`}`
     case "ToolCallEnded":
       return `${e.id} ${e.status}: ${json(e.output)}`
     case "ReplyScheduled":

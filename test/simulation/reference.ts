@@ -683,14 +683,14 @@ export class Reference {
         return this.updated(event)
       case "ToolCallReleased":
         return this.released(event)
-      case "ApprovalRequested":
-        return this.approvalRequested(event)
-      case "ApprovalDecided":
-        return this.approvalDecided(event)
       case "ToolCallMessaged":
         return this.messaged(event)
       case "ToolCallMessagesLost":
         return this.messagesLost(event)
+      case "ApprovalRequested":
+        return this.approvalRequested(event)
+      case "ApprovalDecided":
+        return this.approvalDecided(event)
       case "ToolCallEnded":
         return this.ended(event)
       case "UpdateDropped":
@@ -1534,6 +1534,11 @@ export class Reference {
       "G3",
       () => `call ${call.id} of ${call.name} is told ${show(message)}`
     )
+    this.must(
+      call.run?.approval !== "waits",
+      "G1",
+      () => `call ${call.id} waits for approval, and is told ${show(message)}`
+    )
     const sent =
       from === "program"
         ? this.tells.delete(message)
@@ -1597,6 +1602,9 @@ export class Reference {
     if (why.includes("has already ended")) return legal("ended", call?.state === "ended")
     if (why.includes("is not made for them")) return legal("no messages", call?.spec?.options.messages === undefined)
     if (why.includes("it is being stopped")) return legal("stopping", call?.run !== undefined && call.state !== "ended")
+    if (why.includes("it waits for approval")) {
+      return legal("waits for approval", call?.spec?.approval !== undefined && call.run?.handler === undefined)
+    }
     legal("full", /takes no message now: \d+ wait/.test(why) && call?.state !== "ended")
   }
 

@@ -629,11 +629,11 @@ const leave = (s: State, run: Run): void => {
   run.phase = "ended"
   s.runs.delete(run)
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
+  Messages.closeInbox(s, run)
   if (was === "approving") {
     const approval = Approvals.of(s, run)
     if (approval !== undefined) forget(s, approval)
   }
-  Messages.closeInbox(s, run)
   if (isCompanion(run.tool)) return
   if (was === "queued" || was === "working") s.running--
   if (was === "queued") executor.queue.splice(executor.queue.indexOf(run), 1)

@@ -65,10 +65,10 @@ export const lostReport = "This report was lost."
 export const noMessages = (callId: string, name: string): string =>
   `Call ${callId} takes no messages: ${name} is not made for them.`
 
-export const stopping = (callId: string): string => `Call ${callId} takes no messages any more: it is being stopped.`
-
 export const waitsForApproval = (callId: string): string =>
-  `Call ${callId} takes no message now: it waits for approval, and has not begun.`
+  `Call ${callId} takes no messages yet: it waits for approval, and does not run.`
+
+export const stopping = (callId: string): string => `Call ${callId} takes no messages any more: it is being stopped.`
 
 export const inboxFull = (callId: string, unread: number): string =>
   `Call ${callId} takes no message now: ${unread} wait to be read. Try again later.`

@@ -30,11 +30,11 @@ const noSession: AgentSession = {
   claimUserTurn: Effect.void,
   runningTools: Effect.succeed([]),
   cancelTool: (callId) => noCall(callId),
+  messageTool: (callId) => noCall(callId),
   approvals: Effect.succeed([]),
   approve: (callId) => noCall(callId),
   deny: (callId) => noCall(callId),
   respond: (callId) => noCall(callId),
-  messageTool: (callId) => noCall(callId),
   release: (callId) => noCall(callId)
 }
 

@@ -165,11 +165,11 @@ export const makeService = (host: Host): Service => {
       }),
     runningTools: Effect.sync(() => runningTools(host)),
     cancelTool: (callId) => cancelTool(host, callId),
+    messageTool: (callId, message) => messageTool(host, callId, "program", message),
     approvals: Effect.sync(() => pending(host)),
     approve: (callId, options) => approve(host, callId, options),
     deny: (callId, options) => deny(host, callId, options),
     respond: (callId, output, options) => respond(host, callId, output, options),
-    messageTool: (callId, message) => messageTool(host, callId, "program", message),
     release: (callId) =>
       Effect.suspend(() => {
         const problem = host.transact((s) => Calls.releaseBy(s, callId))

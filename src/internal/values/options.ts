@@ -168,10 +168,10 @@ const ofTool: Checks = {
   releaseAfter: time,
   timeout: someTime,
   startAfter: oneOf("call", "step"),
+  messages,
   needsApproval: flagOrFunction,
   // 0: nobody could ever agree
-  approvalTimeout: someTime,
-  messages
+  approvalTimeout: someTime
 }
 
 export const ofApprovals: Checks = { mode: oneOf("never", "always", "destructive"), timeout: someTime }
