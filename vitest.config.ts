@@ -38,7 +38,16 @@ export default defineConfig({
         test: {
           // examples, pages of the guide, providers' packages: processes, sockets and real time, `npm run test:programs`
           name: "programs",
-          include: ["test/programs/**/*.test.ts"]
+          include: ["test/programs/**/*.test.ts"],
+          exclude: ["test/programs/server.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // the reference application under 200 conversations, alone on the machine: `npm run test:server`
+          name: "server",
+          include: ["test/programs/server.test.ts"]
         }
       },
       {
