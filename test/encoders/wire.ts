@@ -55,7 +55,7 @@ export const google: Provider = {
   ids: false,
   encode: (all) => {
     // its package reads no files of a stream
-    const pieces = all.filter((piece) => !("file" in piece))
+    const pieces = all.flatMap((piece) => ("file" in piece ? [] : [piece]))
     return sse([
       ...pieces.map((piece) => ({
         candidates: [
