@@ -230,11 +230,9 @@ const letGo = (s: State, step: Step, held: ReadonlyArray<Call>): void => {
 const refuseHeld = (s: State, call: Call, run: Run): void => {
   // it may still be decoding its arguments
   command(s, { _tag: "InterruptRun", run })
-  leave(s, run)
   const { finish, speech } = call.step
-  refuse(s, call, "cut_off", cutOff(speech.interrupted ? "interrupted" : (finish ?? "")))
-  run.endWaiters = allWoken(s, run.endWaiters)
-  run.stopWaiters = allWoken(s, run.stopWaiters)
+  const why = cutOff(speech.interrupted ? "interrupted" : (finish ?? ""))
+  end(s, run, (one) => refuse(s, one, "cut_off", why))
 }
 
 // ---------------------------------------------------------------------------------------------------------- admission
@@ -433,15 +431,10 @@ const carryOutApproval = (s: State, approval: Approval, decision: Approvals.Deci
       return command(s, { _tag: "AskApproval", approval })
     case "Request":
       return request(s, approval, decision.reason)
-    case "Deny": {
-      leave(s, run)
-      for (const call of run.calls) decline(s, call, "denied", decision.reason)
-      return
-    }
-    case "Refuse": {
-      leave(s, run)
-      for (const call of run.calls) refuse(s, call, decision.errorType, decision.message)
-    }
+    case "Deny":
+      return end(s, run, (call) => decline(s, call, "denied", decision.reason))
+    case "Refuse":
+      return end(s, run, (call) => refuse(s, call, decision.errorType, decision.message))
   }
 }
 
@@ -716,12 +709,8 @@ export const commit = (s: State, run: Run): boolean => {
 }
 
 /** The runs that occupy its queue wait for it, and would never make room (rule T12). */
-export const refuseQueued = (s: State, run: Run): void => {
-  leave(s, run)
-  for (const call of run.calls) refuse(s, call, "circular_wait", waitsForRoom)
-  run.endWaiters = allWoken(s, run.endWaiters)
-  run.stopWaiters = allWoken(s, run.stopWaiters)
-}
+export const refuseQueued = (s: State, run: Run): void =>
+  end(s, run, (call) => refuse(s, call, "circular_wait", waitsForRoom))
 
 /** Why there is no call at work with this id. */
 const whyGone = (s: State, callId: string): string => {

@@ -9,7 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { ApproveOptions, DenyOptions, RespondOptions } from "../../AgentSession.js"
 import type { PendingApproval } from "../../ApprovalPolicy.js"
-import { ToolError } from "../../Tags.js"
+import type { ToolError } from "../../Tags.js"
 import * as Approvals from "../machine/approval.js"
 import * as Calls from "../machine/calls.js"
 import type { Decoded } from "../machine/protocol.js"
@@ -21,7 +21,7 @@ import { boundOf, toDecode } from "../scope/tool.js"
 import { canonical, copyPlain, isRecord, plainArguments } from "../values/json.js"
 import * as Door from "./door.js"
 import { fork } from "./fibers.js"
-import { type Host, interrupt, log, logOf } from "./host.js"
+import { doneUnless, type Host, interrupt, log, logOf, refused } from "./host.js"
 
 // ---------------------------------------------------------------------------------------------------------- the policy
 
@@ -51,13 +51,8 @@ export const askApproval = (host: Host, approval: State.Approval): void => {
 
 // -------------------------------------------------------------------------------------------------------- the decision
 
-const refused = (message: string): Effect.Effect<never, ToolError> => Effect.fail(new ToolError({ message }))
-
 const decide = (host: Host, callId: string, given: Calls.ByPerson): Effect.Effect<void, ToolError> =>
-  Effect.suspend(() => {
-    const problem = host.transact((s) => Calls.decideBy(s, callId, given))
-    return problem === undefined ? Effect.void : refused(problem)
-  })
+  Effect.suspend(() => doneUnless(host.transact((s) => Calls.decideBy(s, callId, given))))
 
 const textOr = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
 

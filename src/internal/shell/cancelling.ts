@@ -15,20 +15,18 @@ import { cancelTaskName, getRunningTasksName } from "../machine/texts.js"
 import { companion, type Environment } from "../scope/build.js"
 import type { BoundTool } from "../scope/tool.js"
 import { atMostInSession } from "./fibers.js"
-import type { Host } from "./host.js"
+import { type Host, refused } from "./host.js"
 
 export const cancelTool = (host: Host, callId: string): Effect.Effect<void, ToolError> =>
   Effect.suspend(() => {
     const call = host.state.calls.get(callId)
     const run = host.transact((s) => Calls.cancel(s, callId))
-    if (typeof run === "string") return Effect.fail(new ToolError({ message: run }))
+    if (typeof run === "string") return refused(run)
     return Effect.zipRight(
       ended(host, run, callId),
       Effect.suspend(() =>
         call?.state._tag === "Ended" && call.state.status !== "cancelled"
-          ? Effect.fail(
-              new ToolError({ message: `Call ${callId} has already ended: it was done before it could stop.` })
-            )
+          ? refused(`Call ${callId} has already ended: it was done before it could stop.`)
           : Effect.void
       )
     )
@@ -43,8 +41,7 @@ const ended = (host: Host, run: State.Run, callId: string): Effect.Effect<void, 
       else host.transact(() => addWaiter(run, "endWaiters", waiter))
       return () => host.transact(() => removeWaiter(run, "endWaiters", waiter))
     },
-    late: () =>
-      Effect.fail(new ToolError({ message: `Call ${callId} is still stopping: it ends once its clean-up is done.` }))
+    late: () => refused(`Call ${callId} is still stopping: it ends once its clean-up is done.`)
   })
 
 /** The calls at work, as a program sees them. */

@@ -11,6 +11,7 @@ import * as Runtime from "effect/Runtime"
 import type { Agent } from "../../Agent.js"
 import type { Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
+import { ToolError } from "../../Tags.js"
 import type * as State from "../machine/state.js"
 import { addWaiter, removeWaiter } from "../machine/state.js"
 import { printable } from "../model/errors.js"
@@ -105,3 +106,10 @@ export const stillInHistory = <I extends { readonly _tag: string }>(
   { state }: Host,
   items: ReadonlyArray<I>
 ): ReadonlyArray<I> => items.filter((item: any) => item.callId === undefined || state.callIds.has(item.callId))
+
+/** What was asked of a call cannot be done. */
+export const refused = (message: string): Effect.Effect<never, ToolError> => Effect.fail(new ToolError({ message }))
+
+/** What an input gives that says why it did nothing; none: it did what was asked. */
+export const doneUnless = (problem: string | undefined): Effect.Effect<void, ToolError> =>
+  problem === undefined ? Effect.void : refused(problem)

@@ -14,7 +14,7 @@ import { messageTaskName, takers, unfitMessage } from "../machine/texts.js"
 import { companion, type Environment } from "../scope/build.js"
 import { readGiven, readText, shapes } from "../scope/messages.js"
 import { type BoundTool, boundOf } from "../scope/tool.js"
-import { type Host, waitIn } from "./host.js"
+import { doneUnless, type Host, refused, waitIn } from "./host.js"
 
 /** What a call is told, until it has ended. */
 export const messagesTo = (host: Host, run: State.Run): Stream.Stream<unknown> => {
@@ -49,13 +49,10 @@ export function messageTool(
     return Effect.flatMap(read, (sent) => {
       if (typeof sent === "string") return refused(unfitMessage(callId, tool.name, sent))
       // a schema may have taken its time
-      const problem = host.transact((s) => Calls.message(s, callId, { from, ...sent }))
-      return problem === undefined ? Effect.void : refused(problem)
+      return doneUnless(host.transact((s) => Calls.message(s, callId, { from, ...sent })))
     })
   })
 }
-
-const refused = (message: string): Effect.Effect<never, ToolError> => Effect.fail(new ToolError({ message }))
 
 const toolWith = (more: ReadonlyArray<string>) =>
   Tool.make(messageTaskName, {

@@ -27,7 +27,7 @@ import { cancelTool, runningTools } from "./cancelling.js"
 import { begun } from "./closing.js"
 import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
-import { type Host, logOf, stillInHistory } from "./host.js"
+import { doneUnless, type Host, logOf, stillInHistory } from "./host.js"
 import { messageTool } from "./messaging.js"
 import { runTask } from "./tasks.js"
 
@@ -170,11 +170,7 @@ export const makeService = (host: Host): Service => {
     approve: (callId, options) => approve(host, callId, options),
     deny: (callId, options) => deny(host, callId, options),
     respond: (callId, output, options) => respond(host, callId, output, options),
-    release: (callId) =>
-      Effect.suspend(() => {
-        const problem = host.transact((s) => Calls.releaseBy(s, callId))
-        return problem === undefined ? Effect.void : Effect.fail(new ToolError({ message: problem }))
-      })
+    release: (callId) => Effect.suspend(() => doneUnless(host.transact((s) => Calls.releaseBy(s, callId))))
   }
 }
 
