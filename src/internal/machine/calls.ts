@@ -89,7 +89,7 @@ export const requested = (s: State, step: Step, part: CallPart): void => {
   else decoded(s, call, part.decoded)
 }
 
-const makeCall = (
+export const makeCall = (
   s: State,
   step: Step,
   call: ToolCall,

@@ -3,6 +3,7 @@
  * task that ends its turn without a result.
  */
 import * as Agents from "./agents.js"
+import * as Calls from "./calls.js"
 import * as Idle from "./idle.js"
 import * as Speech from "./speech.js"
 import { type Activity, Background, type Call, currentAgent, type Job, none, type State, type Step } from "./state.js"
@@ -12,29 +13,12 @@ import { completeNow, noResult } from "./texts.js"
  * Stands for a program that holds the floor, as the handler of a call would. It is no call of a model: it has no run, and
  * the turn that it belongs to is over.
  */
-export const holderFor = (jobs: ReadonlyArray<Job>): Call => ({
-  callId: "program",
-  call: { callId: "program", name: "program", arguments: {} },
-  metadata: undefined,
-  tool: undefined,
+export const holderFor = (s: State, jobs: ReadonlyArray<Job>): Call => {
   // all that is looked at of it: no agent's turn, and one that nobody waits for
-  step: { speech: { state: "ended", waiters: none }, agent: undefined } as unknown as Step,
-  startedAt: 0,
-  jobs,
-  state: Background,
-  run: undefined,
-  owner: undefined,
-  decoded: undefined,
-  admitted: true,
-  output: undefined,
-  recorded: false,
-  held: none,
-  updates: 0,
-  reported: false,
-  waiting: none,
-  releaseTimer: undefined,
-  trace: undefined
-})
+  const step = { speech: { state: "ended", waiters: none, jobs }, agent: undefined } as unknown as Step
+  const call = { callId: "program", name: "program", arguments: {} }
+  return { ...Calls.makeCall(s, step, call, undefined, undefined), state: Background, admitted: true }
+}
 
 /**
  * `onEnter` of a task has run, if there is one. What the user is to say to it comes behind what `onEnter` asked for. If

@@ -252,7 +252,7 @@ const runTaskFor = <A, R>(
     if (leaving && host.state.leavingSince !== undefined) {
       return Effect.fail(new ToolError({ message: "An agent that leaves can run no task." }))
     }
-    const call = caller ?? holder ?? Tasks.holderFor(jobsIn(context))
+    const call = caller ?? holder ?? Tasks.holderFor(host.state, jobsIn(context))
     const outer = outerOf(host, context)
     const input = given === undefined ? undefined : inputOf(given, host, logOf(host))
     const asked: State.AskedTask = {
