@@ -204,9 +204,11 @@ const firstProblem = (
   options: object | undefined,
   checks: Checks
 ): { readonly option: string; readonly problem: string } | undefined => {
-  // with each session and each agent: no list of entries
-  for (const option in checks) {
-    const value = (options as Readonly<Record<string, unknown>> | undefined)?.[option]
+  if (options === undefined) return undefined
+  // with each session and each agent: no list of entries, and few of the many options are given
+  for (const option in Object.getPrototypeOf(options) === Object.prototype ? options : checks) {
+    if (!Object.hasOwn(checks, option)) continue
+    const value = (options as Readonly<Record<string, unknown>>)[option]
     const problem = value === undefined ? undefined : checks[option]?.(value)
     if (problem !== undefined) return { option, problem }
   }
