@@ -205,7 +205,7 @@ export const serverSentEvents = (
     Stream.forever(Stream.make(":\n\n")),
     Schedule.spaced(options?.heartbeat ?? "15 seconds")
   )
-  // the first line at once: a proxy, or the page, may wait for the beginning of the body
-  const lines = Stream.concat(Stream.make(":\n\n"), Stream.merge(frames, beats, { haltStrategy: "left" }))
-  return Stream.encodeText(lines)
+  // the first line at once: a proxy, or the page, may wait for the beginning of the body. It comes behind the subscription:
+  // a page that sends something once it has the headers misses nothing of it
+  return Stream.encodeText(Stream.merge(frames, Stream.concat(Stream.make(":\n\n"), beats), { haltStrategy: "left" }))
 }

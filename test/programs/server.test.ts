@@ -17,6 +17,11 @@ const visit = async (server: Served) => {
     const stop = new AbortController()
     const waiting = new Set<() => void>()
     let over = false
+    // headers come once the server has subscribed: what happens before reaches a page as items only
+    let open = () => {}
+    const opened = new Promise<void>((resolve) => {
+      open = resolve
+    })
     const tell = () => {
       for (const look of waiting) look()
     }
@@ -25,6 +30,7 @@ const visit = async (server: Served) => {
         headers: { cookie, ...headers },
         signal: stop.signal
       })
+      open()
       let text = ""
       for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
         text += Buffer.from(chunk).toString("utf8")
@@ -66,6 +72,7 @@ const visit = async (server: Served) => {
       said: (role: string) =>
         items().flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : [])),
       until,
+      opened,
       ended,
       stop: () => stop.abort()
     }
@@ -86,6 +93,7 @@ describe("the server of the examples", () => {
       Array.from({ length: 200 }, async (_, n) => {
         const visitor = await visit(server)
         const listener = visitor.listen()
+        await listener.opened
         const city = cities[n % cities.length] as string
         const told = await visitor.post("say", { text: `Book a flight from Oslo to ${city}`, id: "1" })
         expect(told.status).toBe(202)
