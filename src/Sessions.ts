@@ -82,7 +82,7 @@ export interface Handle {
   readonly approve: (callId: string, options?: ApproveOptions) => Effect.Effect<void, ToolError | SessionsError>
   /** As the session's `deny`: the call ends as an error, and the model is told why. */
   readonly deny: (callId: string, options?: DenyOptions) => Effect.Effect<void, ToolError | SessionsError>
-  /** As the session's `respond`: the call ends with this output in place of the tool; `AsyncTool.content` gives it files. */
+  /** As the session's `respond`: the call ends with this output, which may carry files, in place of the tool. */
   readonly respond: (
     callId: string,
     output: unknown,
@@ -135,8 +135,8 @@ export interface Service {
  */
 export interface Settings {
   /**
-   * A session is closed after this time without a turn, a call that works or waits for approval, something that waits to
-   * be voiced, or a user who speaks. Using a handle starts the time anew, listening to events does not. Default: never.
+   * A session is closed after this time without a turn, a call that works or waits for approval, something that is to be
+   * voiced, or a user who speaks. Using a handle starts the time anew, listening to events does not. Default: never.
    */
   readonly idleAfter?: Duration.DurationInput | undefined
   /**
