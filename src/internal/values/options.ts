@@ -176,6 +176,12 @@ const ofTool: Checks = {
 
 export const ofApprovals: Checks = { mode: oneOf("never", "always", "destructive"), timeout: someTime }
 
+export const ofDuplicates: Checks = {
+  mode: oneOf("allow", "reject", "replace", "confirm", "join"),
+  scope: oneOf("name", "name_and_args"),
+  allow: oneOf("idempotent")
+}
+
 export const ofFiller: Checks = {
   delay: time,
   // 0: fillers without an end, in no time
