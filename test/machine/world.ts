@@ -206,23 +206,24 @@ export class World {
   input<A>(f: (s: State) => A, later = 1): A {
     const { s } = this
     const closed = s.phase === "closed"
-    const { raw, result } = input(s, f, s.now + later)
-    // a wake was told by `input`
-    for (const event of raw.events) {
-      // the user speaks on while the last resources are released (rule F4)
-      if (closed && event._tag !== "UserStateChanged") this.wrong.push(`[S2] a closed session emits ${event._tag}`)
-      this.heard(event)
-    }
-    for (const observed of raw.observations) {
-      if (observed._tag === "DeliveryEnded") {
-        if (this.delivered.has(observed.delivery)) this.wrong.push(`[D9] ${observed.delivery.id} ended twice`)
-        this.delivered.set(observed.delivery, observed.how)
-      } else if (observed._tag === "CallStarted") {
-        this.started.set(observed.call.callId, observed.call)
-        this.alive.add(observed.call)
-      } else if (observed._tag === "StepStarted") this.steps.add(observed.step)
-    }
-    this.commands.push(...raw.commands)
+    // in the order in which they happened: who is told gives inputs of their own
+    const { result } = input(s, f, s.now + later, (raw) => {
+      for (const event of raw.events) {
+        // the user speaks on while the last resources are released (rule F4)
+        if (closed && event._tag !== "UserStateChanged") this.wrong.push(`[S2] a closed session emits ${event._tag}`)
+        this.heard(event)
+      }
+      for (const observed of raw.observations) {
+        if (observed._tag === "DeliveryEnded") {
+          if (this.delivered.has(observed.delivery)) this.wrong.push(`[D9] ${observed.delivery.id} ended twice`)
+          this.delivered.set(observed.delivery, observed.how)
+        } else if (observed._tag === "CallStarted") {
+          this.started.set(observed.call.callId, observed.call)
+          this.alive.add(observed.call)
+        } else if (observed._tag === "StepStarted") this.steps.add(observed.step)
+      }
+      this.commands.push(...raw.commands)
+    })
     if (!this.draining) {
       this.draining = true
       for (let next = this.commands.shift(); next !== undefined; next = this.commands.shift()) this.carryOut(next)
