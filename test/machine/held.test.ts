@@ -297,7 +297,8 @@ describe("[T2] a call that begins after its step", () => {
     call(s, stepOf(s), "c1", "book")
     const { commands, events } = input(s, () => Agents.abandonTask(s, task))
     expect(events).toContainEqual(expect.stringContaining("c1 error: "))
-    expect(commands).toContain("CloseAgent ask")
+    // once, though the call ends in the middle of it
+    expect(commands.filter((line) => line === "CloseAgent ask")).toHaveLength(1)
     expect(s.runs.size).toBe(0)
     const other = held()
     call(other, stepOf(other), "c1", "book")

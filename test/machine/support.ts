@@ -204,8 +204,16 @@ const plain = (value: unknown): string =>
     ? value.map((one) => (typeof one === "string" ? one : (one as Call).callId)).join(",")
     : String(value)
 
-/** One input, as the shell gives it: what the machine left comes back as data, and those who waited are told. */
-export const input = <A>(s: State, f: (s: State) => A, at: number = s.now + 1): Left<A> => {
+/**
+ * One input, as the shell gives it: what the machine left comes back as data, and those who waited are told. They may give
+ * inputs of their own: `first` has what this one left before them.
+ */
+export const input = <A>(
+  s: State,
+  f: (s: State) => A,
+  at: number = s.now + 1,
+  first: (raw: Left<A>["raw"]) => void = () => undefined
+): Left<A> => {
   s.now = at
   const result = f(s)
   pump(s)
@@ -214,6 +222,7 @@ export const input = <A>(s: State, f: (s: State) => A, at: number = s.now + 1): 
   if (events.length > 0) s.events = []
   if (commands.length > 0) s.commands = []
   if (observations.length > 0) s.observations = []
+  first({ events, commands, observations })
   for (const command of commands) if (command._tag === "Wake") command.resume()
   return new Left(result, { events, commands, observations })
 }

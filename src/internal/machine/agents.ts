@@ -305,6 +305,8 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   const back = s.agents[s.agents.length - 1]
   if (task?.task === undefined || back === undefined) return
   end(s, task)
+  // else it is closed as the last of them ends: those that are held do so below
+  const hasRuns = task.running > 0
   hasLeft(s)
   for (const speech of Array.from(s.speeches)) {
     if (speech.agent !== task) continue
@@ -318,7 +320,6 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   Calls.settleHeld(s)
   back.state = "current"
   if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
-  const hasRuns = task.running > 0
   leaveBehind(s, runsOf(s, task))
   Replies.dropPending(
     s,
