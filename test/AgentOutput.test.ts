@@ -8,12 +8,25 @@ import { it } from "./support/virtual.js"
 
 const { advance, settle } = TestSession
 
+/** What an output that is played by hand is told of its speech. */
+const playedSpeech: AgentOutput.Speech = {
+  id: "speech_1",
+  source: "say",
+  agent: "helper",
+  covers: [],
+  allowInterruptions: Effect.succeed(true),
+  started: Effect.void,
+  playedTo: () => Effect.void
+}
+
 /** Plays a text with the output in scope; what was played is listed with the time. */
 const play = (text: Stream.Stream<string>) =>
   Effect.gen(function* () {
     const pieces: Array<readonly [string, number]> = []
     const { play } = yield* AgentOutput.AgentOutput
-    const done = yield* started(play(text, (piece) => Effect.map(now, (at) => void pieces.push([piece, at]))))
+    const done = yield* started(
+      play(text, (piece) => Effect.map(now, (at) => void pieces.push([piece, at])), playedSpeech)
+    )
     return { pieces, done }
   })
 

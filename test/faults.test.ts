@@ -610,7 +610,9 @@ describe("an output", () => {
       return lawful(
         {
           tools,
-          output: { play: (text, played) => (sound ? Stream.runForEach(text, played) : play(text, played)) },
+          output: {
+            play: (text, played, speech) => (sound ? Stream.runForEach(text, played) : play(text, played, speech))
+          },
           model: firstThen([
             ...text,
             callPart("c1", "inline"),

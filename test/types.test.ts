@@ -877,8 +877,18 @@ describe("the surface", () => {
     expectTypeOf<AgentOutput.Service>().toEqualTypeOf<{
       readonly play: (
         text: Stream.Stream<string>,
-        played: (piece: string) => Effect.Effect<void>
+        played: (piece: string) => Effect.Effect<void>,
+        speech: AgentOutput.Speech
       ) => Effect.Effect<void>
+    }>()
+    expectTypeOf<AgentOutput.Speech>().toEqualTypeOf<{
+      readonly id: string
+      readonly source: "say" | "reply" | "tool-reply"
+      readonly agent: string
+      readonly covers: ReadonlyArray<string>
+      readonly allowInterruptions: Effect.Effect<boolean>
+      readonly started: Effect.Effect<void>
+      readonly playedTo: (offset: number) => Effect.Effect<void>
     }>()
     expectTypeOf<Context.Tag.Service<typeof AgentOutput.AgentOutput>>().toEqualTypeOf<AgentOutput.Service>()
     expectTypeOf(AgentOutput.layerPaced({ charactersPerSecond: 1 })).toEqualTypeOf<Layer.Layer<never>>()

@@ -5,6 +5,7 @@
 import { mergeMetadata } from "../values/metadata.js"
 import * as Calls from "./calls.js"
 import * as History from "./history.js"
+import * as Playing from "./playing.js"
 import type { ModelEnd, ModelFailure, Part, ProviderCallPart, ProviderResultPart } from "./protocol.js"
 import * as Speech from "./speech.js"
 import { drop, emit, observe, put, type ReasoningEntry, type State, type Step, type TextEntry } from "./state.js"
@@ -169,21 +170,43 @@ export const textRead = (s: State, step: Step, text: string): void => {
   if (!step.closed && entry?._tag === "Text" && typeof text === "string") Speech.textDelta(s, entry, text)
 }
 
-export const played = (_: State, entry: TextEntry, piece: string): void => {
-  if (entry.play !== "playing" || entry.step.closed || typeof piece !== "string") return
-  entry.played += piece
-  Speech.hear(entry.step.speech, piece)
+/** Sound begins: the output has begun to play (rule O3). */
+export const playStarted = (s: State, entry: TextEntry): void => {
+  if (!Playing.mayReport(entry)) return
+  Speech.beginToSpeak(s, entry.step.speech)
+  entry.step.speech.heard = true
+}
+
+export const played = (s: State, entry: TextEntry, piece: string): void => {
+  const { playback, step } = entry
+  if (playback === undefined || !Playing.mayReport(entry) || typeof piece !== "string" || piece === "") return
+  Playing.piece(entry, playback, piece)
+  Speech.beginToSpeak(s, step.speech)
+  Speech.hear(step.speech, piece)
+}
+
+/** An offset into the text that this `play` was given (rule O2). */
+export const playedTo = (s: State, entry: TextEntry, offset: number): void => {
+  const { playback, step } = entry
+  if (playback === undefined || !Playing.mayReport(entry) || typeof offset !== "number" || Number.isNaN(offset)) return
+  Playing.offset(entry, playback, offset)
+  Speech.beginToSpeak(s, step.speech)
+  Speech.hear(step.speech, entry.played)
 }
 
 export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => {
   if (entry.play !== "playing" || entry.step.closed) return
+  const { speech } = entry.step
   entry.play = "done"
   if (failed) {
     emit(s, { _tag: "SessionError", error: { tag: "OutputFailed", message: "The output failed while it played." } })
-    entry.step.speech.interrupted = true
-    Speech.end(s, entry.step.speech)
+    speech.interrupted = true
+    Speech.end(s, speech)
     return
   }
-  entry.ended = true
+  if (Playing.ended(entry)) {
+    Speech.beginToSpeak(s, speech)
+    Speech.hear(speech, entry.text)
+  } else entry.ended = true
   Speech.advance(s, entry.step)
 }

@@ -4,6 +4,7 @@
 import { mergeMetadata, withoutItemId } from "../values/metadata.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
+import * as Playing from "./playing.js"
 import type { Metadata, ModelFailure } from "./protocol.js"
 import * as Replies from "./replies.js"
 import {
@@ -75,6 +76,7 @@ const make = (s: State, options: NewSpeech): Speech => ({
   said: "",
   spoke: false,
   heard: false,
+  begun: false,
   urgent: false,
   step: undefined,
   items: [],
@@ -217,6 +219,7 @@ export const openText = (step: Step, id: string, metadata: Metadata): TextEntry 
     played: "",
     ended: false,
     play: "idle",
+    playback: undefined,
     metadata: mergeMetadata(undefined, metadata),
     unread: [],
     notify: undefined,
@@ -250,9 +253,11 @@ export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
 }
 
 /** Its first words are out. */
-const beginToSpeak = (s: State, speech: Speech): void => {
-  if (!speech.spoke) observe(s, { _tag: "SpeechSpoke", speech })
+export const beginToSpeak = (s: State, speech: Speech): void => {
+  if (speech.spoke) return
+  observe(s, { _tag: "SpeechSpoke", speech })
   speech.spoke = true
+  speech.begun = true
 }
 
 /** A text of blanks alone is no word. */
@@ -313,11 +318,15 @@ const recordParts = (s: State, step: Step): boolean => {
           if (!entry.ended) return false
         } else if (entry.play === "idle") {
           entry.play = "playing"
-          beginToSpeak(s, step.speech)
+          entry.playback = Playing.begin(entry)
           command(s, { _tag: "Play", entry })
           return false
-        } else if (entry.play === "playing") {
+        } else if (entry.play !== "done") {
           return false
+        } else if (Playing.isWhole(entry)) {
+          // the output asks for no more of it; what still comes counts as played, too
+          if (!entry.ended && step.cursor === step.entries.length - 1) return false
+          entry.played = entry.text
         }
         recordText(s, entry, false)
         break

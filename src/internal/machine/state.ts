@@ -371,10 +371,12 @@ export interface Speech {
   continues: number | undefined
   /** what its last answer said; a text that a pause has split is one */
   said: string
-  /** its step was given to the output */
+  /** the output has reported something of the step (rule O3) */
   spoke: boolean
-  /** the output has reported a word of the step: from here on something was heard (rule O3) */
+  /** and that a word of it was heard, or that sound has begun */
   heard: boolean
+  /** the output has reported something of it, in any of its steps */
+  begun: boolean
   /** a first update that interrupts let it go on (rule U7) */
   urgent: boolean
   step: Step | undefined
@@ -458,15 +460,35 @@ export interface TextEntry {
   readonly _tag: "Text"
   readonly step: Step
   text: string
-  /** how much of it has been played */
+  /** what was heard of it, by offsets or pieces (rule O2) */
   played: string
   ended: boolean
-  play: "idle" | "playing" | "done"
+  /**
+   * idle ──▶ playing ──▶ stopping ──▶ done. What is only held goes from `stopping` back to `idle`, and is played once
+   * more from the sentence that was interrupted.
+   */
+  play: "idle" | "playing" | "stopping" | "done"
+  /** the call of the output that plays it, or was the last to; none: it was never asked to */
+  playback: Playback | undefined
   metadata: Metadata
   /** the shell's: text not yet handed to the output, and whom to tell */
   unread: Array<string>
   notify: (() => void) | undefined
   fiber: Fiber | undefined
+}
+
+/** One call of the output's `play`. */
+export interface Playback {
+  /** where in the text of the entry its own text begins */
+  readonly from: number
+  /** what had been heard before it */
+  readonly before: string
+  /** the pieces that it has reported; none: no piece yet */
+  pieces: string | undefined
+  /** it has reported an offset: pieces do not count any more */
+  offsets: boolean
+  /** it ended by itself and has reported nothing: all of its text was played (rule O4) */
+  whole: boolean
 }
 
 export interface ReasoningEntry {

@@ -8,8 +8,9 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Stream from "effect/Stream"
+import type { Speech as PlayedSpeech } from "../../AgentOutput.js"
 import * as Parts from "../machine/incoming.js"
-import type * as State from "../machine/state.js"
+import * as State from "../machine/state.js"
 import { suspended } from "../values/guarded.js"
 import { atMostInSession, fork } from "./fibers.js"
 import { type Host, interrupt, log } from "./host.js"
@@ -31,8 +32,16 @@ export const play = (host: Host, entry: State.TextEntry): void => {
       pull
     )
   })
-  const played = (piece: string) => Effect.sync(() => host.transact((s) => Parts.played(s, entry, piece)))
-  const playing = suspended(() => built.output.play(Stream.repeatEffectChunkOption(pull), played))
+  const { playback } = entry
+  // a play that was left behind reports nothing of the next one
+  const report = (input: (s: State.State) => void): Effect.Effect<void> =>
+    Effect.sync(() => {
+      if (entry.playback === playback) host.transact(input)
+    })
+  const played = (piece: string) => report((s) => Parts.played(s, entry, piece))
+  const playing = suspended(() =>
+    built.output.play(Stream.repeatEffectChunkOption(pull), played, speechOf(entry, report))
+  )
   let over = false
   const waits = before !== undefined
   // cut while it waits, it still waits: who comes behind it must not begin before the first one has stopped
@@ -52,6 +61,23 @@ export const play = (host: Host, entry: State.TextEntry): void => {
   entry.fiber = fiber
   if (!over) host.player = fiber
   if (entry.step.closed) interrupt(fiber)
+}
+
+/** What an output is told of the speech that it plays (rule O2). */
+const speechOf = (
+  entry: State.TextEntry,
+  report: (input: (s: State.State) => void) => Effect.Effect<void>
+): PlayedSpeech => {
+  const { agent, speech } = entry.step
+  return {
+    id: speech.id,
+    source: speech.source,
+    agent: agent.name,
+    covers: speech.reply?.ids ?? State.none,
+    allowInterruptions: Effect.sync(() => speech.allowInterruptions),
+    started: report((s) => Parts.playStarted(s, entry)),
+    playedTo: (offset) => report((s) => Parts.playedTo(s, entry, offset))
+  }
 }
 
 /**
