@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Terminal from "@effect/platform/Terminal"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
@@ -61,6 +62,23 @@ export interface Service {
     played: (piece: string) => Effect.Effect<void>,
     speech: Speech
   ) => Effect.Effect<void>
+  /**
+   * Stops the sound of the current `play` until `resume`, without ending it. An output that has both can be paused by a
+   * user who begins to speak; one that has not is interrupted instead, and asked to play the interrupted sentence anew.
+   */
+  readonly pause?: Effect.Effect<void>
+  /** Called once for each `pause`, before anything else is played: also if the speech was interrupted meanwhile. */
+  readonly resume?: Effect.Effect<void>
+  /**
+   * How long it may be without a report while it plays: past it the speech ends as failed, and the next one is played.
+   * Time in which it is paused, or waits for text, does not count. Milliseconds or a text; default: for ever.
+   */
+  readonly stallTimeout?: Duration.DurationInput
+  /**
+   * How long its finalizers may still report where it stopped, once it is interrupted: what the user said is answered
+   * when that is known. Default: one second. Infinity: as long as the session's `cancellationTimeout`.
+   */
+  readonly stopTimeout?: Duration.DurationInput
 }
 
 /**

@@ -247,6 +247,8 @@ const happened = (view: View, event: Event): View => {
     case "TextDelta":
     case "ReasoningDelta":
     case "ToolInputDelta":
+    // what is being said is shown once it was sent
+    case "UserTurnPartial":
     // the sender knows
     case "ToolCallMessaged":
     case "ToolCallMessagesLost":
