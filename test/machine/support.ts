@@ -18,6 +18,7 @@ import {
   make,
   type Options,
   type Outcome,
+  type OutputTraits,
   Phrase,
   type Run,
   type Speech,
@@ -113,6 +114,7 @@ export interface AgentPlan {
   readonly task?: Task
   /** text is to be played piece by piece */
   readonly plays?: boolean
+  readonly output?: Partial<OutputTraits>
 }
 
 /** An agent that has been built and not begun. */
@@ -126,6 +128,10 @@ export const agent = (name: string, plan: AgentPlan = {}): Activity => {
     prompts,
     hasCompanions: true,
     instantOutput: plan.plays !== true,
+    output:
+      plan.plays === true
+        ? { stopTimeout: 1000, stallTimeout: undefined, canPause: false, tellsStart: true, ...plan.output }
+        : undefined,
     context: plan.context ?? "inherit",
     // the shell's, which the machine never looks into
     built: Object.freeze({}) as AgentParts,
@@ -395,6 +401,8 @@ export const history = (s: State): ReadonlyArray<string> => s.history.map(showIt
 
 export const showEvent = (e: SessionEvent): string => {
   switch (e._tag) {
+    case "UserTurnPartial":
+      return `the user: ${e.text}`
     case "UserStateChanged":
       return `user ${e.state}`
     case "AgentStateChanged":
@@ -474,6 +482,8 @@ export const showCommand = (c: Command): string => {
       return `${c._tag} ${c.step.speech.id}`
     case "Play":
     case "StopPlaying":
+    case "PausePlaying":
+    case "ResumePlaying":
       return `${c._tag} ${c.entry.step.speech.id}`
     case "StartTimer":
     case "StopTimer":

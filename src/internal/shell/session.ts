@@ -46,7 +46,7 @@ import { inOneQueue, startTimer } from "./fibers.js"
 import { type Host, interrupt, log, logOf, withHost } from "./host.js"
 import { messageTask } from "./messaging.js"
 import { askModel, logFailure, readText } from "./models.js"
-import { play } from "./player.js"
+import { pausePlaying, play, resumePlaying, stopPlaying } from "./player.js"
 import { type Saver, startSaving } from "./saving.js"
 import { makeService } from "./service.js"
 
@@ -68,6 +68,7 @@ class Session implements Host {
   readonly closeWaiters = new Set<() => void>()
   drained: (() => void) | undefined
   player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  pausing: Fiber.RuntimeFiber<unknown, unknown> | undefined
   activities = 0
   /** commands are being carried out */
   draining = false
@@ -161,7 +162,11 @@ const carryOut = (host: Host, command: Command): void => {
     case "Play":
       return play(host, command.entry)
     case "StopPlaying":
-      return interrupt(command.entry.fiber)
+      return stopPlaying(host, command.entry)
+    case "PausePlaying":
+      return pausePlaying(host, command.entry)
+    case "ResumePlaying":
+      return resumePlaying(host, command.entry)
     case "StartTimer":
       return startTimer(host, command.timer)
     case "StopTimer":
@@ -206,6 +211,7 @@ const notBegun = (name: string, since: number): State.Activity => ({
   prompts: defaults,
   hasCompanions: false,
   instantOutput: true,
+  output: undefined,
   context: "inherit",
   // nothing of an agent that is paused runs
   built: undefined as never,

@@ -189,6 +189,19 @@ export const ofFiller: Checks = {
   maxSteps: count(0, "none")
 }
 
+const effect: Check = (value) => (Effect.isEffect(value) ? undefined : `has to be an Effect, not ${shown(value)}`)
+
+export const ofOutput: Checks = {
+  pause: effect,
+  resume: effect,
+  // 0: each output would stall
+  stallTimeout: someTime,
+  // 0: it may report nothing once it is interrupted
+  stopTimeout: time
+}
+
+export const ofUserTurn: Checks = { speech: oneOf("keep", "pause", "interrupt") }
+
 export const ofPace: Checks = { charactersPerSecond: rate }
 
 const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : count(0, "none")(value))
