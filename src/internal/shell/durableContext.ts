@@ -77,10 +77,9 @@ export class DurableContext extends HandlerContext {
     return key
   }
 
-  private cameTo(): void {
-    if (++this.replayed < this.life.steps.size || !this.replays) return
-    this.over = true
-    interrupt(this.run.fiber)
+  /** It has come to a stored step again. */
+  private cameTo<A>(value: A): Effect.Effect<A> {
+    return ++this.replayed < this.life.steps.size || !this.replays ? Effect.succeed(value) : this.ends()
   }
 
   override get step() {
@@ -95,8 +94,8 @@ export class DurableContext extends HandlerContext {
         const kept = this.life.steps.get(key)
         if (kept !== undefined) {
           return Effect.uninterruptible(
-            Effect.tap(given(what, kept, options?.success), (value: A) =>
-              Effect.map(this.register(value, options?.undo), () => this.cameTo())
+            Effect.flatMap(given(what, kept, options?.success), (value: A) =>
+              Effect.flatMap(this.register(value, options?.undo), () => this.cameTo(value))
             )
           )
         }
@@ -129,10 +128,15 @@ export class DurableContext extends HandlerContext {
         const kept = this.life.steps.get(key)
         const now = this.host.clock.unsafeCurrentTimeMillis()
         if (kept !== undefined) {
-          this.cameTo()
-          if (this.replays) return Effect.void
           const { value } = kept
-          return typeof value === "number" ? Effect.sleep(Math.max(0, value - now)) : Effect.never
+          return Effect.zipRight(
+            this.cameTo(undefined),
+            this.replays
+              ? Effect.void
+              : typeof value === "number"
+                ? Effect.sleep(Math.max(0, value - now))
+                : Effect.never
+          )
         }
         if (this.replays) return this.ends()
         const millis = Duration.toMillis(duration)
@@ -222,14 +226,14 @@ export class DurableContext extends HandlerContext {
     const ask = super.handoff
     return (agent: Agent<never>): Effect.Effect<void, ToolError> =>
       Effect.suspend((): Effect.Effect<void, ToolError> => {
-        if (this.handoffs++ < this.life.handoffs.length) return Effect.void
-        if (this.replays) return this.ends()
         if (!this.host.agents.some(({ name }) => name === agent.name)) {
           const message =
             `The agent "${agent.name}" cannot be handed to: a durable session finds its agents by name among the ` +
             "option `agents`."
           return Effect.fail(new ToolError({ message }))
         }
+        if (this.handoffs++ < this.life.handoffs.length) return Effect.void
+        if (this.replays) return this.ends()
         return Effect.zipLeft(ask(agent), this.storing.stored)
       })
   }
