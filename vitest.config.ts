@@ -59,7 +59,7 @@ export default defineConfig({
           include: [
             "test/soak/**/*.test.ts",
             // those that ask `test/support/times.ts`
-            "test/{ChatContext,SessionModel,found,interleavings}.test.ts",
+            "test/{ChatContext,SessionModel,crashes,found,interleavings}.test.ts",
             "test/{checkers/histories,machine/properties}.test.ts"
           ]
         }

@@ -67,6 +67,19 @@ export const setOpen = (s: State, callId: string, open: "running" | "approval"):
   if (s.durable !== undefined) itemChanged(s.durable, item, changed)
 }
 
+/** A message that was said of an answer that is asked for again: whoever has the old item keeps it. */
+export const cut = (s: State, item: ChatItem): void => {
+  if (item._tag !== "Message" || item.interrupted) return
+  const i = s.history.lastIndexOf(item)
+  if (i < 0) return
+  const changed = { ...item, interrupted: true }
+  s.history[i] = changed
+  if (s.durable !== undefined) itemChanged(s.durable, item, changed)
+}
+
+/** The item of this id, of the last ones. */
+export const find = (s: State, id: string): ChatItem | undefined => s.history.findLast((item) => item.id === id)
+
 /** Numbers of items beyond this one are none of ours, and leave no room to count on. */
 const lastNumber = 2 ** 52
 
