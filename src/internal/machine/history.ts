@@ -15,8 +15,11 @@ export const add = (
   speech?: Speech | undefined,
   jobs: ReadonlyArray<Job> = speech?.jobs ?? none
 ): void => {
-  // the spread comes last: properties behind one give each object a shape of its own, in V8
-  const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
+  // the item is new, made for this call: no copy of each
+  const fresh = item as { id?: string; createdAt?: number }
+  fresh.id = `item_${++s.itemId}`
+  fresh.createdAt = s.now
+  const added = item as ChatItem
   if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
   if (s.durable !== undefined) itemAdded(s.durable, added, jobs)
