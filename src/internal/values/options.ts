@@ -159,7 +159,8 @@ export const ofSessions: Checks = {
   // 0: as soon as nothing is open
   idleAfter: time,
   maxSessions: count(1, "memory"),
-  maxKept: count(0, "memory")
+  maxKept: count(0, "memory"),
+  durable: flag
 }
 
 /** With 0 none would ever be opened. */
