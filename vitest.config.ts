@@ -59,7 +59,7 @@ export default defineConfig({
           include: [
             "test/soak/**/*.test.ts",
             // those that ask `test/support/times.ts`
-            "test/{ChatContext,SessionModel,faults,found,interleavings,resume}.test.ts",
+            "test/{ChatContext,SessionModel,crashes,faults,found,interleavings,resume}.test.ts",
             "test/{checkers/files,checkers/histories,machine/properties}.test.ts"
           ]
         }

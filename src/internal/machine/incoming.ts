@@ -4,6 +4,7 @@
 
 import { mergeMetadata } from "../values/metadata.js"
 import * as Calls from "./calls.js"
+import { touch } from "./durable.js"
 import * as History from "./history.js"
 import * as Playing from "./playing.js"
 import type { ModelEnd, ModelFailure, Part, ProviderCallPart, ProviderResultPart } from "./protocol.js"
@@ -211,6 +212,7 @@ export const playedTo = (s: State, entry: TextEntry, offset: number): void => {
 
 const reported = (s: State, step: Step, playback: Playback): void => {
   playback.quietSince = s.now
+  touch(s)
   Speech.beginToSpeak(s, step.speech)
 }
 

@@ -39,7 +39,7 @@ import {
 } from "./state.js"
 import * as Usage from "./usage.js"
 
-interface NewSpeech {
+export interface NewSpeech {
   readonly source: Speech["source"]
   readonly agent: Activity
   readonly priority?: number | undefined
@@ -92,6 +92,20 @@ const make = (s: State, options: NewSpeech): Speech => ({
   waiters: none,
   trace: undefined
 })
+
+/** A speech of an earlier life of the session: what it was is set by whoever knows it. */
+export const revived = (s: State, id: string, seq: number, options: NewSpeech): Speech => {
+  const speech = { ...make(s, options), id, seq }
+  s.speechId--
+  s.seq--
+  return speech
+}
+
+/** A step of it. */
+export const revivedStep = (speech: Speech, index: number, toolChoice: ToolChoice, more: Partial<Step> = {}): Step => {
+  const step = newStep(speech, toolChoice, undefined)
+  return { ...step, index, streamEnded: true, closed: true, told: true, ...more }
+}
 
 /** Stands for the step of a call that a stored conversation has: its turn is over. */
 export const past = (s: State, agent: Activity): Step => {
@@ -346,7 +360,7 @@ const recordParts = (s: State, step: Step): boolean => {
     switch (entry._tag) {
       case "Text": {
         if (step.agent.instantOutput || entry.text === "") {
-          if (!entry.ended) return false
+          if (!entry.ended || isToCome(s, step)) return false
           if (entry.played !== entry.text) {
             show(s, entry)
             if (entry.played !== entry.text) return false
@@ -384,6 +398,13 @@ const recordParts = (s: State, step: Step): boolean => {
   }
   return true
 }
+
+/**
+ * A durable session records a text that nobody plays together with what comes behind it, or with the end of the answer: an
+ * answer whose end is not stored is asked for again, and would say the text twice (rule Q6).
+ */
+const isToCome = (s: State, step: Step): boolean =>
+  s.durable !== undefined && !step.streamEnded && step.cursor === step.entries.length - 1
 
 /** They are in the history now. */
 const forgetParts = (step: Step): void => {
@@ -433,7 +454,7 @@ const recordFile = (s: State, step: Step, { file, metadata }: FileEntry): void =
   )
 }
 
-const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
+export const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
   if (entry._tag === "Call") {
     recordReasoning(s, step)
     History.add(

@@ -97,6 +97,11 @@ const oneOf =
       ? undefined
       : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
 
+const identifier: Check = (value) =>
+  typeof value === "string" && value.trim() !== ""
+    ? undefined
+    : `has to be a text that is not blank, not ${shown(value)}`
+
 const flagOrFunction: Check = (value) =>
   typeof value === "boolean" || typeof value === "function"
     ? undefined
@@ -129,6 +134,7 @@ const pendingApprovals: Check = (value) => {
 export const defaultOutputLength = 400_000
 
 export const ofSession: Checks = {
+  id: identifier,
   // 0: no step with calls
   maxToolSteps: count(0, "none"),
   maxPendingUpdates: count(1, "memory"),
@@ -153,8 +159,12 @@ export const ofSessions: Checks = {
   // 0: as soon as nothing is open
   idleAfter: time,
   maxSessions: count(1, "memory"),
-  maxKept: count(0, "memory")
+  maxKept: count(0, "memory"),
+  durable: flag
 }
+
+/** With 0 none would ever be opened. */
+export const ofRecovery: Checks = { concurrency: count(1, "none") }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
@@ -168,6 +178,7 @@ const ofTool: Checks = {
   releaseAfter: time,
   timeout: someTime,
   startAfter: oneOf("call", "step"),
+  onRestart: oneOf("rerun", "unknown"),
   messages,
   needsApproval: flagOrFunction,
   // 0: nobody could ever agree
