@@ -156,6 +156,9 @@ export const ofSessions: Checks = {
   maxKept: count(0, "memory")
 }
 
+/** With 0 none would ever be opened. */
+export const ofRecovery: Checks = { concurrency: count(1, "none") }
+
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
