@@ -31,7 +31,7 @@ export default defineConfig({
           name: "rules",
           include: ["test/**/*.test.ts"],
           // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`
-          exclude: ["test/{programs,soak,browser,encoders,package}/**"]
+          exclude: ["test/{programs,soak,browser,encoders,package,postgres}/**"]
         }
       },
       {
@@ -63,6 +63,14 @@ export default defineConfig({
             "test/{ChatContext,SessionModel,found,interleavings}.test.ts",
             "test/{checkers/histories,machine/properties}.test.ts"
           ]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // with a server of its own: `npm run test:postgres`
+          name: "postgres",
+          include: ["test/postgres/**/*.test.ts"]
         }
       },
       {

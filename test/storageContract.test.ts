@@ -7,7 +7,7 @@ import { SessionStorage } from "effect-meantime"
 import { SqlSessionStorage } from "effect-meantime/sql"
 import { SqliteSessionStorage } from "effect-meantime/sqlite"
 import { contract } from "effect-meantime/testing"
-import { connection, folder, inMemory } from "./support/storages.js"
+import { connection, folder, inMemory, quick } from "./support/storages.js"
 import { failing, virtual } from "./support/suites.js"
 
 describe("[K5] the suite for storages: memory", () => {
@@ -28,13 +28,21 @@ describe("[K5, Q4, Q20] the suite for storages: a file of SQLite", () => {
   })
 })
 
+/** Settings that change what a trigger does, and what it may do. */
+const strict = (sql: SqlClient.SqlClient) =>
+  Effect.gen(function* () {
+    yield* quick(sql)
+    yield* sql`PRAGMA trusted_schema = OFF`
+    yield* sql`PRAGMA recursive_triggers = ON`
+    yield* sql`PRAGMA foreign_keys = ON`
+  })
+
 describe("[K5] the suite for storages: any client of SQLite, with a prefix", () => {
   const at = folder()
   contract.sessionStorage(
     (place) =>
       SqlSessionStorage.layer({ prefix: `t_${place}` }).pipe(
-        // no disk is waited for: that is not what is looked at
-        Layer.provide(Layer.effectDiscard(Effect.flatMap(SqlClient.SqlClient, (sql) => sql`PRAGMA synchronous = OFF`))),
+        Layer.provide(Layer.effectDiscard(Effect.flatMap(SqlClient.SqlClient, strict))),
         Layer.provide(LibsqlClient.layer({ url: `file:${join(at, `${place}.db`)}`, intMode: "bigint" }))
       ),
     { it: virtual }

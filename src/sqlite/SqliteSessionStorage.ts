@@ -12,7 +12,6 @@
  */
 
 import * as SqlClient from "@effect/sql/SqlClient"
-import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { open } from "../internal/sql/file.js"

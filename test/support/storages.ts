@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { SqlClient, SqlError } from "@effect/sql"
 import { LibsqlClient } from "@effect/sql-libsql"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { SessionStorage } from "effect-meantime"
@@ -33,3 +34,7 @@ export const inMemory = (): ((place: string) => Layer.Layer<SessionStorage.Sessi
 /** Another connection to a file, for whatever statements. */
 export const connection = (file: string): Effect.Effect<LibsqlClient.LibsqlClient, never, Scope.Scope> =>
   Effect.map(Layer.build(LibsqlClient.layer({ url: `file:${file}` })), Context.get(LibsqlClient.LibsqlClient))
+
+/** No disk is waited for: for tests in which that is not what is looked at. */
+export const quick = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError.SqlError> =>
+  Effect.zipRight(sql`PRAGMA journal_mode = WAL`, Effect.asVoid(sql`PRAGMA synchronous = OFF`))

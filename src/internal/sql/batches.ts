@@ -112,17 +112,29 @@ export class Batches {
   private sendNext(): Effect.Effect<void> {
     const batch = this.take()
     this.sending = batch
+    return this.sendAll(batch)
+  }
+
+  private sendAll(batch: ReadonlyArray<Waiting>): Effect.Effect<void> {
     const [first] = batch
     if (first === undefined) return Effect.void
     if (batch.length === 1) return Effect.asVoid(this.sendOne(first))
     return Effect.flatMap(Effect.exit(this.send(batch)), (exit) => {
-      if (Exit.isFailure(exit)) return this.sendEach(batch)
-      for (const { resume } of batch) resume(done)
-      return Effect.void
+      if (Exit.isSuccess(exit)) {
+        for (const { resume } of batch) resume(done)
+        return Effect.void
+      }
+      if (!saysFenced(Cause.squash(exit.cause))) return this.sendEach(batch)
+      // it is not said who: the others are not to pay for it with a statement each
+      const half = batch.length >> 1
+      return Effect.zipRight(
+        Effect.suspend(() => this.sendAll(batch.slice(0, half))),
+        Effect.suspend(() => this.sendAll(batch.slice(half)))
+      )
     })
   }
 
-  /** One session that is fenced, or a row that the database does not take, is not the fault of the others. */
+  /** A row that the database does not take is not the fault of the others. */
   private sendEach(batch: ReadonlyArray<Waiting>): Effect.Effect<void> {
     let failures = 0
     let last: Exit.Exit<void, WriteError> = done
