@@ -33,6 +33,8 @@ import {
   type InterruptionDisallowed,
   OptionsError,
   SessionClosed,
+  type SessionStorage,
+  type StorageError,
   type ToolError,
   ToolNameConflict
 } from "./Tags.js"
@@ -285,6 +287,11 @@ export interface Service {
    */
   readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, ToolError>
   /**
+   * Ends the session for good, as closing its Scope does if it is not durable. Of a durable session only the history stays
+   * stored; if the storage fails, so does this, and it can be tried again.
+   */
+  readonly end: Effect.Effect<void, StorageError>
+  /**
    * An inline call leaves its turn: it works on in the background, and the turn goes on without its result. Fails with a
    * `ToolError` if there is no such call, or if it has left its turn or ended already.
    */
@@ -389,20 +396,47 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
 }
 
 /**
- * Starts a session, which ends with its Scope. Handlers, prompts and policies come from the context that surrounds
+ * The options of a durable session, which asks for a `SessionStorage`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DurableOptions<R, T extends Entries = [], A extends ReadonlyArray<Agent<any>> = []>
+  extends Options<R, T, A> {
+  /**
+   * What it is stored under. A session that is made under an id that is stored goes on where that one stopped, with the
+   * agent that it had then, found by name among `agent` and `agents`; `history` and `approvals` count only if nothing is
+   * stored. Whoever had the session before can write nothing more.
+   */
+  readonly id: string
+}
+
+/**
+ * Starts a session, which ends with its Scope; the Scope of a durable one only suspends it, and `session.end` ends it.
+ * With an `id` it is durable, and making it fails with `StorageError` if the storage does, or if what is stored cannot be
+ * used. Handlers, prompts and policies come from the context that surrounds
  * `make`. Building dies with `OptionsError`, `ToolOptionsError`, `ToolNameConflict` or `TemplateError` if its parts do not
  * fit together.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make: <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-  options: Options<R, T, A>
-) => Effect.Effect<
-  Service,
-  never,
-  R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
-> = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
+export const make: {
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: DurableOptions<R, T, A>
+  ): Effect.Effect<
+    Service,
+    StorageError,
+    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | SessionStorage | Scope.Scope
+  >
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: Options<R, T, A>
+  ): Effect.Effect<
+    Service,
+    never,
+    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
+  >
+} = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
 
 /**
  * A session as a layer.
@@ -410,10 +444,19 @@ export const make: <R, const T extends Entries = [], const A extends ReadonlyArr
  * @since 0.1.0
  * @category layers
  */
-export const layer = <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-  options: Options<R, T, A>
-): Layer.Layer<AgentSession, never, R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
-  Layer.scoped(AgentSession, make(options))
+export const layer: {
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: DurableOptions<R, T, A>
+  ): Layer.Layer<
+    AgentSession,
+    StorageError,
+    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | SessionStorage
+  >
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: Options<R, T, A>
+  ): Layer.Layer<AgentSession, never, R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel>
+} = (options: Options<any, any, any>): Layer.Layer<AgentSession, never, any> =>
+  Layer.scoped(AgentSession, make(options) as Effect.Effect<Service, never, any>)
 
 /**
  * A user's turn in the session of the context, see `Service.send`.

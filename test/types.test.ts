@@ -13,6 +13,7 @@ import {
   DuplicatePolicy,
   RunContext,
   SessionEvent,
+  type SessionStorage,
   Sessions,
   type SpeechHandle,
   ToolPrompts
@@ -530,6 +531,7 @@ describe("the surface", () => {
       readonly messages?: true | Schema.Schema<any, any> | undefined
       readonly needsApproval?: boolean | ((args: any, call: ChatContext.ToolCall) => Effect.Effect<boolean>) | undefined
       readonly approvalTimeout?: Duration.DurationInput | undefined
+      readonly onRestart?: "rerun" | "unknown" | undefined
     }>()
     expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
       readonly output: unknown
@@ -582,6 +584,7 @@ describe("the surface", () => {
     expectTypeOf<RunContext.UpdateOptions>().toEqualTypeOf<{
       readonly template?: ToolPrompts.Template<ToolPrompts.UpdateArgs> | undefined
       readonly delivery?: RunContext.Delivery | undefined
+      readonly key?: string | undefined
     }>()
     expectTypeOf<RunContext.FillerOptions>().toEqualTypeOf<{
       readonly say: string | ((step: number) => string | undefined)
@@ -781,6 +784,7 @@ describe("the surface", () => {
         output: unknown,
         options?: { readonly by?: string | undefined }
       ) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly end: Effect.Effect<void, SessionStorage.StorageError>
     }
     expectTypeOf(service).toExtend<AgentSession.Service>()
     expectTypeOf<AgentSession.Service>().toExtend<typeof service>()

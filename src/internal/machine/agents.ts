@@ -58,6 +58,7 @@ export const startSession = (
 
 const begin = (s: State, to: Activity, from: Activity | undefined, jobs: ReadonlyArray<Job>): void => {
   to.state = "current"
+  if (s.durable !== undefined) s.durable.entered = false
   to.since = to.context === "inherit" ? 0 : s.history.length
   if (from === undefined) return
   handedOff(s, from, to, jobs)
@@ -72,6 +73,7 @@ const handedOff = (s: State, from: Activity, to: Activity, jobs: ReadonlyArray<J
 
 /** Hand-offs that came meanwhile are asked for again. */
 const hasLeft = (s: State): void => {
+  if (s.durable !== undefined) s.durable.leaving = undefined
   s.leavingSince = undefined
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
 }
@@ -165,6 +167,7 @@ export const startHandoff = (s: State): boolean => {
   // the end of a task ends its own leaving: this one begins behind it
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
   s.leavingSince = ++s.seq
+  if (s.durable !== undefined) s.durable.leaving = handoff
   command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
   return true
 }

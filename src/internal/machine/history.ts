@@ -3,6 +3,7 @@
  */
 import { ours } from "../values/metadata.js"
 import { pair } from "../values/pairing.js"
+import { itemAdded, itemChanged, itemRemoved } from "./durable.js"
 import { emit, follow, type Job, none, type Speech, type State, type Step } from "./state.js"
 import type { ChatItem } from "./words.js"
 
@@ -18,6 +19,7 @@ export const add = (
   const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
   if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
+  if (s.durable !== undefined) itemAdded(s.durable, added, jobs)
   const said = speech !== undefined && added._tag === "Message" && added.role === "assistant" && added.text !== ""
   if (said) speech.said = isSplit(speech) ? speech.said + added.text : added.text
   if (speech !== undefined) speech.items.push(added)
@@ -48,6 +50,7 @@ export const removePair = (s: State, callId: string): void => {
         if (s.saving.given > i) s.saving.given--
         if (s.saving.offered > i) s.saving.offered--
       }
+      if (s.durable !== undefined) itemRemoved(s.durable, i)
       left--
     }
   }
@@ -58,7 +61,10 @@ export const removePair = (s: State, callId: string): void => {
 export const setOpen = (s: State, callId: string, open: "running" | "approval"): void => {
   const i = s.history.findLastIndex((item) => item._tag === "FunctionCallOutput" && item.callId === callId)
   const item = s.history[i]
-  if (item?._tag === "FunctionCallOutput") s.history[i] = { ...item, open }
+  if (item?._tag !== "FunctionCallOutput") return
+  const changed = { ...item, open }
+  s.history[i] = changed
+  if (s.durable !== undefined) itemChanged(s.durable, item, changed)
 }
 
 /** Numbers of items beyond this one are none of ours, and leave no room to count on. */

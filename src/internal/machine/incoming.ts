@@ -4,6 +4,7 @@
 
 import { mergeMetadata } from "../values/metadata.js"
 import * as Calls from "./calls.js"
+import { touch } from "./durable.js"
 import * as History from "./history.js"
 import type { ModelEnd, ModelFailure, Part, ProviderCallPart, ProviderResultPart } from "./protocol.js"
 import * as Speech from "./speech.js"
@@ -169,9 +170,10 @@ export const textRead = (s: State, step: Step, text: string): void => {
   if (!step.closed && entry?._tag === "Text" && typeof text === "string") Speech.textDelta(s, entry, text)
 }
 
-export const played = (_: State, entry: TextEntry, piece: string): void => {
+export const played = (s: State, entry: TextEntry, piece: string): void => {
   if (entry.play !== "playing" || entry.step.closed || typeof piece !== "string") return
   entry.played += piece
+  touch(s)
   Speech.hear(entry.step.speech, piece)
 }
 

@@ -35,7 +35,7 @@ import {
 } from "./state.js"
 import * as Usage from "./usage.js"
 
-interface NewSpeech {
+export interface NewSpeech {
   readonly source: Speech["source"]
   readonly agent: Activity
   readonly priority?: number | undefined
@@ -84,6 +84,20 @@ const make = (s: State, options: NewSpeech): Speech => ({
   waiters: none,
   trace: undefined
 })
+
+/** A speech of an earlier life of the session: what it was is set by whoever knows it. */
+export const revived = (s: State, id: string, seq: number, options: NewSpeech): Speech => {
+  const speech = { ...make(s, options), id, seq }
+  s.speechId--
+  s.seq--
+  return speech
+}
+
+/** A step of it. */
+export const revivedStep = (speech: Speech, index: number, toolChoice: ToolChoice, more: Partial<Step> = {}): Step => {
+  const step = newStep(speech, toolChoice, undefined)
+  return { ...step, index, streamEnded: true, closed: true, told: true, ...more }
+}
 
 /** Stands for the step of a call that a stored conversation has: its turn is over. */
 export const past = (s: State, agent: Activity): Step => {
@@ -388,7 +402,7 @@ const recordFile = (s: State, step: Step, { file, metadata }: FileEntry): void =
   )
 }
 
-const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
+export const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
   if (entry._tag === "Call") {
     recordReasoning(s, step)
     History.add(

@@ -2,6 +2,7 @@
  * The state of a session as types: two state machines (a call, a delivery), the speeches that take turns, and what
  * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
+import type { Durable } from "./durable.js"
 import type { Inbox } from "./messages.js"
 import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, TimerKind } from "./protocol.js"
 import type { Saving } from "./saving.js"
@@ -722,6 +723,8 @@ export interface State {
   historyRemovals: number
   /** how far `onItems` has come; none: nobody saves */
   saving: Saving | undefined
+  /** what is stored of it; none: it is not durable */
+  durable: Durable | undefined
   /** every call id of the history and of the calls at work; `provider`: a call of the provider's own without result */
   readonly callIds: Map<string, "call" | "pair" | "provider">
   /** where to look for the next free `<callId>_<n>` */
@@ -791,6 +794,7 @@ export const make = (options: Options): State => ({
   history: [],
   historyRemovals: 0,
   saving: undefined,
+  durable: undefined,
   callIds: new Map(),
   nextSuffix: new Map(),
   agents: [],

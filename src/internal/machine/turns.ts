@@ -96,6 +96,7 @@ export const turn = (s: State, id: string, input: Input, options: UserTurnOption
   }
   forgetTurns(s)
   const job = Jobs.make()
+  s.durable?.turnOf.set(job, id)
   const made: Turn = { id, input, job, speech: begin(s, input, options, [job, ...jobs]), endedAt: undefined }
   s.turns.delete(id)
   s.turns.set(id, made)

@@ -76,7 +76,10 @@ export interface Bound {
 const never: Bound = { approval: undefined, approvalTimeout: undefined, asks: undefined }
 
 /** What the program says of the tool; the defaults of these annotations say nothing of it. */
-const annotated = (tool: Tool.Any, annotation: typeof Tool.Readonly | typeof Tool.Destructive): boolean | undefined => {
+export const annotated = (
+  tool: Tool.Any,
+  annotation: typeof Tool.Readonly | typeof Tool.Destructive | typeof Tool.Idempotent
+): boolean | undefined => {
   const value: unknown = tool.annotations?.unsafeMap.get(annotation.key)
   return typeof value === "boolean" ? value : undefined
 }

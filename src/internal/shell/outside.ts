@@ -35,6 +35,7 @@ const noSession: AgentSession = {
   approve: (callId) => noCall(callId),
   deny: (callId) => noCall(callId),
   respond: (callId) => noCall(callId),
+  end: Effect.void,
   release: (callId) => noCall(callId)
 }
 

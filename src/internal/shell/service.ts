@@ -24,7 +24,7 @@ import { approve, copied, deny, pending, respond } from "./approval.js"
 import { built } from "./building.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
-import { begun } from "./closing.js"
+import { begun, end } from "./closing.js"
 import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
 import { doneUnless, type Host, logOf, stillInHistory } from "./host.js"
@@ -170,6 +170,7 @@ export const makeService = (host: Host): Service => {
     approve: (callId, options) => approve(host, callId, options),
     deny: (callId, options) => deny(host, callId, options),
     respond: (callId, output, options) => respond(host, callId, output, options),
+    end: Effect.suspend(() => end(host)),
     release: (callId) => Effect.suspend(() => doneUnless(host.transact((s) => Calls.releaseBy(s, callId))))
   }
 }

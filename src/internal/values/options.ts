@@ -97,6 +97,11 @@ const oneOf =
       ? undefined
       : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
 
+const identifier: Check = (value) =>
+  typeof value === "string" && value.trim() !== ""
+    ? undefined
+    : `has to be a text that is not blank, not ${shown(value)}`
+
 const flagOrFunction: Check = (value) =>
   typeof value === "boolean" || typeof value === "function"
     ? undefined
@@ -129,6 +134,7 @@ const pendingApprovals: Check = (value) => {
 export const defaultOutputLength = 400_000
 
 export const ofSession: Checks = {
+  id: identifier,
   // 0: no step with calls
   maxToolSteps: count(0, "none"),
   maxPendingUpdates: count(1, "memory"),
@@ -189,6 +195,7 @@ const ofTool: Checks = {
   releaseAfter: time,
   timeout: someTime,
   startAfter: oneOf("call", "step"),
+  onRestart: oneOf("rerun", "unknown"),
   messages,
   needsApproval: flagOrFunction,
   // 0: nobody could ever agree
