@@ -31,7 +31,7 @@ describe("what the race of `npm run test:kill` finds", () => {
     it(problem === undefined ? `nothing in ${name}` : name, () => {
       const found = problemsOf(lines)
       if (problem === undefined) expect(found).toEqual([])
-      else expect(found[0]).toMatch(problem)
+      else expect(found.join("\n")).toMatch(problem)
     })
   }
 })

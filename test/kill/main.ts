@@ -10,6 +10,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
+import { check, type Deed } from "./deeds.js"
 import { type Line, problemsOf } from "./lines.js"
 
 const argument = (name: string, otherwise: number): number => {
@@ -85,10 +86,40 @@ const race = async (count: number): Promise<void> => {
   if (many("Opened") < count || many("Wrote") === 0) throw new Error("hardly anything happened")
 }
 
+// -------------------------------------------------------------------------------------------------- durable sessions
+
+const sessions = async (count: number): Promise<void> => {
+  const [file, log, stop, out] = ["sessions.db", "sessions.log", "stop", "histories.json"].map((name) =>
+    join(folder, name)
+  ) as [string, string, string, string]
+  writeFileSync(log, "")
+  for (let life = 1; life <= count; life++) {
+    const child = start("program", file, log, stop, out, `life${life}`)
+    while (!readFileSync(log, "utf8").includes(`"life${life}"`)) {
+      if (child.exitCode !== null) throw new Error("a life ended by itself")
+      await sleep(20)
+    }
+    await sleep(random() * 1500)
+    await kill(child)
+  }
+  writeFileSync(stop, "")
+  const last = start("program", file, log, stop, out, "last")
+  const code = await new Promise((resolve) => last.on("exit", resolve))
+  if (code !== 0) throw new Error(`the last life ended with ${code}`)
+  const deeds = linesOf<Deed>(log)
+  const { problems, sums } = check(deeds, JSON.parse(readFileSync(out, "utf8")))
+  console.log(
+    `sessions: ${count} kills, ${sums.turns} turns, ${sums.again} calls with something done again, ${sums.unknown} of unknown outcome`
+  )
+  if (problems.length > 0) throw new Error(`seed ${seed}:\n${problems.slice(0, 20).join("\n")}`)
+}
+
 try {
   console.log(`seed ${seed}`)
-  await race(Math.ceil(kills / 2))
+  if (!process.argv.includes("--no-race")) await race(Math.ceil(kills / 2))
+  await sessions(Math.ceil(kills / 2))
 } finally {
   await Promise.all(Array.from(children, kill))
-  rmSync(folder, { recursive: true, force: true })
+  if (process.argv.includes("--keep")) console.log(folder)
+  else rmSync(folder, { recursive: true, force: true })
 }
