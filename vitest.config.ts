@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^effect-meantime\/testing$/, replacement: `${src}testing/index.ts` },
       { find: /^effect-meantime\/ai-sdk$/, replacement: `${src}ai-sdk/index.ts` },
+      { find: /^effect-meantime\/(sql|sqlite)$/, replacement: `${src}$1/index.ts` },
       { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
       { find: /^effect-meantime$/, replacement: `${src}index.ts` }
     ]
@@ -30,7 +31,7 @@ export default defineConfig({
           name: "rules",
           include: ["test/**/*.test.ts"],
           // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`
-          exclude: ["test/{programs,soak,browser,encoders,package}/**"]
+          exclude: ["test/{programs,soak,browser,encoders,package,postgres}/**"]
         }
       },
       {
@@ -62,6 +63,14 @@ export default defineConfig({
             "test/{ChatContext,SessionModel,crashes,faults,found,interleavings,resume}.test.ts",
             "test/{checkers/files,checkers/histories,machine/properties}.test.ts"
           ]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // with a server of its own: `npm run test:postgres`
+          name: "postgres",
+          include: ["test/postgres/**/*.test.ts"]
         }
       },
       {

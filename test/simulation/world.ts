@@ -1446,21 +1446,25 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
           Effect.map(
             Effect.provide(AgentOutput.AgentOutput, AgentOutput.layerPaced({ charactersPerSecond: config.pace })),
             (paced): AgentOutput.Service => ({
-              play: (text, played) => {
+              play: (text, played, speech) => {
                 let pieces: Array<string> | undefined
                 return Effect.acquireUseRelease(
                   Effect.sync(() => {
                     if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
                   }),
                   () =>
-                    (config.streams ? paced.play : inWords(config.pace as number))(text, (piece) => {
-                      if (pieces === undefined) {
-                        pieces = []
-                        world.ref.played.set(piece.trim(), pieces)
-                      }
-                      pieces.push(piece)
-                      return played(piece)
-                    }),
+                    (config.streams ? paced.play : inWords(config.pace as number))(
+                      text,
+                      (piece) => {
+                        if (pieces === undefined) {
+                          pieces = []
+                          world.ref.played.set(piece.trim(), pieces)
+                        }
+                        pieces.push(piece)
+                        return played(piece)
+                      },
+                      speech
+                    ),
                   () => Effect.sync(() => world.playing--)
                 )
               }

@@ -17,6 +17,9 @@ import * as Turns from "../machine/turns.js"
 import { callerOf } from "./caller.js"
 import { type Host, stillInHistory } from "./host.js"
 
+/** What was heard of one that is stopping may still come, and it is told of as ended then. */
+const isOver = ({ state }: Host, speech: State.Speech): boolean => speech.state === "ended" || state.stopping === speech
+
 export const handleOf = (host: Host, speech: State.Speech): SpeechHandle => {
   let handle = host.handles.get(speech)
   if (handle === undefined) {
@@ -51,7 +54,7 @@ class Handle implements SpeechHandle {
   }
 
   get done(): Effect.Effect<boolean> {
-    return Effect.sync(() => this.speech.state === "ended")
+    return Effect.sync(() => isOver(this.host, this.speech))
   }
 
   get allowInterruptions(): Effect.Effect<boolean> {

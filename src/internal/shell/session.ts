@@ -50,7 +50,7 @@ import { type Host, interrupt, log, logOf, withHost } from "./host.js"
 import { messageTask } from "./messaging.js"
 import { askModel, logFailure, readText } from "./models.js"
 import * as Opening from "./opening.js"
-import { play } from "./player.js"
+import { pausePlaying, play, resumePlaying, stopPlaying } from "./player.js"
 import { type Saver, startSaving } from "./saving.js"
 import { makeService } from "./service.js"
 import { makeStoredService } from "./storedService.js"
@@ -75,6 +75,7 @@ class Session implements Host {
   drained: (() => void) | undefined
   storing: Storing | undefined = undefined
   player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  pausing: Fiber.RuntimeFiber<unknown, unknown> | undefined
   activities = 0
   /** commands are being carried out */
   draining = false
@@ -254,7 +255,11 @@ const carryOut = (host: Host, command: Command): void => {
     case "Play":
       return play(host, command.entry)
     case "StopPlaying":
-      return interrupt(command.entry.fiber)
+      return stopPlaying(host, command.entry)
+    case "PausePlaying":
+      return pausePlaying(host, command.entry)
+    case "ResumePlaying":
+      return resumePlaying(host, command.entry)
     case "StartTimer":
       return startTimer(host, command.timer)
     case "StopTimer":
@@ -299,6 +304,7 @@ const notBegun = (name: string, since: number): State.Activity => ({
   prompts: defaults,
   hasCompanions: false,
   instantOutput: true,
+  output: undefined,
   context: "inherit",
   // nothing of an agent that is paused runs
   built: undefined as never,

@@ -1,23 +1,18 @@
 /** Durable sessions in the memory of this process. */
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import type { Row, Service } from "../../SessionStorage.js"
-import { Fenced, StorageError } from "../../Tags.js"
+import { Fenced } from "../../Tags.js"
+import { textOf } from "./rows.js"
 
 interface Stored {
   epoch: number
   open: boolean
-  /** rows as JSON text, by kind and id */
-  readonly rows: Map<string, string>
+  /** the data as JSON text, by kind and id */
+  readonly rows: Map<string, { readonly kind: string; readonly id: string; readonly text: string }>
 }
 
 const keyOf = (row: Row): string => JSON.stringify([row.kind, row.id])
-
-const textOf = (row: Row): string | undefined => {
-  if (row.data === undefined) return undefined
-  const text = JSON.stringify(row) as string | undefined
-  if (text === undefined) throw new TypeError("it is no JSON")
-  return text
-}
 
 export const make = (): Service => {
   const sessions = new Map<string, Stored>()
@@ -37,22 +32,20 @@ export const make = (): Service => {
         const stored = sessions.get(sessionId) ?? { epoch: 0, open: false, rows: new Map() }
         stored.epoch += 1
         sessions.set(sessionId, stored)
-        return { epoch: stored.epoch, rows: [...stored.rows.values()].map((text) => JSON.parse(text) as Row) }
+        const rows = Array.from(stored.rows.values(), ({ id, kind, text }) => ({ kind, id, data: JSON.parse(text) }))
+        return { epoch: stored.epoch, rows }
       }),
     write: (sessionId, epoch, rows, open) =>
       Effect.flatMap(held(sessionId, epoch), (stored) => {
-        const texts: Array<readonly [string, string | undefined]> = []
+        const texts: Array<readonly [Row, string | undefined]> = []
         for (const row of rows) {
-          try {
-            texts.push([keyOf(row), textOf(row)])
-          } catch (cause) {
-            const message = "A row could not be written as JSON."
-            return Effect.fail(new StorageError({ message, row: `${row.kind}/${row.id}`, cause }))
-          }
+          const text = textOf(row)
+          if (Either.isLeft(text)) return Effect.fail(text.left)
+          texts.push([row, text.right])
         }
-        for (const [key, text] of texts) {
-          if (text === undefined) stored.rows.delete(key)
-          else stored.rows.set(key, text)
+        for (const [row, text] of texts) {
+          if (text === undefined) stored.rows.delete(keyOf(row))
+          else stored.rows.set(keyOf(row), { kind: row.kind, id: row.id, text })
         }
         stored.open = open
         return Effect.void

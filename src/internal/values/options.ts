@@ -166,6 +166,24 @@ export const ofSessions: Checks = {
 /** With 0 none would ever be opened. */
 export const ofRecovery: Checks = { concurrency: count(1, "none") }
 
+const tablePrefix: Check = (value) =>
+  typeof value === "string" && /^[a-z_][a-z0-9_]{0,39}$/.test(value)
+    ? undefined
+    : `has to be up to 40 small letters, digits and "_", and no digit in front, not ${shown(value)}`
+
+export const ofSqlStorage: Checks = { prefix: tablePrefix }
+
+const path: Check = (value) => {
+  if (typeof value !== "string" || value === "" || value.startsWith("file:") || value.includes("\0")) {
+    return `has to be the path of a file, not ${shown(value)}`
+  }
+  return value.startsWith(":")
+    ? `has to be the path of a file, not ${shown(value)}: SessionStorage.layerMemory keeps sessions in memory`
+    : undefined
+}
+
+export const ofSqliteStorage: Checks = { file: path, synchronous: oneOf("full", "normal") }
+
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
@@ -199,6 +217,19 @@ export const ofFiller: Checks = {
   interval: someTime,
   maxSteps: count(0, "none")
 }
+
+const effect: Check = (value) => (Effect.isEffect(value) ? undefined : `has to be an Effect, not ${shown(value)}`)
+
+export const ofOutput: Checks = {
+  pause: effect,
+  resume: effect,
+  // 0: each output would stall
+  stallTimeout: someTime,
+  // 0: it may report nothing once it is interrupted
+  stopTimeout: time
+}
+
+export const ofUserTurn: Checks = { speech: oneOf("keep", "pause", "interrupt") }
 
 export const ofPace: Checks = { charactersPerSecond: rate }
 
