@@ -80,7 +80,7 @@ class Handle implements SpeechHandle {
           return Effect.fail(new InterruptionDisallowed({ speechId: speech.id }))
         }
         host.transact((s) => Turns.interrupt(s, speech))
-        return Effect.void
+        return host.storing === undefined ? Effect.void : host.storing.settled
       })
   }
 
@@ -88,7 +88,8 @@ class Handle implements SpeechHandle {
     const { host, speech } = this
     return Effect.flatMap(callerOf(host), (caller) =>
       Effect.async<void, CircularWait>((resume) => {
-        if (speech.state === "ended") return resume(Effect.void)
+        // what a durable session has not stored has not ended
+        if (speech.state === "ended") return resume(host.storing === undefined ? Effect.void : host.storing.settled)
         const circular = () => Effect.fail(new CircularWait({ speechId: speech.id, tool: caller?.call.name ?? "" }))
         if (caller !== undefined && Idle.isInlineIn(caller, speech)) return resume(circular())
         const waiter: State.SpeechWaiter = { caller, resume: (yes) => resume(yes ? circular() : Effect.void) }

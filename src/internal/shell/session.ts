@@ -157,6 +157,8 @@ class DurableSession extends Session {
   /** What it tells and does from here on is stored before. */
   begin({ durable, epoch, rows, sessionId, storage }: Opening.Opened): void {
     Reviving.remember(durable, rows)
+    // a history that was given is stored, though nothing has happened yet
+    durable.touched = true
     this.storing = new Storing(this, storage, sessionId, epoch, durable, this.release, this.fenced)
   }
 
@@ -359,7 +361,8 @@ export const make = (options: AnyOptions): Effect.Effect<Service, StorageError, 
     host.session = session
     // a copy: the program may change what it gave
     const given = isStored || goesOn ? [] : (options.history?.items ?? [])
-    const items = given.map((item) => withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes))
+    const copy = opened === undefined ? copyPlain : Opening.storable
+    const items = given.map((item) => withOwnFiles(copy(item) as ChatItem, host.maxFileBytes))
     const before = isStored && !goesOn ? opened.stored.items.map(({ item }) => item) : items
     const read = (options.resume === true || before !== items) && before.length > 0 ? Resume.read(before) : undefined
     const found =
