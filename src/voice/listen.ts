@@ -25,7 +25,8 @@ export interface BargeIn {
   readonly minWords?: number | undefined
   /**
    * Is this text, said while the agent speaks, no turn ("mhm")? It is asked once about the whole text of the turn. The turn
-   * is then discarded, and the agent goes on. What is said after the agent has ended is always a turn.
+   * is then discarded, and the agent goes on. What is said after the agent has ended is always a turn. For this, `listen`
+   * subscribes to `session.events`: if another subscriber is to get what happened before, let it come first.
    */
   readonly isBackchannel?: ((text: string) => boolean) | undefined
   /** Does the agent's speech pause, so that it can go on if there was nothing, or is it cut at once? Default: `pause`. */

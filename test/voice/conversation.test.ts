@@ -100,6 +100,80 @@ describe("a conversation by voice", () => {
     })
   )
 
+  it.scoped("[O8] backchannels one after the other, with a pause and without", () =>
+    Effect.gen(function* () {
+      const { events, hears, lines, session, sink } = yield* speaking({
+        script: ["One two three four five six seven eight. Nine ten eleven twelve thirteen."]
+      })
+      yield* session.send("Go")
+      const mhm = (after: number, millis: number) =>
+        [
+          [after, "start"],
+          [millis, "end"],
+          [0, final("Mhm.")]
+        ] as const
+      yield* hears(heard(...mhm(500, 200), ...mhm(1000, 700), ...mhm(1500, 700), ...mhm(1500, 200)), {
+        bargeIn: { isBackchannel: (text) => text === "Mhm." }
+      })
+      yield* advance("1 minute")
+      expect(yield* lines).toEqual([
+        "user: Go",
+        "assistant: One two three four five six seven eight. Nine ten eleven twelve thirteen."
+      ])
+      expect(sink.cleared).toEqual([])
+      expect(yield* events.filter("UserTurnPartial")).toEqual([])
+    })
+  )
+
+  it.scoped("[O1, O8] who speaks before the greeting has begun is heard out, and answered", () =>
+    Effect.gen(function* () {
+      const { hears, lines, session, sink } = yield* speaking({ script: ["Sure."] })
+      yield* hears(heard([100, "start"], [900, "end"], [0, final("Hello?")]))
+      yield* advance("200 millis")
+      const greeting = yield* session.say("Welcome to the desk.")
+      yield* advance("1 minute")
+      // what waited keeps its place
+      expect(yield* lines).toEqual(["user: Hello?", "assistant: Welcome to the desk.", "assistant: Sure."])
+      expect(sink.begun[0]).toBe(1700)
+      expect(yield* greeting.done).toBe(true)
+    })
+  )
+
+  it.scoped(
+    "[O6, O8] a synthesizer that hangs: the speech fails, and the next one is heard; a pause is no hanging",
+    () =>
+      Effect.gen(function* () {
+        const sink = Parts.sink()
+        const { events, lines, session } = yield* talk({
+          script: [],
+          pace: "instant",
+          logs: [/stall|output/i],
+          layer: Voice.output({
+            synthesizer: {
+              synthesize: (text) =>
+                text.startsWith("Two")
+                  ? Stream.concat(Stream.make(Parts.frame(100)), Stream.never)
+                  : Stream.fromIterable(Parts.spelled(text))
+            },
+            sink: sink.service,
+            stallTimeout: "3 seconds"
+          })
+        })
+        yield* session.say("One, and more.")
+        yield* Effect.forkScoped(
+          Voice.listen(session, Stream.concat(heard([500, "start"], [20_000, "end"]), Stream.never))
+        )
+        yield* advance("30 seconds")
+        yield* session.say("Two. Nobody hears it.")
+        yield* session.say("Three.")
+        yield* advance("1 minute")
+        const said = yield* lines
+        expect(said[0]).toBe("assistant: One, and more.")
+        expect(said.at(-1)).toBe("assistant: Three.")
+        expect(yield* events.filter("SessionError")).toHaveLength(1)
+      })
+  )
+
   it.scoped("[O8] a short word is heard without a pause, and cuts the speech when the turn ends", () =>
     Effect.gen(function* () {
       const { hears, lines, session, sink } = yield* speaking({ script: ["One two three. Four five six.", "Sure."] })

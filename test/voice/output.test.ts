@@ -4,11 +4,11 @@
 import { describe, expect } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, FastCheck as fc, Layer, Queue, Stream } from "effect"
 import { AgentOutput } from "effect-meantime"
-import { TestSession, VirtualClock } from "effect-meantime/testing"
+import { contract, TestSession, VirtualClock } from "effect-meantime/testing"
 import * as Voice from "effect-meantime/voice"
 import { now } from "../support/talk.js"
 import { times } from "../support/times.js"
-import { it } from "../support/virtual.js"
+import { it, scoped } from "../support/virtual.js"
 import * as Parts from "../support/voice.js"
 
 const { advance, settle } = TestSession
@@ -444,3 +444,28 @@ describe("output", () => {
       })
   )
 })
+
+const virtual: contract.It = { effect: (name, self) => scoped(name, self) }
+
+for (const [name, synthesize, ahead] of [
+  ["by the share of the sound", (text: string) => Stream.fromIterable(Parts.spelled(text)), 1],
+  ["by the offsets of the frames", (text: string) => Stream.fromIterable(Parts.spelled(text, true)), 0],
+  [
+    "with sound that is made as it is played",
+    (text: string) => Stream.tap(Stream.fromIterable(Parts.spelled(text)), () => Effect.sleep(120)),
+    2
+  ]
+] as const) {
+  describe(`[K5] [O8] output, ${name}`, () => {
+    contract.agentOutput(
+      () =>
+        Voice.output({
+          synthesizer: Parts.synthesizer(synthesize).service,
+          sink: Parts.sink().service,
+          ahead,
+          maxLength: 40
+        }),
+      { it: virtual }
+    )
+  })
+}
