@@ -241,9 +241,10 @@ export const endReply = (
     }
   }
   if (waiting.length === 0) return
-  // they are older than what came since, and count again
-  for (const delivery of waiting.toReversed()) {
-    if (delivery.kind === "update") delivery.call.waiting = [delivery, ...delivery.call.waiting]
+  // they count again, among what waits by its age
+  for (const delivery of waiting) {
+    const { call } = delivery
+    if (delivery.kind === "update") call.waiting = [...call.waiting, delivery].sort((a, b) => a.seq - b.seq)
   }
   if (broken === undefined) requeue(s, waiting)
   else park(s, waiting)

@@ -239,6 +239,33 @@ export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats
 
 export const ofListeners: Checks = { onUpdate: callback, onProgress: callback, decide: callback }
 
+// 2: a character may have as many units
+export const ofSentences: Checks = { maxLength: count(2, "none") }
+
+// 0: the next sentence is asked for when the one before it has been played
+export const ofVoice: Checks = {
+  ahead: count(0, "memory"),
+  maxLength: count(2, "none"),
+  stallTimeout: someTime,
+  stopTimeout: time
+}
+
+export const ofBargeIn: Checks = {
+  after: time,
+  minWords: count(0, "none"),
+  isBackchannel: callback,
+  speech: oneOf("pause", "interrupt"),
+  falseAfter: time
+}
+
+export const ofEndpoint: Checks = { silence: time, maxSilence: time, isComplete: callback }
+
+export const ofSynthesizer: Checks = {
+  outputFormat: oneOf("wav", "pcm"),
+  sampleRate: count(1, "memory"),
+  frame: someTime
+}
+
 export const ofScript: Checks = { pace: time, duration: time }
 
 // 0: it stays where it is
