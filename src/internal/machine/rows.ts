@@ -129,7 +129,8 @@ const live = (s: State, durable: Durable, seen: Seen): void => {
   const steps = new Set<Step>()
   const calls = new Set<Call>(s.calls.values())
   const deliveries = new Set<Delivery>(s.pending)
-  for (const delivery of s.silent) deliveries.add(delivery)
+  // they count as waiting for as long as their call may report more
+  for (const delivery of s.silent) if (delivery.call.state._tag !== "Ended") deliveries.add(delivery)
   for (const delivery of s.parked) deliveries.add(delivery)
   for (const call of s.unrecorded.values()) calls.add(call)
   for (const speech of s.speeches) {
