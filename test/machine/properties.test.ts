@@ -38,6 +38,25 @@ it("[S2] a session that closes at any moment comes to its end, and is silent the
   )
 })
 
+it("[Q2] [Q5] [Q6] [T9] [D9] a process that dies at any moment: another one goes on, and all comes to its one end", () => {
+  fc.assert(
+    fc.property(numbers, fc.array(fc.nat({ max: 60 }), { minLength: 1, maxLength: 4 }), (given, lives) => {
+      let world = new World(given, undefined, true)
+      for (const inputs of lives) {
+        for (let n = 0; n < inputs && !world.over && world.wrong.length === 0; n++) world.next()
+        expect(world.wrong.slice(0, 3)).toEqual([])
+        world = world.reborn()
+      }
+      while (!world.over && world.wrong.length === 0) world.next()
+      world.finish()
+      expect(world.wrong.slice(0, 3)).toEqual([])
+      const kinds = Array.from(world.rows.values(), ({ kind }) => kind)
+      expect(kinds.filter((kind) => kind !== "item" && kind !== "session" && kind !== "turn")).toEqual([])
+    }),
+    { numRuns: times(100, 2_000) }
+  )
+})
+
 it("[K1] the same inputs give the same events", () => {
   fc.assert(
     fc.property(numbers, (given) => {

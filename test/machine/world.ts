@@ -8,13 +8,16 @@ import * as Agents from "../../src/internal/machine/agents.js"
 import * as Approvals from "../../src/internal/machine/approval.js"
 import * as Calls from "../../src/internal/machine/calls.js"
 import * as Closing from "../../src/internal/machine/closing.js"
+import * as Durable from "../../src/internal/machine/durable.js"
 import * as Fillers from "../../src/internal/machine/fillers.js"
 import * as Idle from "../../src/internal/machine/idle.js"
 import * as Incoming from "../../src/internal/machine/incoming.js"
 import * as Jobs from "../../src/internal/machine/jobs.js"
 import * as Messages from "../../src/internal/machine/messages.js"
-import type { Command, Timer } from "../../src/internal/machine/protocol.js"
+import type { Command, Decoded, Timer } from "../../src/internal/machine/protocol.js"
 import { pump, runEnded, timerFired } from "../../src/internal/machine/pump.js"
+import * as Reviving from "../../src/internal/machine/reviving.js"
+import * as Rows from "../../src/internal/machine/rows.js"
 import * as Speech from "../../src/internal/machine/speech.js"
 import {
   type Activity,
@@ -37,11 +40,13 @@ import {
   type SpeechWaiter,
   type State,
   type Step,
-  type TextEntry
+  type TextEntry,
+  type Tool
 } from "../../src/internal/machine/state.js"
+import * as Stored from "../../src/internal/machine/stored.js"
 import * as Turns from "../../src/internal/machine/turns.js"
 import * as Updates from "../../src/internal/machine/updates.js"
-import type { ApprovalVerdict, DeliveryMode, SessionEvent, Verdict } from "../../src/internal/machine/words.js"
+import type { ApprovalVerdict, DeliveryMode, Row, SessionEvent, Verdict } from "../../src/internal/machine/words.js"
 import { agent, callPart, decodedOf, executor, failure, input, options, type ToolPlan } from "./support.js"
 
 const modes = ["allow", "reject", "replace", "confirm", "join"] as const
@@ -126,7 +131,18 @@ export class World {
   private draining = false
   private at = 0
 
-  constructor(private readonly numbers: ReadonlyArray<number>) {
+  constructor(
+    private readonly numbers: ReadonlyArray<number>,
+    /** whose conversation this is: its process has died */
+    earlier?: World,
+    durable = false
+  ) {
+    if (earlier !== undefined) {
+      this.s = make(earlier.s.options)
+      this.session = executor("session", undefined, earlier.session.limit)
+      this.wakeUp(earlier)
+      return
+    }
     const given: Options = {
       ...options,
       maxToolSteps: 1 + this.pick(3),
@@ -138,9 +154,102 @@ export class World {
       deltas: true
     }
     this.s = make(given)
+    if (durable) this.s.durable = Durable.make()
     this.session = executor("session", undefined, [Number.POSITIVE_INFINITY, 1, 2][this.pick(3)])
     const first = this.agent()
     this.input((s) => Agents.startSession(s, first))
+  }
+
+  // ------------------------------------------------------------------------------------------------------ another life
+
+  /** what is stored of a durable session */
+  readonly rows = new Map<string, Row>()
+
+  private store(): void {
+    const { s } = this
+    if (s.durable === undefined) return
+    for (const row of Rows.changes(s, s.durable).rows) {
+      const key = `${row.kind}/${row.id}`
+      if (row.data === undefined) this.rows.delete(key)
+      // as a database gives it back
+      else this.rows.set(key, JSON.parse(JSON.stringify(row)))
+    }
+  }
+
+  /** The process dies, and another one goes on with what is stored. */
+  reborn(): World {
+    const next = new World(this.numbers.slice(this.at), this)
+    const before = this.s.history.map(({ id }) => id)
+    const after = next.s.history.slice(0, before.length).map(({ id }) => id)
+    if (before.join() !== after.join()) next.wrong.push(`[Q2] ${before.join()} became ${after.join()}`)
+    for (const callId of next.started.keys()) {
+      if (this.ended.has(callId)) next.wrong.push(`[T9] ${callId} had ended`)
+    }
+    return next
+  }
+
+  private wakeUp(earlier: World): void {
+    const { s } = this
+    s.now = earlier.s.now
+    this.names = earlier.names
+    this.calls = earlier.calls
+    for (const callId of earlier.asking) this.asking.add(callId)
+    for (const [callId, decision] of earlier.decided) this.decided.set(callId, decision)
+    for (const [callId, args] of earlier.edited) this.edited.set(callId, args)
+    for (const [key, row] of earlier.rows) this.rows.set(key, row)
+    const rows = Array.from(earlier.rows.values())
+    const stored = Stored.read(rows)
+    if (Stored.isDamaged(stored)) throw new Error(`${stored.row}: ${stored.message}`)
+    const { session } = stored
+    if (session === undefined) throw new Error("no session is stored")
+    const durable = Durable.make()
+    s.durable = durable
+    Reviving.recall(s, durable, stored)
+    Reviving.remember(durable, rows)
+    const again = (name: string): Activity => {
+      const one = earlier.built.find((other) => other.name === name)
+      if (one === undefined) throw new Error(`no agent ${name}`)
+      const tools = new Map<string, Tool>()
+      const made: Activity = { ...one, tools, task: undefined, state: "new", since: 0, carried: [], running: 0 }
+      const limit = Array.from(one.tools.values()).find(({ executor }) => executor.activity === one)?.executor.limit
+      const home = executor(name, made, limit)
+      for (const tool of one.tools.values()) {
+        tools.set(tool.name, { ...tool, executor: tool.executor.activity === one ? home : this.session })
+      }
+      this.built.push(made)
+      return made
+    }
+    const base = again(session.agents[0]!.name)
+    const others = new Map(Array.from(Reviving.othersOf(stored), (name) => [name, again(name)] as const))
+    const next = session.handoff === undefined ? undefined : again(session.handoff.to)
+    const decoded = new Map<string, Decoded>()
+    const letters = new Map<string, ReadonlyArray<{ readonly message: unknown; readonly value: unknown }>>()
+    for (const id of stored.runs.keys()) {
+      const call = stored.calls.get(id)
+      const tool = call === undefined ? undefined : Reviving.toolOf(call, base, others)
+      if (call === undefined || tool === undefined) continue
+      const params = tool.ownArguments(call.arguments)
+      decoded.set(id, { _tag: "Decoded", params, key: needsKey(tool) ? JSON.stringify(params) : undefined })
+      letters.set(
+        id,
+        stored.letters.filter(({ run }) => run === id).map(({ message }) => ({ message, value: message }))
+      )
+    }
+    this.input((state) =>
+      Reviving.revive(state, durable, {
+        stored,
+        session,
+        base,
+        next,
+        others,
+        decoded,
+        letters,
+        mayRerun: ({ name }) => name !== "send",
+        isIdempotent: ({ name }) => name === "find",
+        failureOf: (told) => ({ ...failure(false).failure, ...told })
+      })
+    )
+    for (const { inbox } of s.runs) this.sent += inbox?.unread.length ?? 0
   }
 
   // ---------------------------------------------------------------------------------------------------------- numbers
@@ -1049,6 +1158,7 @@ export class World {
   /** What always holds. */
   private look(): void {
     const { s } = this
+    this.store()
     const wrong = (what: string): void => void this.wrong.push(what)
     let running = 0
     for (const { phase, tool } of s.runs) {

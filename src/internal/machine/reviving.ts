@@ -176,6 +176,11 @@ class Revived {
     this.openJobs(calls)
     this.endTasks()
     this.handoff()
+    s.unsaid = this.given.session.unsaid.map(({ author, turns, ...input }) => ({
+      input,
+      author,
+      jobs: this.jobsOf(turns)
+    }))
     for (const [id, speech] of speeches) this.goOn(id, speech)
     // what had ended, and waited for the end of its step
     for (const step of this.steps.values()) Speech.flushOutputs(s, step)
@@ -275,6 +280,7 @@ class Revived {
     speech.pauses = stored.pauses
     speech.continues = stored.continues
     speech.said = stored.said
+    speech.begun = stored.begun
     speech.usage = stored.usage
     speech.items = stored.items.flatMap((item) => this.items.get(item) ?? [])
     this.speeches.set(id, speech)
@@ -324,16 +330,17 @@ class Revived {
       return Speech.enqueue(s, speech)
     }
     const heard = this.record(speech, step, answer)
-    if (stored.agent === null) return this.cut(speech)
+    const begun = heard.any || (stored.spoke && !answer.instant)
+    if (stored.agent === null || stored.ends) return this.cut(speech)
     // it came back from its calls, and waits for the mouth
-    if (stored.state === "queued") return Speech.enqueue(s, speech)
+    if (stored.state === "queued" && answer.played) return Speech.enqueue(s, speech)
     if (answer.played || answer.calls.length > 0) {
       speech.state = "waiting"
       return
     }
     if (heard.whole && answer.streamEnded) return Speech.end(s, speech)
     // a reply that was being said (rule Q5)
-    if (speech.reply !== undefined && heard.any) return this.cut(speech)
+    if (speech.reply !== undefined && begun) return this.cut(speech)
     if (speech.source === "say" && typeof speech.text !== "string") return this.cut(speech)
     for (const item of speech.items.slice(answer.from)) History.cut(s, item)
     speech.items = speech.items.map((item) => History.find(s, item.id) ?? item)
@@ -458,6 +465,7 @@ class Revived {
     if (stored.waiting) call.waiting = [...call.waiting, delivery]
     if (stored.where === "held") call.held = [...call.held, delivery]
     else if (stored.where === "silent") s.silent.push(delivery)
+    else if (stored.where === "parked") s.parked = [...s.parked, delivery]
     else if (stored.where === "pending") this.wait(delivery)
   }
 

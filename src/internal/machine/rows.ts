@@ -129,13 +129,15 @@ const live = (s: State, durable: Durable, seen: Seen): void => {
   const steps = new Set<Step>()
   const calls = new Set<Call>(s.calls.values())
   const deliveries = new Set<Delivery>(s.pending)
-  for (const delivery of s.silent) deliveries.add(delivery)
+  // they count as waiting for as long as their call may report more
+  for (const delivery of s.silent) if (delivery.call.state._tag !== "Ended") deliveries.add(delivery)
+  for (const delivery of s.parked) deliveries.add(delivery)
   for (const call of s.unrecorded.values()) calls.add(call)
   for (const speech of s.speeches) {
     if (speech.filler !== undefined) continue
     if (speech.step !== undefined) steps.add(speech.step)
     for (const delivery of speech.reply?.items ?? []) deliveries.add(delivery)
-    seen("speech", speech.id, speechOf(durable, speech))
+    seen("speech", speech.id, speechOf(s, durable, speech))
   }
   for (const call of calls) {
     if (call.output === undefined || !call.recorded) steps.add(call.step)
@@ -170,7 +172,13 @@ const sessionOf = (s: State, durable: Durable) => ({
   itemId: s.itemId,
   speechId: s.speechId,
   replyId: s.replyId,
-  actSteps: s.actSteps
+  actSteps: s.actSteps,
+  unsaid: s.unsaid.map(({ author, input, jobs }) => ({
+    ...input,
+    files: filesAsJson(input.files),
+    author,
+    turns: turnsOf(durable, jobs)
+  }))
 })
 
 const handoffOf = (durable: Durable, handoff: Handoff | undefined, left: boolean) =>
@@ -186,7 +194,7 @@ const handoffOf = (durable: Durable, handoff: Handoff | undefined, left: boolean
 
 const priorityOf = (priority: number): number | string => (Number.isFinite(priority) ? priority : String(priority))
 
-const speechOf = (durable: Durable, speech: Speech) => ({
+const speechOf = (s: State, durable: Durable, speech: Speech) => ({
   v: version,
   seq: speech.seq,
   source: speech.source,
@@ -210,6 +218,9 @@ const speechOf = (durable: Durable, speech: Speech) => ({
   continues: speech.continues,
   said: speech.said,
   spoke: speech.spoke,
+  begun: speech.begun,
+  // it was cut, and its output is stopping
+  ends: speech === s.stopping,
   items: speech.items.map((item) => item.id),
   step: speech.step === undefined ? undefined : stepId(speech.step),
   usage: speech.usage
@@ -231,6 +242,7 @@ const answerOf = (step: Step) => ({
   played: step.played,
   handoff: step.handoff,
   reasoningLost: step.reasoningLost,
+  instant: step.agent.instantOutput,
   entries: step.entries.slice(step.cursor).flatMap((entry) => entryOf(step, entry))
 })
 
@@ -239,7 +251,7 @@ const entryOf = (step: Step, entry: Entry): ReadonlyArray<object> => {
   switch (entry._tag) {
     case "Text": {
       if (step.agent.instantOutput || entry.played === "") return [{ _tag: "Text", played: "", whole: false }]
-      const whole = entry.ended && entry.played === entry.text
+      const whole = entry.ended && entry.played.length >= entry.text.length
       return [{ _tag: "Text", played: entry.played, whole, metadata: entry.metadata }]
     }
     case "Reasoning":
@@ -342,11 +354,13 @@ const reportOf = (s: State, delivery: Delivery) => ({
   written: delivery.written,
   where: s.pending.has(delivery)
     ? "pending"
-    : !delivery.written
-      ? "held"
-      : delivery.state._tag === "Scheduled"
-        ? "scheduled"
-        : "silent",
+    : s.parked.includes(delivery)
+      ? "parked"
+      : !delivery.written
+        ? "held"
+        : delivery.state._tag === "Scheduled"
+          ? "scheduled"
+          : "silent",
   waiting: delivery.call.waiting.includes(delivery)
 })
 

@@ -34,6 +34,7 @@ export interface StoredSession {
   readonly speechId: number
   readonly replyId: number
   readonly actSteps: number
+  readonly unsaid: ReadonlyArray<StoredInput & { readonly author?: string; readonly turns?: ReadonlyArray<string> }>
 }
 
 export interface StoredInput {
@@ -62,6 +63,8 @@ export interface StoredSpeech {
   readonly continues?: number
   readonly said: string
   readonly spoke: boolean
+  readonly begun: boolean
+  readonly ends: boolean
   readonly items: ReadonlyArray<string>
   readonly step?: string
   readonly usage?: Usage
@@ -104,6 +107,7 @@ export interface StoredAnswer {
   readonly played: boolean
   readonly handoff: boolean
   readonly reasoningLost: boolean
+  readonly instant: boolean
   readonly entries: ReadonlyArray<StoredEntry>
 }
 
@@ -173,7 +177,7 @@ export interface StoredReport {
   readonly seq: number
   readonly at: number
   readonly written: boolean
-  readonly where: "pending" | "held" | "scheduled" | "silent"
+  readonly where: "pending" | "parked" | "held" | "scheduled" | "silent"
   readonly waiting: boolean
 }
 
@@ -319,7 +323,8 @@ const shapes = {
     itemId: number,
     speechId: number,
     replyId: number,
-    actSteps: number
+    actSteps: number,
+    unsaid: list(fields({ ...input, author: optional(text), turns: texts }))
   }),
   speech: fields({
     seq: number,
@@ -342,6 +347,8 @@ const shapes = {
     continues: optional(number),
     said: text,
     spoke: flag,
+    begun: flag,
+    ends: flag,
     items: list(text),
     step: optional(text),
     usage: optional(record)
@@ -361,6 +368,7 @@ const shapes = {
     played: flag,
     handoff: flag,
     reasoningLost: flag,
+    instant: flag,
     entries: list(entry)
   }),
   call: fields({
@@ -414,7 +422,7 @@ const shapes = {
     seq: number,
     at: number,
     written: flag,
-    where: oneOf("pending", "held", "scheduled", "silent"),
+    where: oneOf("pending", "parked", "held", "scheduled", "silent"),
     waiting: flag
   }),
   turn: fields({
@@ -492,7 +500,7 @@ export const read = (rows: ReadonlyArray<Row>): Stored | Damaged => {
         return turns === undefined ? made : { ...made, turns }
       })
       .sort((one, other) => one.number - other.number),
-    session: all<StoredSession>("session").get("state"),
+    session: withUnsaid(all<StoredSession>("session").get("state")),
     speeches: opened(all<StoredSpeech>("speech")),
     answers: all("answer"),
     calls: withOutputs(all<StoredCall>("call")),
@@ -513,6 +521,9 @@ const mapped = <A>(all: Map<string, A>, f: (one: A) => A): Map<string, A> => {
 
 const opened = (all: Map<string, StoredSpeech>) =>
   mapped(all, (one) => (one.opening === undefined ? one : { ...one, opening: revived(one.opening) }))
+
+const withUnsaid = (session: StoredSession | undefined) =>
+  session === undefined ? undefined : { ...session, unsaid: session.unsaid.map(revived) }
 
 const withOutputs = (all: Map<string, StoredCall>) =>
   mapped(all, (one) => (one.output === undefined ? one : { ...one, output: revived(one.output) }))

@@ -50,7 +50,7 @@ export const play = (host: Host, entry: State.TextEntry): void => {
     if (!isCurrent()) return Effect.void
     entry.begun = true
     if (mayStall) host.transact((s) => Parts.playBegan(s, entry))
-    return built.output.play(Stream.repeatEffectChunkOption(pull), played, speechOf(entry, report))
+    return built.output.play(Stream.repeatEffectChunkOption(pull), played, speechOf(host, entry, report))
   })
   let over = false
   const before = [host.player, host.pausing].filter((fiber) => fiber !== undefined)
@@ -85,15 +85,21 @@ export const play = (host: Host, entry: State.TextEntry): void => {
 }
 
 /** What an output is told of the speech that it plays (rule O2). */
-const speechOf = (entry: State.TextEntry, report: (input: (s: State.State) => void) => Effect.Effect<void>): Speech => {
+const speechOf = (
+  host: Host,
+  entry: State.TextEntry,
+  report: (input: (s: State.State) => void) => Effect.Effect<void>
+): Speech => {
   const { agent, speech } = entry.step
+  const started = report((s) => Parts.playStarted(s, entry))
   return {
     id: speech.id,
     source: speech.source,
     agent: agent.name,
     covers: speech.reply?.ids ?? State.none,
     allowInterruptions: Effect.sync(() => speech.allowInterruptions),
-    started: report((s) => Parts.playStarted(s, entry)),
+    // a durable session has it stored before the first sound (rule Q5)
+    started: host.storing === undefined ? started : Effect.zipRight(started, host.storing.settled),
     playedTo: (offset) => report((s) => Parts.playedTo(s, entry, offset))
   }
 }

@@ -23,6 +23,11 @@ export const makeStoredService = (host: Host): Service => {
     run: (input, options) => Effect.zipRight(room, service.run(input, options)),
     generateReply: (options) => asked(service.generateReply(options)),
     say: (text, options) => asked(service.say(text, options)),
+    userTurn: (options) =>
+      Effect.map(service.userTurn(options), (turn) => ({
+        ...turn,
+        commit: (input, options) => asked(turn.commit(input, options))
+      })),
     interrupt: (options) => decided(service.interrupt(options)),
     handoff: (agent) => {
       const known = host.agents.some(({ name }) => name === agent.name)
