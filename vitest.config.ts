@@ -60,8 +60,8 @@ export default defineConfig({
           include: [
             "test/soak/**/*.test.ts",
             // those that ask `test/support/times.ts`
-            "test/{ChatContext,SessionModel,found,interleavings}.test.ts",
-            "test/{checkers/histories,machine/properties}.test.ts"
+            "test/{ChatContext,SessionModel,crashes,faults,found,interleavings,resume}.test.ts",
+            "test/{checkers/files,checkers/histories,machine/properties}.test.ts"
           ]
         }
       },

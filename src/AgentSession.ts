@@ -275,8 +275,9 @@ export interface Service {
    */
   readonly deny: (callId: string, options?: DenyOptions) => Effect.Effect<void, ToolError>
   /**
-   * The call ends with this output, in place of its tool. The output is decoded by the tool's success schema. Fails with a
-   * `ToolError` if the call does not wait (any more), or if the output does not fit: then it waits on.
+   * The call ends with this output, in place of its tool. The output is decoded by the tool's success schema; with
+   * `AsyncTool.content` it carries files. Fails with a `ToolError` if the call does not wait (any more), or if the output
+   * does not fit: then it waits on.
    */
   readonly respond: (callId: string, output: unknown, options?: RespondOptions) => Effect.Effect<void, ToolError>
   /**

@@ -105,15 +105,18 @@ export interface Policy {
 /**
  * A mode for all tools of a scope that set no mode themselves. Default of `scope`: `name`; for `join`, `name_and_args`.
  *
+ * With `allow: "idempotent"`, calls of tools that the program has annotated with `Tool.Idempotent` or `Tool.Readonly` of
+ * `@effect/ai` run side by side all the same: to do these twice does no more than once. Default: annotations do not count.
+ *
+ * Building the layer dies with an `OptionsError` if it makes no sense.
+ *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (mode: Mode, options?: { readonly scope?: DuplicateScope | undefined }): Layer.Layer<never> =>
-  Layer.succeed(internal.DuplicatePolicy, {
-    _tag: "Mode",
-    mode,
-    scope: options?.scope
-  }) as Layer.Layer<never>
+export const layer = (
+  mode: Mode,
+  options?: { readonly scope?: DuplicateScope | undefined; readonly allow?: "idempotent" | undefined }
+): Layer.Layer<never> => internal.layer(mode, options)
 
 /**
  * A policy of your own for all tools of a scope that set no mode themselves. If it dies, the call ends as an error and

@@ -130,7 +130,7 @@ export const StepEnded = Schema.TaggedStruct("StepEnded", {
 
 /**
  * The model's answer to one request is over: it is complete, it failed, or it was cut; what was written may still be
- * played. Each request has one, also one that is asked again. `model` is what the model calls itself; `finishReason` and
+ * played. Each request has one, also one that is asked again, and one that was cut before it was sent. `model` is what the model calls itself; `finishReason` and
  * `usage` are absent if the model has not come to report them.
  *
  * @since 0.1.0

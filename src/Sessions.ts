@@ -33,19 +33,30 @@ import * as Stream from "effect/Stream"
 import type { Agent, RequirementsOf } from "./Agent.js"
 import type {
   Service as AgentSession,
+  ApproveOptions,
+  DenyOptions,
   Input,
+  RespondOptions,
   RunningTool,
   RunOptions,
   RunResult,
   SendOptions,
   Options as SessionOptions
 } from "./AgentSession.js"
+import type { PendingApproval } from "./ApprovalPolicy.js"
 import type { Entries, HandlersOf } from "./AsyncToolset.js"
 import type { ChatContext } from "./ChatContext.js"
 import * as handles from "./internal/shell/sessionHandle.js"
 import * as internal from "./internal/shell/sessions.js"
 import { SessionEvent } from "./SessionEvent.js"
-import { type SessionClosed, Sessions, SessionsError, type ToolError } from "./Tags.js"
+import {
+  type SessionClosed,
+  type SessionStorage,
+  Sessions,
+  SessionsError,
+  type StorageError,
+  type ToolError
+} from "./Tags.js"
 
 export { Sessions, SessionsError }
 
@@ -72,6 +83,18 @@ export interface Handle {
   readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, ToolError | SessionsError>
   /** As the session's `release`: an inline call leaves its turn. */
   readonly release: (callId: string) => Effect.Effect<void, ToolError | SessionsError>
+  /** The calls that wait until somebody agrees, oldest first. They keep their session open. */
+  readonly approvals: Effect.Effect<ReadonlyArray<PendingApproval>, SessionsError>
+  /** As the session's `approve`: the call runs, with other arguments if they are given. */
+  readonly approve: (callId: string, options?: ApproveOptions) => Effect.Effect<void, ToolError | SessionsError>
+  /** As the session's `deny`: the call ends as an error, and the model is told why. */
+  readonly deny: (callId: string, options?: DenyOptions) => Effect.Effect<void, ToolError | SessionsError>
+  /** As the session's `respond`: the call ends with this output, which may carry files, in place of the tool. */
+  readonly respond: (
+    callId: string,
+    output: unknown,
+    options?: RespondOptions
+  ) => Effect.Effect<void, ToolError | SessionsError>
   /**
    * Hands the conversation to the agent of that name among `agent` and `agents` of the session's options. Fails with a
    * `ToolError` if there is none, or if it cannot be built.
@@ -119,8 +142,8 @@ export interface Service {
  */
 export interface Settings {
   /**
-   * A session is closed after this time without a turn, a call at work, something that waits to be voiced, or a user who
-   * speaks. Using a handle starts the time anew, listening to events does not. Default: never.
+   * A session is closed after this time without a turn, a call that works or waits for approval, something that is to be
+   * voiced, or a user who speaks. Using a handle starts the time anew, listening to events does not. Default: never.
    */
   readonly idleAfter?: Duration.DurationInput | undefined
   /**
@@ -133,6 +156,13 @@ export interface Settings {
    * history and `resume: true`, unless its options bring a history. 0: none is kept. Default: 10,000.
    */
   readonly maxKept?: number | undefined
+  /**
+   * Are the sessions durable, with their ids? The layer then asks for a `SessionStorage`, and opens the sessions that had
+   * something open; one that cannot be opened is logged. A session with nothing open is closed after `idleAfter`, which is 5
+   * minutes by default, and comes back when it is asked for. `close` suspends a session, the handle's `end` ends it and
+   * keeps its history stored. Default: false.
+   */
+  readonly durable?: boolean | undefined
 }
 
 /**
@@ -143,14 +173,33 @@ export interface Settings {
  * @since 0.1.0
  * @category layers
  */
-export const layer = <R, R2, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = [], E = never>(
-  options: (sessionId: string) => Effect.Effect<SessionOptions<R, T, A>, E, R2>,
+export const layer: {
+  <R, R2, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = [], E = never>(
+    options: (sessionId: string) => Effect.Effect<SessionOptions<R, T, A>, E, R2>,
+    settings: Settings & { readonly durable: true }
+  ): Layer.Layer<
+    Sessions,
+    StorageError,
+    | R
+    | Exclude<R2, Scope.Scope>
+    | RequirementsOf<A>
+    | HandlersOf<T[number]>
+    | LanguageModel.LanguageModel
+    | SessionStorage
+  >
+  <R, R2, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = [], E = never>(
+    options: (sessionId: string) => Effect.Effect<SessionOptions<R, T, A>, E, R2>,
+    settings?: Settings
+  ): Layer.Layer<
+    Sessions,
+    never,
+    R | Exclude<R2, Scope.Scope> | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel
+  >
+} = (
+  options: (sessionId: string) => Effect.Effect<SessionOptions<any, any, any>, unknown, any>,
   settings?: Settings
-): Layer.Layer<
-  Sessions,
-  never,
-  R | Exclude<R2, Scope.Scope> | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel
-> => Layer.scoped(Sessions, internal.make(options, settings) as Effect.Effect<Service, never, any>)
+): Layer.Layer<Sessions, never, any> =>
+  Layer.scoped(Sessions, internal.make(options, settings) as Effect.Effect<Service, never, any>)
 
 /**
  * A handle of a session that the program made itself, for parts that work with handles. Its id is `session`; its `end`
@@ -205,7 +254,7 @@ export const serverSentEvents = (
     Stream.forever(Stream.make(":\n\n")),
     Schedule.spaced(options?.heartbeat ?? "15 seconds")
   )
-  // the first line at once: a proxy, or the page, may wait for the beginning of the body
-  const lines = Stream.concat(Stream.make(":\n\n"), Stream.merge(frames, beats, { haltStrategy: "left" }))
-  return Stream.encodeText(lines)
+  // the first line at once: a proxy, or the page, may wait for the beginning of the body. It comes behind the subscription:
+  // a page that sends something once it has the headers misses nothing of it
+  return Stream.encodeText(Stream.merge(frames, Stream.concat(Stream.make(":\n\n"), beats), { haltStrategy: "left" }))
 }

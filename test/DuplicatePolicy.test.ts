@@ -1,7 +1,19 @@
 import { isDeepStrictEqual } from "node:util"
 import { Tool, Toolkit } from "@effect/ai"
 import { describe, expect, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, FastCheck as fc, Layer, ParseResult, Ref, Schema, Stream } from "effect"
+import {
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  FastCheck as fc,
+  identity,
+  Layer,
+  ParseResult,
+  Ref,
+  Schema,
+  Stream
+} from "effect"
 import { Agent, AsyncTool, AsyncToolset, DuplicatePolicy, RunContext, SessionModel, ToolPrompts } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import {
@@ -2028,13 +2040,14 @@ describe("where the mode comes from", () => {
   /** `b` is allowed, rejected or joined, by what is set where. */
   const outcome = (set: {
     readonly tool?: AsyncTool.Options
+    readonly annotate?: (tool: ReturnType<typeof workTool>) => ReturnType<typeof workTool>
     readonly toolset?: Layer.Layer<never>
     readonly agent?: Layer.Layer<never>
     readonly session?: Layer.Layer<never>
     readonly turns?: Record<string, ScriptedModel.Step>
   }) =>
     Effect.gen(function* () {
-      const toolkit = Toolkit.make(workTool(set.tool))
+      const toolkit = Toolkit.make((set.annotate ?? identity)(workTool(set.tool)))
       const tools = AsyncToolset.make("tools", toolkit as any).pipe(
         AsyncToolset.provide(set.toolset ?? Layer.empty),
         AsyncToolset.provide(handlers(toolkit as any))
@@ -2094,6 +2107,51 @@ describe("where the mode comes from", () => {
       expect(yield* outcome({ agent: byArguments })).toBe("allowed")
       expect(yield* outcome({ agent: byArguments, tool: { duplicateScope: "name" } })).toBe("rejected")
       expect(yield* outcome({ agent: reject, tool: { duplicateScope: "name_and_args" } })).toBe("allowed")
+    })
+  )
+
+  scoped(
+    "[P5] [A3] annotations of a tool count in a scope that asks for it, and only as the program has set them",
+    () =>
+      Effect.gen(function* () {
+        type Work = ReturnType<typeof workTool>
+        const careful = (mode: DuplicatePolicy.Mode) => DuplicatePolicy.layer(mode, { allow: "idempotent" })
+        const idempotent = (tool: Work) => tool.annotate(Tool.Idempotent, true)
+        for (const [annotate, found] of [
+          [identity<Work>, "rejected"],
+          [idempotent, "allowed"],
+          [(tool: Work) => tool.annotate(Tool.Idempotent, false), "rejected"],
+          [(tool: Work) => tool.annotate(Tool.Readonly, true), "allowed"],
+          [(tool: Work) => tool.annotate(Tool.Readonly, false), "rejected"],
+          [(tool: Work) => idempotent(tool).annotate(Tool.Readonly, false), "allowed"],
+          [(tool: Work) => tool.annotate(Tool.Destructive, false), "rejected"]
+        ] as const) {
+          expect(yield* outcome({ annotate, session: careful("reject") })).toBe(found)
+          // a scope that does not ask for it
+          expect(yield* outcome({ annotate, session: reject })).toBe("rejected")
+        }
+        // the most specific scope decides, and the tool's own mode before all
+        expect(yield* outcome({ annotate: idempotent, session: careful("reject"), agent: reject })).toBe("rejected")
+        expect(yield* outcome({ annotate: idempotent, session: reject, toolset: careful("reject") })).toBe("allowed")
+        expect(
+          yield* outcome({ annotate: idempotent, agent: careful("reject"), tool: { onDuplicate: "reject" } })
+        ).toBe("rejected")
+        // nobody is asked to confirm what is allowed
+        const turns = { ...three, second: work(2, "b") }
+        expect(yield* outcome({ annotate: idempotent, session: careful("confirm"), turns })).toBe("allowed")
+      })
+  )
+
+  scoped("[P5] [L3] options of a layer that make no sense are refused by name", () =>
+    Effect.gen(function* () {
+      for (const [layer, option] of [
+        [DuplicatePolicy.layer("sometimes" as never), "mode"],
+        [DuplicatePolicy.layer("reject", { scope: "all" as never }), "scope"],
+        [DuplicatePolicy.layer("reject", { allow: "readonly" as never }), "allow"]
+      ] as const) {
+        const exit = yield* Effect.exit(Effect.scoped(Layer.build(layer)))
+        expect(exit).toEqual(Exit.die(expect.objectContaining({ _tag: "OptionsError", option })))
+      }
     })
   )
 

@@ -6,6 +6,7 @@ import { describe, expect } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, type Layer, Schema } from "effect"
 import { Agent, ApprovalPolicy, AsyncTool, RunContext } from "effect-meantime"
 import { TestSession } from "effect-meantime/testing"
+import * as Files from "./support/files.js"
 import { ask, failure, noted, outputs, paying, sent, told, words } from "./support/paying.js"
 import { talk, toolCall } from "./support/talk.js"
 import { it } from "./support/virtual.js"
@@ -182,6 +183,42 @@ describe("a decision", () => {
       yield* TestSession.settle
       const final = (yield* TestSession.outputs(t.session)).at(-1)
       expect(String(final?.output).length).toBeLessThan(400)
+    })
+  )
+
+  it.scoped("[A6] [B3] an answer carries files as a result does, and what does not fit is still refused", () =>
+    Effect.gen(function* () {
+      const Scan = AsyncTool.make("pay", {
+        parameters: { n: Schema.Number },
+        success: Schema.Struct({ paid: Schema.NumberFromString }),
+        needsApproval: true
+      })
+      const kit = Toolkit.make(Scan)
+      const t = yield* talk({
+        pace: "instant",
+        agent: Agent.make("clerk", { instructions: "You pay.", tools: [kit] }),
+        layer: kit.toLayer({ pay: () => Effect.dieMessage("it runs") }) as Layer.Layer<any>,
+        script: [ask, ...words],
+        maxFileBytes: 1000,
+        logs: [/file/i]
+      })
+      yield* sent(t)
+      expect(yield* failure(t.session.respond("p", AsyncTool.content({ paid: 1 }, [Files.picture])))).toMatch(
+        /^The output for pay cannot be used: paid: .*The call waits on\.$/
+      )
+      const large = { data: "A".repeat(4000), mediaType: "application/pdf", name: "all.pdf" }
+      yield* t.session.respond("p", AsyncTool.content({ paid: "90" }, [Files.picture, large]))
+      yield* TestSession.settle
+      const final = (yield* t.session.history).items.findLast((item) => item._tag === "FunctionCallOutput")
+      expect(final).toMatchObject({
+        callId: "p_final",
+        output: { paid: "90" },
+        files: [
+          { mediaType: Files.picture.mediaType, data: Files.picture.data },
+          { name: "all.pdf", data: "", omitted: expect.stringContaining("at most 1000") }
+        ]
+      })
+      expect(JSON.stringify(final)).not.toContain("AAAAAAAA")
     })
   )
 

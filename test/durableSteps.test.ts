@@ -2,6 +2,7 @@
  * What handlers of durable sessions store: steps, sleeps, commits, updates, messages, hand-offs; and what takes them back
  * (rules Q9 to Q15).
  */
+import { Toolkit } from "@effect/ai"
 import { Effect, Schema, Stream } from "effect"
 import { Agent, AsyncTool, RunContext, type SessionStorage } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
@@ -525,6 +526,39 @@ describe("what a handler tells and is told", () => {
       expect(world.journal.map((line) => line.slice(2))).toEqual(["updated", "one", "stepped"])
       held = false
       yield* open
+    })
+  )
+})
+
+describe("outside of any session", () => {
+  it.scoped("[Q12] [U8] execute undoes the steps of a call that fails, but none before a commit", () =>
+    Effect.gen(function* () {
+      const done: Array<string> = []
+      const Go = AsyncTool.make("go", {
+        parameters: { commits: Schema.Boolean, fails: Schema.Boolean },
+        success: Schema.String
+      })
+      const kit = Toolkit.make(Go)
+      const undo = (value: string) => Effect.sync(() => void done.push(`undo ${value}`))
+      const layer = kit.toLayer({
+        go: ({ commits, fails }) =>
+          Effect.gen(function* () {
+            yield* RunContext.step("one", Effect.succeed("one"), { undo })
+            if (commits) yield* RunContext.commit(Effect.void)
+            yield* RunContext.step("two", Effect.succeed("two"), { undo })
+            yield* RunContext.sleep("nap", 0)
+            if (fails) return yield* new AsyncTool.ToolError({ message: "It failed." })
+            return `${yield* RunContext.idempotencyKey} ${yield* RunContext.attempt}`
+          })
+      })
+      const run = (commits: boolean, fails: boolean) =>
+        AsyncTool.execute(kit, { callId: "c", name: "go", arguments: { commits, fails } }).pipe(Effect.provide(layer))
+      expect((yield* run(false, false)).output).toBe("c 1")
+      expect(done).toEqual([])
+      yield* run(true, true)
+      expect(done).toEqual(["undo two"])
+      yield* run(false, true)
+      expect(done).toEqual(["undo two", "undo two", "undo one"])
     })
   )
 })

@@ -9,6 +9,7 @@ import { describe, expect } from "vitest"
 import { encoders } from "./checkers/encoders.js"
 import { check } from "./checkers/prompt.js"
 import { silent, unanswered } from "./support/requests.js"
+import { times } from "./support/times.js"
 import { it } from "./support/virtual.js"
 
 const { toolCall } = ScriptedModel
@@ -138,7 +139,7 @@ describe("a conversation that was stored at any moment", () => {
         expect(new Set(items.map((item) => item._tag)).size).toBe(4)
         expect(known.released.length).toBeGreaterThan(3)
         let open = 0
-        for (let n = 1; n <= items.length; n++) {
+        for (let n = 1; n <= items.length; n += times(3, 1)) {
           const cut = items.slice(0, n)
           const history = restored(stored(cut))
           expect(history).toEqual({ items: cut })
@@ -173,7 +174,7 @@ describe("a conversation that was stored at any moment", () => {
             expect(unanswered(again)).toEqual([])
           }
         }
-        expect(open).toBeGreaterThan(20)
+        expect(open).toBeGreaterThan(times(6, 20))
       }),
     120_000
   )
@@ -184,7 +185,7 @@ describe("a conversation that was stored at any moment", () => {
       () =>
         Effect.gen(function* () {
           const { items } = yield* conversation
-          for (let n = 1; n <= items.length; n += 3) {
+          for (let n = 1; n <= items.length; n += times(9, 3)) {
             const { bodies, layer } = encoder.make([])
             yield* Effect.gen(function* () {
               const session = yield* AgentSession.make({

@@ -20,6 +20,7 @@ import {
 import { AgentOutput, AgentSession, type SessionEvent } from "effect-meantime"
 import type { Flights } from "../demo/Travel.js"
 import { TravelAgent } from "../demo/Travel.js"
+import * as Deciding from "../shared/Deciding.js"
 import * as Saying from "../shared/Saying.js"
 import * as View from "../shared/View.js"
 import * as Command from "./Command.js"
@@ -84,6 +85,20 @@ export const entries = (view: View.View, event: SessionEvent.SessionEvent): Read
       const style = event.status === "done" ? "good" : "bad"
       return entry(style, marks[event.status], `${call(event.callId)} ${View.brief(event.output)}`)
     }
+    case "ApprovalRequested": {
+      const { callId } = event.call
+      const why = event.reason === undefined ? "" : ` (${event.reason})`
+      return entry("bad", "?", `${call(callId)} waits for you${why}: /approve ${callId} or /deny ${callId}`)
+    }
+    case "ApprovalDecided": {
+      const who = event.by === undefined ? "" : ` by ${event.by}`
+      const why = event.reason === undefined ? "" : `: ${event.reason}`
+      return entry("note", "?", `${call(event.callId)} ${event.decision}${who}${why}`)
+    }
+    case "ToolCallMessaged":
+      return entry("note", "⋯", `${call(event.callId)} was told: ${View.brief(event.message)}`)
+    case "ToolCallMessagesLost":
+      return entry("note", "!", `${call(event.callId)} has not read ${event.count} messages`)
     case "ReplyEnded":
       return event.status === "completed" || event.status === "skipped"
         ? []
@@ -101,17 +116,17 @@ export const entries = (view: View.View, event: SessionEvent.SessionEvent): Read
 
 /** One line about a running call, for `/tasks` and for the status of the terminal. */
 export const status = (call: View.Call, now: number): string => {
-  const latest = printable(View.latest(call) ?? "")
+  const latest = View.waits(call) ? "waits for you" : printable(View.latest(call) ?? "")
   return `${call.name ?? "call"} (${call.callId})  ${View.duration(now - call.startedAt)}${latest === "" ? "" : `  ${latest}`}`
 }
 
 // --- the talk -------------------------------------------------------------------------------------------------------
 
-/** Waits until nothing runs any more and everything has been said. */
+/** Waits until nothing works any more and everything has been said. Nobody comes to decide about what waits for a person. */
 const settled = (session: AgentSession.Service) =>
   session.waitForIdle.pipe(
-    Effect.zipRight(session.runningTools),
-    Effect.repeat({ until: (running) => running.length === 0, schedule: Schedule.spaced("50 millis") }),
+    Effect.zipRight(Deciding.works(session)),
+    Effect.repeat({ until: (works) => !works, schedule: Schedule.spaced("50 millis") }),
     Effect.zipRight(session.waitForIdle)
   )
 
@@ -156,6 +171,11 @@ const talk = <E>(session: AgentSession.Service, face: Face<E>, seen: () => View.
         case "Cancel":
           // it waits until the call has stopped; who types goes on meanwhile
           return yield* face.typed ? Effect.forkScoped(cancel(command.callId)) : cancel(command.callId)
+        case "Decide": {
+          const problem = yield* Deciding.carryOut(session, command.command)
+          if (problem !== undefined) yield* note(printable(problem), "bad")
+          return yield* face.typed ? Effect.void : session.waitForIdle
+        }
         case "Help":
           return yield* Effect.forEach(Command.help, (text) => note(text), { discard: true })
         case "Quit":
@@ -179,7 +199,7 @@ const talk = <E>(session: AgentSession.Service, face: Face<E>, seen: () => View.
         code: 1
       })
     }
-    if ((yield* session.runningTools).length > 0) yield* note("waiting for what still runs; Ctrl-C ends at once")
+    if (yield* Deciding.works(session)) yield* note("waiting for what still runs; Ctrl-C ends at once")
     yield* settled(session)
     if (failed) return yield* new Trouble({ message: "The model failed; see above.", code: 1 })
   }).pipe(Effect.catchTag("SessionClosed", () => Effect.void))

@@ -2,7 +2,10 @@
  * What a line of the user means to the chat.
  */
 
+import * as Deciding from "../shared/Deciding.js"
+
 export type Command =
+  | { readonly _tag: "Decide"; readonly command: Deciding.Command }
   | { readonly _tag: "Say"; readonly text: string }
   | { readonly _tag: "Tasks" }
   | { readonly _tag: "Cancel"; readonly callId: string | undefined }
@@ -11,10 +14,11 @@ export type Command =
   | { readonly _tag: "Unknown"; readonly name: string }
 
 export const help = [
-  "/tasks         what runs in the background",
-  "/cancel [ID]   cancel a running call; without an id the only one there is",
-  "/help          this",
-  "/quit          close the conversation; what runs is cancelled",
+  "/tasks                 what runs in the background",
+  "/cancel [ID]           cancel a running call; without an id the only one there is",
+  ...Deciding.help,
+  "/help                  this",
+  "/quit                  close the conversation; what runs is cancelled",
   "Everything else is said to the agent."
 ]
 
@@ -24,6 +28,8 @@ export const parse = (line: string): Command | undefined => {
   if (text === "") return undefined
   if (!text.startsWith("/")) return { _tag: "Say", text }
   const [name = "", argument] = text.slice(1).split(/\s+/)
+  const command = Deciding.parse(name.toLowerCase(), text.slice(1 + name.length))
+  if (command !== undefined) return { _tag: "Decide", command }
   switch (name.toLowerCase()) {
     case "tasks":
       return { _tag: "Tasks" }

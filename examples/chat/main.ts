@@ -9,7 +9,7 @@ import * as Chat from "./Chat.js"
 import * as Command from "./Command.js"
 import * as Plain from "./Plain.js"
 
-const usage = `Chat with a travel agent that books flights and looks up the weather (both simulated).
+const usage = `Chat with a travel agent that books flights, pays bills and looks up the weather (all simulated).
 
   npm run chat                                              type; what runs is shown above the line that you type
   printf 'book a flight from Oslo to Tokyo\\n' | npm run chat   plain lines, up to the end of the conversation
@@ -18,7 +18,7 @@ ${Command.help.join("\n")}
 
 Up and down recall what you entered. Ctrl-C closes the session: what runs is cancelled. So does Ctrl-D in an empty line.
 Piped lines are said one after another, each once the agent has finished speaking; at their end the chat waits for what
-still runs.
+still runs, and not for what waits for you.
 
 Environment: OPENAI_API_KEY, ANTHROPIC_API_KEY and DEMO_SPEED, as for npm run demo; without a key the agent answers
 offline.

@@ -22,20 +22,24 @@ import {
   Stream
 } from "effect"
 import { AgentSession, type SessionEvent } from "effect-meantime"
+import * as Deciding from "../shared/Deciding.js"
 import { choose, Settings } from "./Providers.js"
 import * as Screen from "./Screen.js"
 import { flightsLayer, type SeatChange, TravelAgent } from "./Travel.js"
 
-const usage = `Talk with a travel agent that books flights and looks up the weather (both simulated).
+const usage = `Talk with a travel agent that books flights, pays bills and looks up the weather (all simulated).
 
   npm run demo                               type your lines; Ctrl-D ends, Ctrl-C ends at once
   printf 'book a flight from Oslo to Tokyo\\nhow is the weather in Tokyo?\\n' | npm run demo
 
-Try: book a flight from Oslo to Tokyo · how is the weather in Tokyo? · book another one to Paris ·
-     what are you doing? · cancel it · I want to complain · quit
+Try: book a flight from Oslo to Tokyo · I want a window seat · how is the weather in Tokyo? · book another one to Paris ·
+     pay the hotel deposit of 300 euros · what are you doing? · cancel it · I want to complain · quit
+
+A payment waits until you approve it, and the talk goes on meanwhile:
+  ${Deciding.help.join("\n  ")}
 
 Piped lines are said one after another, each once the agent has finished speaking; at their end the
-demo waits for what still runs. Ctrl-C closes the session: what runs is cancelled, held seats are released.
+demo waits for what still runs, and not for what waits for you. Ctrl-C closes the session: what runs is cancelled, held seats are released.
 
 Environment:
   OPENAI_API_KEY      talk through OpenAI (OPENAI_MODEL, default gpt-5-mini; OPENAI_BASE_URL)
@@ -91,6 +95,30 @@ const follow = (events: Stream.Stream<SessionEvent.SessionEvent>, screen: Screen
           styles[event.status],
           event.at
         )
+      case "ApprovalRequested": {
+        const { callId } = event.call
+        const why = event.reason === undefined ? "" : ` (${event.reason})`
+        return screen.line(
+          "  ?",
+          `${named(callId)} waits for you${why}: /approve ${callId} or /deny ${callId}`,
+          "bad",
+          event.at
+        )
+      }
+      case "ApprovalDecided": {
+        const { by, callId, decision, reason } = event
+        const who = by === undefined ? "" : ` by ${by}`
+        return screen.line(
+          "  ?",
+          `${named(callId)} ${decision}${who}${reason === undefined ? "" : `: ${reason}`}`,
+          "faint",
+          event.at
+        )
+      }
+      case "ToolCallMessaged":
+        return screen.line("  ⋯", `${named(event.callId)} was told: ${compact(event.message)}`, "faint", event.at)
+      case "ToolCallMessagesLost":
+        return screen.line("  !", `${named(event.callId)} has not read ${event.count} messages`, "faint", event.at)
       case "ReplyScheduled":
         return screen.line("  ↳", `reply to ${event.updateIds.join(", ")}`, "faint", event.at)
       case "ReplyEnded":
@@ -128,13 +156,19 @@ const showSeat = (screen: Screen.Screen["Type"]) => (change: SeatChange) => {
 const quits = (line: string) => /^[/:]?(q|quit|exit)[.!]?$/i.test(line)
 const leaves = (line: string) => /^((good\s?)?bye|bye bye|see you|ciao|farewell)( then)?[.!]*$/i.test(line)
 
-/** Waits until nothing runs any more and everything has been said. */
+/** Waits until nothing works any more and everything has been said. Nobody comes to decide about what waits for a person. */
 const settled = (session: AgentSession.Service) =>
   session.waitForIdle.pipe(
-    Effect.zipRight(session.runningTools),
-    Effect.repeat({ until: (running) => running.length === 0, schedule: Schedule.spaced("50 millis") }),
+    Effect.zipRight(Deciding.works(session)),
+    Effect.repeat({ until: (works) => !works, schedule: Schedule.spaced("50 millis") }),
     Effect.zipRight(session.waitForIdle)
   )
+
+/** What the line means to the program, rather than to the agent. */
+const commandOf = (line: string): Deciding.Command | undefined => {
+  const [, name, rest = ""] = /^\/(\w+)\s*(.*)$/s.exec(line) ?? []
+  return name === undefined ? undefined : Deciding.parse(name.toLowerCase(), rest)
+}
 
 const unreadable = (cause: unknown): Trouble =>
   new Trouble({
@@ -182,6 +216,12 @@ const talk = (session: AgentSession.Service, screen: Screen.Screen["Type"], type
       yield* Ref.update(count, (n) => n + 1)
       if (quits(line)) return yield* Ref.set(quit, true)
       yield* screen.line("you", line, "user")
+      const command = commandOf(line)
+      if (command !== undefined) {
+        const problem = yield* Deciding.carryOut(session, command)
+        if (problem !== undefined) yield* screen.line("  !", problem, "bad")
+        return yield* typed ? Effect.void : session.waitForIdle
+      }
       const speech = yield* session.send(line)
       if (typed && !leaves(line)) return
       yield* Effect.ignore(speech.wait)
@@ -203,8 +243,9 @@ const talk = (session: AgentSession.Service, screen: Screen.Screen["Type"], type
       })
     }
     if (!(yield* Ref.get(quit))) {
-      const running = yield* session.runningTools
-      if (running.length > 0) yield* screen.line("  ·", "waiting for what still runs; Ctrl-C ends at once", "faint")
+      if (yield* Deciding.works(session)) {
+        yield* screen.line("  ·", "waiting for what still runs; Ctrl-C ends at once", "faint")
+      }
       yield* settled(session)
     }
     if (!typed && (yield* Ref.get(failed))) {

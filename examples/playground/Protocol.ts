@@ -13,11 +13,33 @@ export const AgentInfo = Schema.Struct({
 })
 export type AgentInfo = typeof AgentInfo.Type
 
+/** What the page knows of a tool. */
+export const ToolInfo = Schema.Struct({
+  name: Schema.String,
+  /** the JSON Schema of its parameters */
+  schema: Schema.Unknown,
+  /** its running calls can be told something */
+  takesMessages: Schema.Boolean
+})
+export type ToolInfo = typeof ToolInfo.Type
+
+/** A call that waits until somebody agrees. */
+export const Waiting = Schema.Struct({
+  callId: Schema.String,
+  name: Schema.String,
+  arguments: Schema.Unknown,
+  reason: Schema.optional(Schema.String),
+  expiresAt: Schema.optional(Schema.Number)
+})
+export type Waiting = typeof Waiting.Type
+
 /** The first frame of a stream, and that of each new conversation. */
 export const Hello = Schema.Struct({
   conversation: Schema.String,
   agent: Schema.String,
   agents: Schema.Array(AgentInfo),
+  /** those of the agent that are known; calls of others are shown as JSON */
+  tools: Schema.Array(ToolInfo),
   model: Schema.String,
   /** the stream goes on where the page had left it; otherwise the conversation comes from its beginning */
   resumed: Schema.Boolean,
@@ -35,7 +57,9 @@ export const Status = Schema.Struct({
   /** what is being said, as far as it has been said */
   saying: Schema.NullOr(Schema.String),
   /** the calls that may be cancelled */
-  cancellable: Schema.Array(Schema.String)
+  cancellable: Schema.Array(Schema.String),
+  /** the calls that wait until somebody agrees, oldest first */
+  approvals: Schema.Array(Waiting)
 })
 export type Status = typeof Status.Type
 
@@ -51,6 +75,24 @@ export const Say = Schema.Struct({
   text: Schema.String.pipe(Schema.filter((text) => text.trim() !== "" && text.length <= 8000))
 })
 export const Cancel = Schema.Struct({ conversation: Schema.String, callId: Schema.String })
+/** It runs; with other arguments, if there are some. */
+export const Approve = Schema.Struct({
+  conversation: Schema.String,
+  callId: Schema.String,
+  arguments: Schema.optional(Schema.Unknown)
+})
+/** It does not run. */
+export const Deny = Schema.Struct({
+  conversation: Schema.String,
+  callId: Schema.String,
+  reason: Schema.optional(Schema.String.pipe(Schema.maxLength(2000)))
+})
+/** A running call is told something. */
+export const Tell = Schema.Struct({
+  conversation: Schema.String,
+  callId: Schema.String,
+  text: Schema.String.pipe(Schema.filter((text) => text.trim() !== "" && text.length <= 8000))
+})
 export const Start = Schema.Struct({ agent: Schema.String })
 
 /** What the server answers to a request that it does not carry out. */

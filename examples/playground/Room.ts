@@ -21,7 +21,7 @@ import {
   Stream,
   SynchronizedRef
 } from "effect"
-import { AgentOutput, type AgentSession, type SessionEvent } from "effect-meantime"
+import { AgentOutput, type AgentSession, type AsyncTool, type SessionEvent } from "effect-meantime"
 import * as Recording from "../shared/Recording.js"
 import * as RecordingFile from "../shared/RecordingFile.js"
 import * as Saying from "../shared/Saying.js"
@@ -70,6 +70,9 @@ export interface Service {
   readonly start: (agent: string) => Effect.Effect<void, Refused>
   readonly say: (request: typeof Protocol.Say.Type) => Effect.Effect<void, Refused>
   readonly cancel: (request: typeof Protocol.Cancel.Type) => Effect.Effect<void, Refused>
+  readonly approve: (request: typeof Protocol.Approve.Type) => Effect.Effect<void, Refused>
+  readonly deny: (request: typeof Protocol.Deny.Type) => Effect.Effect<void, Refused>
+  readonly tell: (request: typeof Protocol.Tell.Type) => Effect.Effect<void, Refused>
   /** Frames from after this `id` on, or from the beginning of the conversation. A slow reader costs no memory. */
   readonly frames: (after?: string) => Stream.Stream<Frame>
   /** What the log has of the current conversation, as a recording. */
@@ -170,6 +173,14 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
           ? Effect.succeed(conversation)
           : Effect.fail(new Refused({ message: "This conversation is over; another one has begun.", status: 409 }))
       )
+    /** What the session says against it is told to whoever asked. */
+    const withSession = (
+      id: string,
+      f: (session: AgentSession.Service) => Effect.Effect<void, AsyncTool.ToolError>
+    ): Effect.Effect<void, Refused> =>
+      Effect.flatMap(conversationOf(id), ({ session }) =>
+        Effect.mapError(f(session), ({ message }) => new Refused({ message, status: 409 }))
+      )
     const isOver = () => new Refused({ message: "The conversation is closed.", status: 409 })
 
     const hello = (conversation: Conversation, resumed: boolean) =>
@@ -179,6 +190,7 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
           conversation: id,
           agent: agent.name,
           agents: agents.map(({ about, name, suggestions, title }) => ({ name, title, about, suggestions })),
+          tools: agent.tools ?? [],
           model: agent.model,
           resumed,
           now,
@@ -189,9 +201,18 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
       })
 
     const status = (conversation: Conversation) =>
-      Effect.map(conversation.session.runningTools, (running) => ({
+      Effect.zipWith(conversation.session.runningTools, conversation.session.approvals, (running, waiting) => ({
         saying: conversation.saying,
-        cancellable: running.filter(({ allowCancellation }) => allowCancellation).map(({ callId }) => callId)
+        cancellable: running.filter(({ allowCancellation }) => allowCancellation).map(({ callId }) => callId),
+        approvals: waiting.map(
+          ({ arguments: args, callId, expiresAt, name, reason }): Protocol.Waiting => ({
+            callId,
+            name,
+            arguments: args,
+            ...(reason === undefined ? {} : { reason }),
+            ...(expiresAt === undefined ? {} : { expiresAt })
+          })
+        )
       }))
 
     const frames = (after?: string): Stream.Stream<Frame> =>
@@ -244,10 +265,16 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
         Effect.flatMap(conversationOf(conversation), ({ session }) =>
           Effect.asVoid(Effect.mapError(session.send(text.trim()), isOver))
         ),
-      cancel: ({ callId, conversation }) =>
-        Effect.flatMap(conversationOf(conversation), ({ session }) =>
-          Effect.mapError(session.cancelTool(callId), ({ message }) => new Refused({ message, status: 409 }))
+      cancel: ({ callId, conversation }) => withSession(conversation, (session) => session.cancelTool(callId)),
+      // the arguments are those of the session, unless the page says which others
+      approve: ({ arguments: args, callId, conversation }) =>
+        withSession(conversation, (session) =>
+          session.approve(callId, { by: "playground", ...(args === undefined ? {} : { arguments: args }) })
         ),
+      deny: ({ callId, conversation, reason }) =>
+        withSession(conversation, (session) => session.deny(callId, { by: "playground", reason })),
+      tell: ({ callId, conversation, text }) =>
+        withSession(conversation, (session) => session.messageTool(callId, text.trim())),
       frames,
       recording: Effect.map(SynchronizedRef.get(current), ({ agent, id, log }) => ({
         name: `${agent.name}-${id}.jsonl`,

@@ -128,6 +128,18 @@ const routes = HttpRouter.empty.pipe(
     Effect.flatMap(Room, (room) => asked(Protocol.Cancel, room.cancel))
   ),
   HttpRouter.post(
+    "/api/approve",
+    Effect.flatMap(Room, (room) => asked(Protocol.Approve, room.approve))
+  ),
+  HttpRouter.post(
+    "/api/deny",
+    Effect.flatMap(Room, (room) => asked(Protocol.Deny, room.deny))
+  ),
+  HttpRouter.post(
+    "/api/tell",
+    Effect.flatMap(Room, (room) => asked(Protocol.Tell, room.tell))
+  ),
+  HttpRouter.post(
     "/api/start",
     Effect.flatMap(Room, (room) => asked(Protocol.Start, ({ agent }) => room.start(agent)))
   ),

@@ -1,23 +1,25 @@
 /**
  * The agents that one can talk to in the playground: that of the demo, and some of the examples.
  */
-import type { LanguageModel } from "@effect/ai"
-import { Duration, Effect, Layer, type Scope } from "effect"
-import { AgentSession } from "effect-meantime"
+import { type LanguageModel, Tool } from "@effect/ai"
+import { Context, Duration, Effect, Layer, type Scope } from "effect"
+import { AgentSession, AsyncTool } from "effect-meantime"
 import * as askHalfWay from "../ask-half-way.js"
 import * as bankTransfer from "../bank-transfer.js"
 import * as dayLongJob from "../day-long-job.js"
 import { choose, type Settings } from "../demo/Providers.js"
-import { flightsLayer, TravelAgent } from "../demo/Travel.js"
+import { flightsLayer, Travel, TravelAgent } from "../demo/Travel.js"
 import * as handOff from "../hand-off.js"
 import * as Offline from "../shared/Offline.js"
-import type { AgentInfo } from "./Protocol.js"
+import type { AgentInfo, ToolInfo } from "./Protocol.js"
 
 export interface Agent extends AgentInfo {
   /** the language model, for people */
   readonly model: string
   /** how much faster than real time its conversations go; whoever opens one sees to the clock */
   readonly rate: number
+  /** tools that the page has forms for */
+  readonly tools?: ReadonlyArray<ToolInfo>
   readonly open: Effect.Effect<AgentSession.Service, never, Scope.Scope>
 }
 
@@ -27,6 +29,14 @@ interface Options {
   readonly rules: Offline.Rules
   readonly session: Effect.Effect<AgentSession.Service, never, Scope.Scope | LanguageModel.LanguageModel>
 }
+
+/** What the page needs to know of tools: the form of their arguments, and whether they can be told something. */
+export const toolInfos = (toolkit: { readonly tools: Readonly<Record<string, Tool.Any>> }): ReadonlyArray<ToolInfo> =>
+  Object.values(toolkit.tools).map((tool) => ({
+    name: tool.name,
+    schema: Tool.getJsonSchemaFromSchemaAst(tool.parametersSchema.ast),
+    takesMessages: Context.get(tool.annotations, AsyncTool.Annotations).messages !== undefined
+  }))
 
 /** How long the playground waits for what may not be cancelled when one turns to another agent. */
 const drainTimeout = "3 seconds"
@@ -182,9 +192,13 @@ export const agents = (settings: Settings): ReadonlyArray<Agent> => {
   const travel: Agent = {
     name: "travel",
     title: "Travel agent",
-    about: "Books flights in the background and talks about the weather meanwhile. The agent of the demo.",
+    about:
+      "Books flights in the background, pays bills once you agree, and talks about the weather meanwhile. The agent of the " +
+      "demo.",
     suggestions: [
       "Book a flight from Oslo to Tokyo",
+      "I want a window seat",
+      "Pay the hotel deposit of 300 euros",
       "How is the weather in Tokyo?",
       "Book another one to Paris",
       "What are you doing?",
@@ -192,6 +206,7 @@ export const agents = (settings: Settings): ReadonlyArray<Agent> => {
     ],
     model: named,
     rate: 1,
+    tools: toolInfos(Travel),
     open: withLayer(
       AgentSession.make({ agent: TravelAgent, onInterruptedReply: "redeliver", drainTimeout }),
       Layer.merge(provider.layer, flightsLayer({ pace: 1 / settings.speed }))

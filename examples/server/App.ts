@@ -88,6 +88,13 @@ const Say = Schema.Struct({
   id: Schema.String.pipe(Schema.maxLength(64))
 })
 const Cancel = Schema.Struct({ callId: Schema.String })
+/** The arguments are those that the session has of the call, unless the person has given others. */
+const Approve = Schema.Struct({ callId: Schema.String, arguments: Schema.optional(Schema.Unknown) })
+const Deny = Schema.Struct({
+  callId: Schema.String,
+  reason: Schema.optional(Schema.String.pipe(Schema.maxLength(2000)))
+})
+const Tell = Schema.Struct({ callId: Schema.String, text: Schema.NonEmptyTrimmedString.pipe(Schema.maxLength(8000)) })
 
 const say = Effect.gen(function* () {
   yield* limited
@@ -99,6 +106,41 @@ const say = Effect.gen(function* () {
 const cancel = Effect.gen(function* () {
   const { callId } = yield* body(Cancel)
   yield* (yield* session).cancelTool(callId)
+  return done
+})
+
+/** Who decides: an application with accounts has a name. */
+const by = "visitor"
+
+const approve = Effect.gen(function* () {
+  const { arguments: args, callId } = yield* body(Approve)
+  yield* (yield* session).approve(callId, args === undefined ? { by } : { arguments: args, by })
+  return done
+})
+
+const deny = Effect.gen(function* () {
+  const { callId, reason } = yield* body(Deny)
+  yield* (yield* session).deny(callId, { by, reason })
+  return done
+})
+
+const approvals = Effect.gen(function* () {
+  const calls = yield* (yield* session).approvals
+  return HttpServerResponse.unsafeJson(
+    calls.map(({ arguments: args, callId, expiresAt, name, reason }) => ({
+      arguments: args,
+      callId,
+      expiresAt,
+      name,
+      reason
+    }))
+  )
+})
+
+const tell = Effect.gen(function* () {
+  yield* limited
+  const { callId, text } = yield* body(Tell)
+  yield* (yield* session).messageTool(callId, text)
   return done
 })
 
@@ -158,8 +200,12 @@ const routes = HttpRouter.empty.pipe(
   HttpRouter.get("/health", Effect.succeed(HttpServerResponse.text("ok"))),
   HttpRouter.get("/api/events", events),
   HttpRouter.get("/api/running", running),
+  HttpRouter.get("/api/approvals", approvals),
   HttpRouter.post("/api/say", say),
   HttpRouter.post("/api/cancel", cancel),
+  HttpRouter.post("/api/approve", approve),
+  HttpRouter.post("/api/deny", deny),
+  HttpRouter.post("/api/tell", tell),
   HttpRouter.post(
     "/api/interrupt",
     Effect.as(

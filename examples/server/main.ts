@@ -8,7 +8,7 @@ import { createServer } from "node:http"
 import { HttpServer } from "@effect/platform"
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Exit, Layer, Logger, Scope } from "effect"
-import { Sessions } from "effect-meantime"
+import { ApprovalPolicy, Sessions } from "effect-meantime"
 import * as Providers from "../demo/Providers.js"
 import { flightsLayer, TravelAgent } from "../demo/Travel.js"
 import { app } from "./App.js"
@@ -27,7 +27,14 @@ const program = Effect.gen(function* () {
   const sessions = Sessions.layer(
     () => Effect.succeed({ agent: TravelAgent, deltas: true, drainTimeout: "10 seconds" }),
     { idleAfter: "15 minutes", maxSessions: 1000 }
-  ).pipe(Layer.provide([provider.layer, flightsLayer({ pace: 1 / models.speed })]))
+  ).pipe(
+    Layer.provide([
+      provider.layer,
+      flightsLayer({ pace: 1 / models.speed }),
+      // a call that waits for its visitor keeps the session open, so it does not wait for ever
+      ApprovalPolicy.layer("never", { timeout: "1 hour" })
+    ])
+  )
 
   const server = createServer({ requestTimeout: 30_000, keepAliveTimeout: 65_000 })
   const listening = Effect.gen(function* () {

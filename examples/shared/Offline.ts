@@ -104,7 +104,10 @@ const read = (request: ScriptedModel.Request, tell: (name: string, value: unknow
         const id = parent(part.id)
         results.delete(id)
         results.set(id, { name: part.name, value: part.result, told: false })
-        const background = typeof part.result === "string" ? /is still running/.test(part.result) : id !== part.id
+        const background =
+          typeof part.result === "string"
+            ? /is still running|waits until a person approves/.test(part.result)
+            : id !== part.id
         // nobody waits any more for what a cancelled call told
         const cancelled = part.name === "cancel_task" ? calls.get(id)?.arguments.call_id : undefined
         if (typeof cancelled === "string" && /was cancelled/.test(JSON.stringify(part.result))) {

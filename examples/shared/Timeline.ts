@@ -22,7 +22,7 @@ export interface Window {
 }
 
 export interface Part {
-  readonly kind: "inline" | "background"
+  readonly kind: "inline" | "waiting" | "background"
   readonly left: number
   readonly width: number
 }
@@ -53,10 +53,29 @@ export interface Row {
   readonly visible: boolean
 }
 
+/** When a call works; while a person thinks about it, for days perhaps, it does not. */
+const atWork = (
+  { approval, ended, startedAt }: View.Call,
+  now: number
+): ReadonlyArray<readonly [from: number, to: number]> => {
+  const to = ended?.at ?? now
+  if (approval === undefined) return [[startedAt, to]]
+  const { at, decided } = approval
+  return decided === undefined
+    ? [
+        [startedAt, Math.max(startedAt, at)],
+        [to, to]
+      ]
+    : [
+        [startedAt, Math.max(startedAt, at)],
+        [decided.at, Math.max(decided.at, to)]
+      ]
+}
+
 /** The stretches in which something went on, in order, without overlaps. */
 const activity = (view: View.View, now: number, around: number): ReadonlyArray<readonly [from: number, to: number]> => {
   const found: Array<readonly [number, number]> = [
-    ...view.calls.map(({ ended, startedAt }) => [startedAt, ended?.at ?? now] as const),
+    ...view.calls.flatMap((call) => atWork(call, now)),
     ...view.spans.map(({ from, to }) => [from, to ?? now] as const),
     ...view.lines.map(({ at }) => [at, at] as const),
     ...view.replies.flatMap(({ ended, scheduledAt }) =>
@@ -120,7 +139,13 @@ export const rows = (view: View.View, window: Window, now: number): ReadonlyArra
     if (release > call.startedAt || call.released === undefined) {
       parts.push({ kind: "inline", ...extent(window, call.startedAt, release) })
     }
-    if (call.released !== undefined) parts.push({ kind: "background", ...extent(window, release, until) })
+    if (call.released !== undefined) {
+      const asked = call.approval === undefined ? undefined : Math.max(release, call.approval.at)
+      // nothing of it is done before somebody has agreed
+      const from = asked === undefined ? release : Math.max(asked, Math.min(call.approval?.decided?.at ?? until, until))
+      if (asked !== undefined) parts.push({ kind: "waiting", ...extent(window, Math.min(asked, until), from) })
+      if (asked === undefined || from < until) parts.push({ kind: "background", ...extent(window, from, until) })
+    }
 
     const times = new Map(call.updates.map(({ at, id }) => [id, at]))
     if (call.ended !== undefined) times.set(call.ended.id, call.ended.at)

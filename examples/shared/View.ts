@@ -45,10 +45,34 @@ export interface Update {
   readonly dropped: boolean
 }
 
+/** A call is told something while it runs. */
+export interface Message {
+  readonly at: number
+  readonly from: "model" | "program"
+  readonly message: unknown
+}
+
+/** A call that waits, or has waited, until somebody agrees. */
+export interface Approval {
+  /** when it was asked for; if that was missed, when it was decided */
+  readonly at: number
+  readonly reason: string | undefined
+  readonly expiresAt: number | undefined
+  readonly decided:
+    | {
+        readonly at: number
+        readonly decision: SessionEvent.ApprovalDecided["decision"]
+        readonly by: string | undefined
+        readonly reason: string | undefined
+      }
+    | undefined
+}
+
 export interface Call {
   readonly callId: string
   /** undefined where the events that tell it were missed */
   readonly name: string | undefined
+  /** those that a person has put in their place, once the conversation has them */
   readonly arguments: unknown
   /** when it started; where that was missed, when it was first heard of */
   readonly startedAt: number
@@ -57,6 +81,10 @@ export interface Call {
   readonly released: { readonly at: number; readonly by: SessionEvent.ToolCallReleased["by"] } | undefined
   readonly updates: ReadonlyArray<Update>
   readonly progress: { readonly at: number; readonly value: unknown } | undefined
+  readonly approval: Approval | undefined
+  readonly messages: ReadonlyArray<Message>
+  /** how many of them nobody had read when it ended */
+  readonly lost: number
   readonly ended:
     | {
         readonly id: string
@@ -145,6 +173,9 @@ const unknown = (callId: string, at: number): Call => ({
   released: undefined,
   updates: [],
   progress: undefined,
+  approval: undefined,
+  messages: [],
+  lost: 0,
   ended: undefined,
   answeredAt: undefined,
   uncertain: false
@@ -177,6 +208,16 @@ const endSpan = (view: View, at: number): View => {
 const words = ({ files = [], text }: ChatContext.Message): string =>
   [text, ...files.map((file) => `[${file.name ?? file.mediaType}]`)].filter((part) => part !== "").join(" ")
 
+/** What is written of a call that was approved with other arguments has those. */
+const edited = (view: View, item: ChatContext.FunctionCall): View => {
+  const index = view.calls.findLastIndex(
+    ({ approval, callId }) =>
+      approval?.decided?.decision === "edited" && (item.callId === callId || item.callId.startsWith(`${callId}_`))
+  )
+  const call = view.calls[index]
+  return call === undefined ? view : { ...view, calls: view.calls.with(index, { ...call, arguments: item.arguments }) }
+}
+
 const item = (view: View, { at, item }: Extract<Event, { readonly _tag: "ItemAdded" }>): View => {
   switch (item._tag) {
     case "Message": {
@@ -205,7 +246,7 @@ const item = (view: View, { at, item }: Extract<Event, { readonly _tag: "ItemAdd
       const nameless = view.calls.findLast(
         ({ callId, name }) => name === undefined && (item.callId === callId || item.callId.startsWith(`${callId}_`))
       )
-      if (nameless === undefined) return view
+      if (nameless === undefined) return edited(view, item)
       return change(view, { callId: nameless.callId, at }, (call) => ({
         ...call,
         name: item.name,
@@ -247,10 +288,13 @@ const happened = (view: View, event: Event): View => {
     case "TextDelta":
     case "ReasoningDelta":
     case "ToolInputDelta":
-    // the sender knows
-    case "ToolCallMessaged":
-    case "ToolCallMessagesLost":
       return view
+    case "ToolCallMessaged": {
+      const { from, message } = event
+      return change(view, event, (call) => ({ ...call, messages: [...call.messages, { at, from, message }] }))
+    }
+    case "ToolCallMessagesLost":
+      return change(view, event, (call) => ({ ...call, lost: call.lost + event.count }))
     case "ItemAdded":
       return item(view, event)
     case "ToolCallStarted": {
@@ -267,9 +311,26 @@ const happened = (view: View, event: Event): View => {
       return change(view, event, (call) => ({ ...call, progress: { at, value: event.value } }))
     case "ToolCallReleased":
       return change(view, event, (call) => ({ ...call, released: { at, by: event.by } }))
-    case "ApprovalRequested":
-    case "ApprovalDecided":
-      return view
+    case "ApprovalRequested": {
+      const { call, expiresAt, reason } = event
+      return change(view, { at, callId: call.callId }, (known) => ({
+        ...known,
+        // its start may have been missed
+        name: call.name,
+        arguments: call.arguments,
+        approval: { at, reason, expiresAt, decided: undefined }
+      }))
+    }
+    case "ApprovalDecided": {
+      const { by, decision, reason } = event
+      return change(view, event, (call) => ({
+        ...call,
+        approval: {
+          ...(call.approval ?? { at, reason: undefined, expiresAt: undefined }),
+          decided: { at, decision, by, reason }
+        }
+      }))
+    }
     case "ToolCallEnded": {
       const { id, output, status } = event
       return change(view, event, (call) => ({ ...call, ended: { id, at, status, output } }))
@@ -334,6 +395,10 @@ export const fold = (events: Iterable<Event>): View => {
 // --- what is read from it -------------------------------------------------------------------------------------------
 
 export const running = (view: View): ReadonlyArray<Call> => view.calls.filter(({ ended }) => ended === undefined)
+
+/** It waits until somebody agrees. */
+export const waits = ({ approval, ended }: Call): boolean =>
+  approval !== undefined && approval.decided === undefined && ended === undefined
 
 /** Whether time matters to what is shown: something works or is being said. */
 export const isBusy = (view: View): boolean =>

@@ -4,11 +4,12 @@ import { fileURLToPath } from "node:url"
 import { Toolkit } from "@effect/ai"
 import { HttpServer } from "@effect/platform"
 import { NodeContext, NodeHttpServer } from "@effect/platform-node"
-import { Deferred, Effect, Exit, Layer, Schema, Scope } from "effect"
+import { Deferred, Effect, Exit, Layer, Option, Schema, Scope, Stream } from "effect"
 import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel } from "effect-meantime/testing"
 import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page, Route } from "playwright-core"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { toolInfos } from "../../examples/playground/agents.js"
 import * as Bundle from "../../examples/playground/Bundle.js"
 import * as Room from "../../examples/playground/Room.js"
 import * as Server from "../../examples/playground/Server.js"
@@ -20,14 +21,26 @@ const Work = AsyncTool.make("work", {
   description: "Works.",
   parameters: { what: Schema.String },
   success: Schema.String,
-  allowCancellation: true
+  allowCancellation: true,
+  messages: true
+})
+const Pay = AsyncTool.make("pay", {
+  description: "Pays.",
+  parameters: {
+    what: Schema.String,
+    euros: Schema.Number.annotations({ description: "how much" }),
+    how: Schema.Literal("card", "transfer"),
+    note: Schema.optional(Schema.String)
+  },
+  success: Schema.String,
+  needsApproval: true
 })
 const Look = AsyncTool.make("look", {
   description: "Looks.",
   parameters: { at: Schema.String },
   success: Schema.String
 })
-const Kit = Toolkit.make(Work, Look)
+const Kit = Toolkit.make(Work, Look, Pay)
 
 /** Each piece of work goes on to its half and to its end when its gates are opened. */
 interface Gates {
@@ -36,6 +49,8 @@ interface Gates {
 }
 let gates: Map<string, Gates>
 let released: Array<string>
+/** what the payments were called with */
+let paid: Array<unknown>
 
 const gatesOf = (what: string): Gates => {
   const known = gates.get(what)
@@ -56,9 +71,15 @@ const kitLive = Kit.toLayer({
         yield* RunContext.progress({ percent: 50 })
         yield* RunContext.update(`half of ${what}`)
         yield* Deferred.await(gatesOf(what).end)
-        return `made: ${what}`
+        const wish = yield* Stream.runHead(RunContext.messages).pipe(Effect.when(() => what === "cake"))
+        return `made: ${what}${Option.isSome(Option.flatten(wish)) ? ` with ${Option.getOrThrow(Option.flatten(wish))}` : ""}`
       })
     ),
+  pay: (params) =>
+    Effect.sync(() => {
+      paid.push(params)
+      return `paid: ${params.what} for ${params.euros} by ${params.how}`
+    }),
   look: ({ at }) =>
     at === "nothing" ? new AsyncTool.ToolError({ message: "There is nothing to see." }) : Effect.succeed(`seen: ${at}`)
 })
@@ -69,9 +90,10 @@ const model = ScriptedModel.layer((asked) => {
   if (asked.prompt.content.at(-1)?.role === "tool" || /not (come )?from the user/.test(text)) {
     return `It says: ${typeof result === "string" ? result.split("\n")[0] : JSON.stringify(result)}`
   }
-  const [, tool, rest = ""] = /^(work|look) (.+)$/s.exec(text) ?? []
+  const [, tool, rest = ""] = /^(work|look|pay) (.+)$/s.exec(text) ?? []
   if (tool === "work") return ScriptedModel.toolCall("work", { what: rest })
   if (tool === "look") return ScriptedModel.toolCall("look", { at: rest })
+  if (tool === "pay") return ScriptedModel.toolCall("pay", { what: rest, euros: 900, how: "card" })
   return `You said: ${text}`
 })
 
@@ -82,6 +104,7 @@ const agent = (name: string, title: string) => ({
   suggestions: ["work bread", "look nothing"],
   model: "script",
   rate: 1,
+  tools: toolInfos(Kit),
   open: Effect.flatMap(Layer.build(Layer.merge(model, kitLive)), (context) =>
     AgentSession.make({
       agent: Agent.make(name, { instructions: "You work.", tools: [Kit] }),
@@ -115,6 +138,7 @@ afterAll(() => browser?.close())
 beforeEach(async () => {
   gates = new Map()
   released = []
+  paid = []
   scope = Effect.runSync(Scope.make())
   server = createServer()
   const layer = Layer.merge(
@@ -222,6 +246,102 @@ describe("the playground in a browser", () => {
     await count(page.getByRole("button", { name: "Cancel work call_1" }), 0)
     await say("look nothing")
     await timeline().locator(".call.error .end").waitFor()
+    clean()
+  })
+
+  it("[A4] [A5] [A6] a payment waits, is edited in a form and approved; another is denied", async () => {
+    await visit()
+    const asks = page.getByRole("region", { name: "Waiting for you" })
+    await say("pay rent")
+    await asks.getByRole("article", { name: "pay call_1" }).waitFor()
+    await heard(
+      "It says: pay has not been run: it waits until a person approves it. There is no need to call it again for this."
+    )
+    await timeline().locator(".call.waiting .part.waiting").waitFor()
+    // the talk goes on meanwhile
+    await say("look mountain")
+    await heard("It says: seen: mountain")
+    expect(paid).toEqual([])
+
+    // a form for its arguments, from the schema of its tool
+    await asks.getByRole("button", { name: "Edit pay call_1" }).click()
+    const form = asks.getByRole("form", { name: "Arguments of pay call_1" })
+    expect(await form.locator("label").allInnerTexts()).toEqual(["what", "euros", "how", "note"])
+    const euros = form.getByLabel("euros")
+    expect(await euros.inputValue()).toBe("900")
+    const approve = form.getByRole("button", { name: "Approve pay call_1 as edited" })
+    await euros.fill("a lot")
+    await approve.click()
+    await form.getByText("euros has to be a number").waitFor()
+    expect(paid).toEqual([])
+    await euros.fill("90")
+    await form.getByLabel("how").selectOption("transfer")
+    await approve.click()
+    await heard("It says: paid: rent for 90 by transfer")
+    expect(paid).toEqual([{ what: "rent", euros: 90, how: "transfer" }])
+    await count(asks, 0)
+    await row("pay").click()
+    const story = () => timeline().locator(".details").innerText()
+    await timeline().getByText("approved with other arguments by playground").waitFor()
+    expect(await story()).toMatch(/"euros": 90/)
+    await timeline().getByRole("button", { name: /^pay/, expanded: true }).click()
+
+    await say("pay yacht")
+    await asks.getByRole("textbox", { name: "Why not pay call_3" }).fill("we have one")
+    await asks.getByRole("button", { name: "Deny pay call_3" }).click()
+    await log().getByText("it was not approved (reason: we have one)").waitFor()
+    await timeline().locator(".call.error .end").waitFor()
+    await count(asks, 0)
+
+    // as it is, after a reload
+    await say("pay tax")
+    await asks.getByRole("article", { name: "pay call_4" }).waitFor()
+    await page.reload()
+    await asks.getByRole("button", { name: "Approve pay call_4" }).click()
+    await heard("It says: paid: tax for 900 by card")
+    expect(paid.slice(1)).toEqual([{ what: "tax", euros: 900, how: "card" }])
+    clean()
+  })
+
+  it("[A4] [A5] what the session refuses is shown, and the call waits on; two pages decide once", async () => {
+    await visit()
+    const asks = page.getByRole("region", { name: "Waiting for you" })
+    await say("pay rent")
+    await asks.getByRole("article", { name: "pay call_1" }).waitFor()
+    const other = await context.newPage()
+    await other.goto(origin)
+    const theirs = other.getByRole("button", { name: "Approve pay call_1" })
+    await theirs.waitFor()
+    // the page takes the field for text, the tool does not take it empty
+    await asks.getByRole("button", { name: "Edit pay call_1" }).click()
+    await asks.getByRole("form").getByLabel("euros").fill("")
+    await asks.getByRole("button", { name: "Approve pay call_1 as edited" }).click()
+    await asks.getByText("euros is missing").waitFor()
+    await asks.getByRole("button", { name: "Edit pay call_1" }).click()
+    // the second one comes too late, before its page has been told
+    const release = await hold("**/api/deny")
+    await asks.getByRole("button", { name: "Deny pay call_1" }).click()
+    await theirs.click()
+    await heard("It says: paid: rent for 900 by card")
+    release()
+    await page.getByRole("alert").getByText("Call call_1 has already ended.").waitFor()
+    expect(paid).toHaveLength(1)
+    await count(asks, 0)
+    await count(other.getByRole("region", { name: "Waiting for you" }), 0)
+  })
+
+  it("[G1] tells a running call something", async () => {
+    await visit()
+    await say("work cake")
+    await heard("It says: begun: cake")
+    await row("work").click()
+    await timeline().getByRole("textbox", { name: "Tell work call_1" }).fill("cherries")
+    await timeline().getByRole("button", { name: "Tell", exact: true }).click()
+    await timeline().getByText("told by the program: cherries").waitFor()
+    open("cake", "half")
+    open("cake", "end")
+    await heard("It says: made: cake with cherries")
+    await count(timeline().getByRole("textbox", { name: "Tell work call_1" }), 0)
     clean()
   })
 
@@ -365,6 +485,11 @@ describe("the playground in a browser", () => {
     await row("work").click()
     expect(await overflow()).toBe(0)
     await page.getByRole("button", { name: "Conversation", exact: true }).click()
+    await say(`pay ${"a very long name of a thing ".repeat(8)}${"x".repeat(200)}`)
+    await page.getByRole("button", { name: "Edit pay call_2" }).click()
+    await page.getByRole("form", { name: "Arguments of pay call_2" }).waitFor()
+    expect(await overflow()).toBe(0)
+    await page.getByRole("button", { name: "Deny pay call_2" }).click()
     await page.getByRole("list", { name: "Running calls" }).getByRole("button", { name: "Cancel work call_1" }).click()
     await expect.poll(() => released.length).toBe(1)
     clean()

@@ -14,8 +14,9 @@ import { launch } from "./chromium.js"
 /** What a page must not take for HTML. */
 const nasty = `<img src=x onerror="document.title='broken'"><script>document.title='broken'</script>`
 
-const Work = AsyncTool.make("work", { success: Schema.String, allowCancellation: true })
-const Kit = Toolkit.make(Work)
+const Work = AsyncTool.make("work", { success: Schema.String, allowCancellation: true, messages: true })
+const Pay = AsyncTool.make("pay", { parameters: { what: Schema.String }, success: Schema.String, needsApproval: true })
+const Kit = Toolkit.make(Work, Pay)
 let gate: Deferred.Deferred<void>
 
 const kitLive = Kit.toLayer({
@@ -24,7 +25,8 @@ const kitLive = Kit.toLayer({
       yield* RunContext.update(`begun ${nasty}`)
       yield* Deferred.await(gate)
       return `made ${nasty}`
-    })
+    }),
+  pay: ({ what }) => Effect.succeed(`paid ${what}`)
 })
 
 const usage = ScriptedModel.finish("stop", { inputTokens: 10, outputTokens: 3 })
@@ -32,6 +34,7 @@ const model = ScriptedModel.layer((asked) => {
   const text = ScriptedModel.lastUserText(asked)
   if (asked.prompt.content.at(-1)?.role === "tool") return ["It has begun.", usage]
   if (/not (come )?from the user/.test(text)) return ["News.", usage]
+  if (text === "pay") return [ScriptedModel.toolCall("pay", { what: nasty })]
   return text === "work" ? [ScriptedModel.toolCall("work", {})] : [`You said ${text}`, usage]
 })
 
@@ -91,6 +94,7 @@ const say = async (text: string) => {
 }
 const talk = () => page.locator("#talk p:not(.writing)").allInnerTexts()
 const talks = (...lines: ReadonlyArray<string>) => expect.poll(talk).toEqual(lines)
+const waiting = () => page.locator("#waiting li span").allInnerTexts()
 const running = () => page.locator("#running li span").allInnerTexts()
 
 describe("the page of the server in a browser", () => {
@@ -120,6 +124,42 @@ describe("the page of the server in a browser", () => {
     await say("still there?")
     await expect.poll(talk).toContain("You said still there?")
     expect(complaints).toEqual([])
+  })
+
+  it("[A4] [A7] asks a person about calls that wait, after a reload too, and tells calls what one writes", async () => {
+    const shown = `pay ${JSON.stringify({ what: nasty })}`
+    await say("pay")
+    await expect.poll(waiting).toEqual([shown])
+    await page.reload()
+    await expect.poll(waiting).toEqual([shown])
+    await talks("pay", "It has begun.")
+    await page.getByRole("button", { name: "Approve" }).click()
+    await talks("pay", "It has begun.", "News.")
+    await expect.poll(waiting).toEqual([])
+
+    await say("pay")
+    await expect.poll(waiting).toEqual([shown])
+    // somebody else is first, and this page has not heard of it
+    await page.route("**/api/deny", async (route) => {
+      const [id] = await Effect.runPromise(sessions.ids)
+      const handle = await Effect.runPromise(sessions.get(id as string))
+      const [call] = await Effect.runPromise(handle.approvals)
+      await Effect.runPromise(handle.deny(call?.callId as string))
+      await route.continue()
+    })
+    const late = page.waitForResponse((response) => response.url().endsWith("/api/deny"))
+    await page.getByRole("button", { name: "Deny" }).click()
+    expect((await late).status()).toBe(409)
+    await expect.poll(waiting).toEqual([])
+
+    await say("work")
+    await expect.poll(running).toEqual([`work: begun ${nasty}`])
+    await page.getByRole("textbox", { name: "Message" }).fill("hurry")
+    await page.getByRole("button", { name: "Tell" }).click()
+    await expect.poll(running).toEqual(["work: was told: hurry"])
+    expect(await page.getByRole("textbox", { name: "Message" }).inputValue()).toBe("")
+    Effect.runSync(Deferred.succeed(gate, undefined))
+    await expect.poll(running).toEqual([])
   })
 
   it("comes back by itself if the connection is lost, without a gap and without doubles", async () => {

@@ -121,6 +121,51 @@ describe("the chat on a terminal", () => {
   )
 
   it.scoped(
+    "[A4] [A5] [G1] asks for what waits, and takes decisions and messages while the talk goes on",
+    () =>
+      Effect.gen(function* () {
+        const tty = yield* chatting
+        const enter = (text: string) =>
+          Effect.zipRight(tty.type(`${text}${keys.enter}`), TestSession.advance("3 seconds"))
+        yield* enter("pay the hotel deposit of 300 euros")
+        yield* tty.look(/^\? +pay \(call_1\) waits for you: \/approve call_1 or \/deny call_1$/m)
+        yield* tty.look(/^agent +You have to approve that/m)
+        yield* tty.look(/^● pay \(call_1\) +[\d.]+ s +waits for you$/m)
+        yield* enter("pay the visa of 80 euros")
+        yield* tty.look(/^\? +pay \(call_2\) waits for you/m)
+        yield* enter("/approve")
+        yield* tty.look("Which one? call_1 (pay), call_2 (pay)")
+        yield* enter("/approve call_1 [1]")
+        yield* tty.look("The arguments have to be a JSON object")
+        yield* enter('/approve call_1 {"euros":-1}')
+        yield* tty.look(/^· +The arguments for pay cannot be used: euros: /m)
+        yield* enter('/approve call_1 {"euros":250}')
+        yield* tty.look(/^\? +pay \(call_1\) edited by you$/m)
+        yield* tty.look(/^✓ +pay \(call_1\) Paid: hotel deposit, 250 euros/m)
+        yield* tty.look(/^agent +Paid: hotel deposit, 250 euros/m)
+        yield* enter("/deny call_2 too early")
+        yield* tty.look(/^\? +pay \(call_2\) denied by you: too early$/m)
+        yield* tty.look(/^agent +I have not paid it/m)
+        yield* enter("/deny")
+        yield* tty.look("Nothing waits for you.")
+
+        yield* enter("book a flight from Oslo to Tokyo")
+        yield* enter("/tell call_3 an aisle seat")
+        yield* tty.look(/^⋯ +book_flight \(call_3\) was told: an aisle seat$/m)
+        yield* enter("/tell call_2 hurry")
+        yield* tty.look("Call call_2 has already ended.")
+        yield* TestSession.advance("20 seconds")
+        yield* tty.look("The airline was told: an aisle seat.")
+        yield* enter("pay the insurance of 20 euros")
+        yield* tty.type(`/quit${keys.enter}`)
+        // it has not run
+        expect(Exit.isSuccess(yield* Fiber.await(tty.fiber))).toBe(true)
+        yield* tty.look(/^\? +pay \(call_4\) withdrawn$/m)
+      }),
+    timeout
+  )
+
+  it.scoped(
     "cancels a call by its id, or the only one there is, and says why not",
     () =>
       Effect.gen(function* () {
@@ -222,6 +267,17 @@ describe("what a line means", () => {
     expect(Command.parse("/QUIT")).toEqual({ _tag: "Quit" })
     expect(Command.parse("/help me")).toEqual({ _tag: "Help" })
     expect(Command.parse("/what")).toEqual({ _tag: "Unknown", name: "what" })
+    for (const [line, command] of [
+      ["/approve", { _tag: "Approve", callId: undefined, arguments: undefined }],
+      ["/APPROVE call_1", { _tag: "Approve", callId: "call_1", arguments: undefined }],
+      ['/approve  call_1  {"a": 1}', { _tag: "Approve", callId: "call_1", arguments: '{"a": 1}' }],
+      ["/deny", { _tag: "Deny", callId: undefined, reason: undefined }],
+      ["/deny call_1  much too  dear ", { _tag: "Deny", callId: "call_1", reason: "much too  dear" }],
+      ["/tell call_1 a window seat", { _tag: "Tell", callId: "call_1", text: "a window seat" }],
+      ["/tell", { _tag: "Tell", callId: "", text: "" }]
+    ] as const) {
+      expect(Command.parse(line)).toEqual({ _tag: "Decide", command })
+    }
   })
 })
 

@@ -96,6 +96,63 @@ describe.concurrent("npm run demo", () => {
     ])
   })
 
+  it("[A1] [A4] waits for a person before it pays, and the talk goes on meanwhile", { timeout: 120_000 }, async () => {
+    const { code, err, out } = await demo({
+      input: [
+        "/deny",
+        "pay the hotel deposit of 300 euros",
+        "pay the visa of 80 euros",
+        "how is the weather in Tokyo?",
+        "/approve",
+        '/approve call_1 {"euros":250}',
+        "/approve call_1",
+        "/deny call_2 too early",
+        "pay the insurance of 20 euros",
+        ""
+      ].join("\n")
+    })
+    expect(err).toBe("")
+    // what nobody has decided about does not keep it from ending
+    expect(code).toBe(0)
+    const line = (sign: string, text: string) => new RegExp(`^\\d\\d:\\d\\d:\\d\\d {3}${sign} {4}${text}$`, "m")
+    inOrder(out, [
+      line("!", "Nothing waits for you\\."),
+      line("\\?", "pay\\(call_1\\) waits for you: /approve call_1 or /deny call_1"),
+      says("You have to approve that"),
+      line("\\?", "pay\\(call_2\\) waits for you: .*"),
+      says(weather),
+      line("!", "Which one\\? call_1 \\(pay\\), call_2 \\(pay\\)"),
+      line("\\?", "pay\\(call_1\\) edited by you"),
+      line("\\?", "pay\\(call_2\\) denied by you: too early"),
+      line("✗", "pay\\(call_2\\) pay was not run: it was not approved \\(reason: too early\\)\\."),
+      says("I have not paid it, as you did not approve it \\(reason: too early\\)"),
+      line("\\?", "pay\\(call_\\d\\) withdrawn"),
+      /the session is closed$/m
+    ])
+    inOrder(out, [
+      line("\\?", "pay\\(call_1\\) edited by you"),
+      line("✓", "pay\\(call_1\\) Paid: hotel deposit, 250 euros, receipt \\w+\\."),
+      says("Paid: hotel deposit, 250 euros")
+    ])
+    // the first decision has won
+    expect(out).toMatch(line("!", "Call call_1 (?:does not wait for approval|has already ended)\\."))
+    expect(out).not.toMatch(/Paid: hotel deposit, 300/)
+    expect(out).not.toMatch(/Paid: (visa|insurance)/)
+  })
+
+  it("[G1] tells a running call something", { timeout: 120_000 }, async () => {
+    const { code, err, out } = await demo({
+      input: "book a flight from Oslo to Tokyo\n/tell call_1 an aisle seat\n/tell call_7 a drink\n/tell\n",
+      env: { DEMO_SPEED: "5" }
+    })
+    expect(err).toBe("")
+    expect(code).toBe(0)
+    expect(out).toMatch(/⋯ {4}book_flight\(call_1\) was told: an aisle seat$/m)
+    expect(out).toMatch(/! {4}There is no call with the id "call_7"\.$/m)
+    expect(out).toMatch(/! {4}Say which call, and what/)
+    expect(out).toMatch(/✓ {4}book_flight\(call_1\) Booked: .* The airline was told: an aisle seat\.$/m)
+  })
+
   it("releases what is held on Ctrl-C", { timeout: 120_000 }, async () => {
     const { code, out } = await demo({
       input: "book a flight from Oslo to Tokyo\n",

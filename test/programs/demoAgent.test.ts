@@ -122,6 +122,55 @@ it.scoped("the demo hands over to support, which tells what comes of the booking
   )
 )
 
+it.scoped("[A1] [A2] the demo waits for a person before it pays, and talks on meanwhile", () =>
+  talk(({ news, say, session, wait }) =>
+    Effect.gen(function* () {
+      expect(yield* say("pay the hotel deposit of 300 euros")).toBe(
+        "You have to approve that; I pay once you have. We can talk meanwhile."
+      )
+      expect(yield* session.approvals).toMatchObject([
+        { callId: "call_1", name: "pay", arguments: { what: "hotel deposit", euros: 300 }, agent: "travel" }
+      ])
+      expect(yield* say("what are you doing?")).toMatch(/^A payment of hotel deposit \(call_1\) that waits/)
+      expect(yield* say("how is the weather in Tokyo?")).toMatch(/^In Tokyo it is/)
+      expect(yield* say("book a flight from Oslo to Tokyo")).toMatch(/^Searching flights/)
+      expect(yield* wait("20 seconds")).toMatch(/Booked: /)
+      expect(yield* session.approvals).toHaveLength(1)
+      yield* session.approve("call_1", { by: "you" })
+      expect(yield* wait("2 seconds")).toMatch(/^Paid: hotel deposit, 300 euros, receipt \w+\.$/)
+      expect(yield* session.runningTools).toEqual([])
+
+      yield* say("pay the visa of 80 euros")
+      const [visa] = yield* session.approvals
+      yield* session.deny(visa?.callId ?? "", { reason: "too early" })
+      expect(yield* news).toBe("I have not paid it, as you did not approve it (reason: too early).")
+
+      yield* say("pay for the transfer of 60 euros")
+      const [transfer] = yield* session.approvals
+      yield* session.approve(transfer?.callId ?? "", { arguments: { what: "transfer", euros: 45 } })
+      expect(yield* wait("2 seconds")).toMatch(/^Paid: transfer, 45 euros, receipt \w+\.$/)
+
+      yield* say("pay the insurance of 20 euros")
+      expect(yield* say("cancel it")).toBe("I have cancelled it.")
+      expect(yield* session.approvals).toEqual([])
+      expect(yield* say("pay it")).toMatch(/^What shall I pay, and how much\?/)
+    })
+  )
+)
+
+it.scoped("[G1] [G2] the demo passes on what the user wishes of a booking that runs", () =>
+  talk(({ say, session, wait }) =>
+    Effect.gen(function* () {
+      yield* say("book a flight from Oslo to Tokyo")
+      expect(yield* say("I want a window seat")).toBe("I have passed it on.")
+      yield* session.messageTool("call_1", "no nuts")
+      expect(yield* wait("20 seconds")).toMatch(
+        /Booked: .* reference \w+\. The airline was told: a window seat; no nuts\.$/
+      )
+    })
+  )
+)
+
 it.scoped("the demo says what it needs, and what it understands", () =>
   talk(({ say }) =>
     Effect.gen(function* () {

@@ -6,12 +6,13 @@ import { describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Either, Exit, Layer, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
-import { agents } from "../../examples/playground/agents.js"
+import { agents, toolInfos } from "../../examples/playground/agents.js"
 import * as Bundle from "../../examples/playground/Bundle.js"
 import { EventLog } from "../../examples/playground/EventLog.js"
 import * as Protocol from "../../examples/playground/Protocol.js"
 import * as Room from "../../examples/playground/Room.js"
 import * as Server from "../../examples/playground/Server.js"
+import * as Form from "../../examples/shared/Form.js"
 import * as Recording from "../../examples/shared/Recording.js"
 import * as View from "../../examples/shared/View.js"
 
@@ -21,10 +22,17 @@ const Work = AsyncTool.make("work", {
   description: "Works for ten seconds.",
   parameters: { what: Schema.String },
   success: Schema.String,
-  allowCancellation: true
+  allowCancellation: true,
+  messages: true
+})
+const Pay = AsyncTool.make("pay", {
+  parameters: { what: Schema.String, euros: Schema.Number },
+  success: Schema.String,
+  needsApproval: true,
+  approvalTimeout: "1 hour"
 })
 const Flood = AsyncTool.make("flood", { parameters: { times: Schema.Number }, success: Schema.String })
-const Kit = Toolkit.make(Work, Flood)
+const Kit = Toolkit.make(Work, Flood, Pay)
 
 interface Probe {
   released: number
@@ -44,6 +52,7 @@ const kitLive = (probe: Probe) =>
           return `made: ${what}`
         })
       ),
+    pay: ({ euros, what }) => Effect.succeed(`paid ${euros} for ${what}`),
     flood: ({ times }) =>
       Effect.gen(function* () {
         yield* RunContext.update("open the gates")
@@ -64,9 +73,10 @@ const worker = (probe: Probe, name = "worker") => {
     if (asked.prompt.content.at(-1)?.role === "tool" || /not (come )?from the user/.test(text)) {
       return String(typeof result?.result === "string" ? result.result.split("\n")[0] : JSON.stringify(result?.result))
     }
-    const [, tool, rest] = /^(work|flood) (.+)$/s.exec(text) ?? []
+    const [, tool, rest] = /^(work|flood|pay) (.+)$/s.exec(text) ?? []
     if (tool === "work") return ScriptedModel.toolCall("work", { what: rest })
     if (tool === "flood") return ScriptedModel.toolCall("flood", { times: Number(rest) })
+    if (tool === "pay") return ScriptedModel.toolCall("pay", { what: rest, euros: 900 })
     return ScriptedModel.text(`You said: ${text}`, { pace: "100 millis", chunks: ["You said: ", text] })
   })
   return {
@@ -76,6 +86,7 @@ const worker = (probe: Probe, name = "worker") => {
     suggestions: [],
     model: "script",
     rate: 1,
+    tools: toolInfos(Kit),
     open: Effect.flatMap(Layer.build(Layer.merge(model, kitLive(probe))), (context) =>
       AgentSession.make({ agent: Agent.make(name, { instructions: "You work.", tools: [Kit] }) }).pipe(
         Effect.provide(context)
@@ -321,6 +332,85 @@ describe("the server of the playground", () => {
   )
 
   it.scoped(
+    "[A4] [A5] [A6] [G1] takes decisions and messages, says what waits, and why it does not do what it is asked for",
+    () =>
+      Effect.gen(function* () {
+        const app = yield* serve()
+        const reader = yield* reading(app.port)
+        yield* reader.until(() => reader.hellos().length > 0)
+        const [hello] = reader.hellos()
+        const conversation = hello?.conversation ?? ""
+        expect(hello?.tools.map(({ name, takesMessages }) => [name, takesMessages])).toEqual([
+          ["work", true],
+          ["flood", false],
+          ["pay", false]
+        ])
+        const say = talkTo(app, conversation)
+        const post = (path: string, body: object) =>
+          Effect.map(app.ask("POST", `/api/${path}`, { conversation, ...body }), ({ status, text }) => [
+            status,
+            text === "" ? "" : String(JSON.parse(text).message)
+          ])
+        const waiting = () =>
+          reader
+            .statuses()
+            .at(-1)
+            ?.approvals.map(({ callId }) => callId)
+        const waits = (...ids: ReadonlyArray<string>) =>
+          reader.until(() => JSON.stringify(waiting()) === JSON.stringify(ids))
+        yield* say("pay rent")
+        yield* TestSession.settle
+        yield* waits("call_1")
+        expect(reader.statuses().at(-1)?.approvals).toEqual([
+          { callId: "call_1", name: "pay", arguments: { what: "rent", euros: 900 }, expiresAt: expect.any(Number) }
+        ])
+        yield* say("pay tax")
+        yield* TestSession.settle
+        yield* waits("call_1", "call_2")
+
+        expect(yield* post("approve", { callId: "call_1", arguments: { what: "rent" } })).toEqual([
+          409,
+          expect.stringContaining("euros")
+        ])
+        expect(yield* post("approve", { callId: "call_1", arguments: "all" })).toEqual([409, expect.anything()])
+        expect(yield* post("approve", {})).toEqual([400, expect.anything()])
+        expect(yield* post("approve", { callId: "call_1", arguments: { what: "rent", euros: 90 } })).toEqual([204, ""])
+        expect(yield* post("approve", { callId: "call_1" })).toEqual([409, expect.stringContaining("call_1")])
+        expect(yield* post("deny", { callId: "call_2", reason: "never" })).toEqual([204, ""])
+        expect(yield* post("deny", { callId: "call_2" })).toEqual([409, expect.stringContaining("call_2")])
+        expect(yield* post("deny", { callId: "nobody", conversation: "old" })).toEqual([
+          409,
+          expect.stringContaining("over")
+        ])
+        yield* TestSession.settle
+        yield* waits()
+        yield* reader.until(() => reader.view().calls.every(({ ended }) => ended !== undefined))
+        expect(reader.view().calls).toMatchObject([
+          {
+            arguments: { euros: 90 },
+            approval: { decided: { decision: "edited", by: "playground" } },
+            ended: { output: "paid 90 for rent" }
+          },
+          { approval: { decided: { decision: "denied", reason: "never" } }, ended: { status: "error" } }
+        ])
+
+        yield* say("work bread")
+        yield* TestSession.settle
+        expect(yield* post("tell", { callId: "call_3", text: " with cherries " })).toEqual([204, ""])
+        expect(yield* post("tell", { callId: "call_3", text: " " })).toEqual([400, expect.anything()])
+        expect(yield* post("tell", { callId: "call_1", text: "hurry" })).toEqual([
+          409,
+          "Call call_1 has already ended."
+        ])
+        yield* reader.until(() => reader.view().calls[2]?.messages[0]?.message === "with cherries")
+        // a page of elsewhere decides nothing
+        const foreign = { origin: "https://example.com" }
+        expect((yield* app.ask("POST", "/api/approve", { conversation, callId: "call_1" }, foreign)).status).toBe(403)
+      }),
+    timeout
+  )
+
+  it.scoped(
     "cancels a call, says which ones it may, and why it does not",
     () =>
       Effect.gen(function* () {
@@ -535,6 +625,89 @@ describe("the log of a conversation", () => {
     expect(log.newest).toBe(200)
     expect(readers.map(({ missed }) => missed > 0)).toEqual([false, false, true, true])
     expect(log.after(0, Number.POSITIVE_INFINITY).length).toBeLessThanOrEqual(20)
+  })
+})
+
+describe("the form of a call", () => {
+  const Kind = Schema.Literal("a", "b").annotations({ identifier: "Kind" })
+  const tool = AsyncTool.make("odd", {
+    parameters: {
+      text: Schema.String.annotations({ description: "words" }),
+      count: Schema.Number,
+      flag: Schema.Boolean,
+      kind: Kind,
+      list: Schema.Array(Schema.Number),
+      maybe: Schema.optional(Schema.String),
+      none: Schema.NullOr(Schema.Number)
+    }
+  })
+  const schema = toolInfos(Toolkit.make(tool))[0]?.schema
+  const value = { text: "x", count: 1, flag: true, kind: "a", list: [1, 2], none: 5, other: { kept: 1 } }
+  const read = (changed: Record<string, string>, of: unknown = value, by = schema) =>
+    Form.read(Form.fields(by, of), new Map(Object.entries(changed)), of)
+  const problems = (changed: Record<string, string>) => {
+    const result = read(changed)
+    return result._tag === "Problems" ? Object.fromEntries(result.problems) : undefined
+  }
+
+  it("[A5] has a field for each parameter, and shows what the call has", () => {
+    const fields = Form.fields(schema, value)
+    expect(fields[0]?.description).toBe("words")
+    expect(
+      fields.map(({ choices, empty, kind, name, text }) => [
+        name,
+        kind,
+        text.replace(/\s+/g, ""),
+        empty,
+        choices.join("|")
+      ])
+    ).toEqual([
+      ["text", "text", "x", "text", ""],
+      ["count", "number", "1", "missing", ""],
+      ["flag", "flag", "true", "missing", ""],
+      ["kind", "choice", "a", "missing", "a|b"],
+      ["list", "json", "[1,2]", "missing", ""],
+      ["maybe", "text", "", "absent", ""],
+      ["none", "number", "5", "null", ""]
+    ])
+  })
+
+  it("[A5] gives what was changed, and leaves the rest as it is", () => {
+    expect(read({})).toEqual({ _tag: "Arguments", arguments: value })
+    expect(read({ text: "", count: " 2.5 ", flag: "false", kind: "b", list: "[3]", maybe: "m", none: "" })).toEqual({
+      _tag: "Arguments",
+      arguments: { ...value, text: "", count: 2.5, flag: false, kind: "b", list: [3], maybe: "m", none: null }
+    })
+    expect(read({ maybe: "" }, { ...value, maybe: "m" })).toEqual({ _tag: "Arguments", arguments: value })
+    // what nobody touches stays, even if the schema takes it in no such form
+    const odd = { ...value, count: "1", text: null, list: "1" }
+    expect(read({ flag: "false" }, odd)).toEqual({ _tag: "Arguments", arguments: { ...odd, flag: false } })
+    expect(problems({ count: "many", list: "[", flag: "" })).toEqual({
+      count: "has to be a number",
+      list: "has to be JSON",
+      flag: "is missing"
+    })
+  })
+
+  it("[A5] is JSON for a tool without such a schema, and for arguments that are no object", () => {
+    for (const [by, of] of [
+      [null, value],
+      [{ type: "object" }, value],
+      [{ $ref: "#/$defs/x" }, { a: 1 }],
+      [schema, [1]],
+      [schema, null]
+    ] as const) {
+      expect(Form.fields(by, of)).toMatchObject([{ name: "", kind: "json", text: JSON.stringify(of, undefined, 2) }])
+      expect(read({ "": '{"b":2}' }, of, by)).toEqual({ _tag: "Arguments", arguments: { b: 2 } })
+      expect(read({}, of, by)).toEqual({ _tag: "Arguments", arguments: of })
+      expect(read({ "": "{" }, of, by)._tag).toBe("Problems")
+    }
+    // names that objects have of their own are names like others
+    const named = JSON.parse('{"type":"object","properties":{"__proto__":{"type":"string"}}}') as unknown
+    expect(Form.read(Form.fields(named, {}), new Map([["__proto__", "x"]]), {})).toEqual({
+      _tag: "Arguments",
+      arguments: JSON.parse('{"__proto__":"x"}')
+    })
   })
 })
 

@@ -17,6 +17,11 @@ const visit = async (server: Served) => {
     const stop = new AbortController()
     const waiting = new Set<() => void>()
     let over = false
+    // headers come once the server has subscribed: what happens before reaches a page as items only
+    let open = () => {}
+    const opened = new Promise<void>((resolve) => {
+      open = resolve
+    })
     const tell = () => {
       for (const look of waiting) look()
     }
@@ -25,6 +30,7 @@ const visit = async (server: Served) => {
         headers: { cookie, ...headers },
         signal: stop.signal
       })
+      open()
       let text = ""
       for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
         text += Buffer.from(chunk).toString("utf8")
@@ -66,6 +72,7 @@ const visit = async (server: Served) => {
       said: (role: string) =>
         items().flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : [])),
       until,
+      opened,
       ended,
       stop: () => stop.abort()
     }
@@ -86,6 +93,7 @@ describe("the server of the examples", () => {
       Array.from({ length: 200 }, async (_, n) => {
         const visitor = await visit(server)
         const listener = visitor.listen()
+        await listener.opened
         const city = cities[n % cities.length] as string
         const told = await visitor.post("say", { text: `Book a flight from Oslo to ${city}`, id: "1" })
         expect(told.status).toBe(202)
@@ -159,6 +167,71 @@ describe("the server of the examples", () => {
       listener.events.some((event) => event._tag === "ToolCallEnded" && event.status === "cancelled")
     )
     expect((await visitor.post("cancel", { callId: calls[0]?.callId })).status).toBe(409)
+    listener.stop()
+  }, 60_000)
+
+  it("[R6] [A4] [A5] [A6] a person decides about payments; the talk goes on meanwhile", async () => {
+    const visitor = await visit(server)
+    const listener = visitor.listen()
+    const waiting = async () => {
+      const response = await fetch(`${server.url}api/approvals`, { headers: { cookie: visitor.cookie } })
+      return (await response.json()) as Array<Record<string, any>>
+    }
+    const asked = (n: number) => () => listener.events.filter(({ _tag }) => _tag === "ApprovalRequested").length === n
+    const answered = (text: string) => () => listener.said("assistant").some((said) => said.includes(text))
+    await visitor.post("say", { text: "Pay the hotel deposit of 300 euros", id: "1" })
+    await listener.until(asked(1))
+    await visitor.post("say", { text: "Pay the visa of 80 euros", id: "2" })
+    await listener.until(asked(2))
+    await visitor.post("say", { text: "How is the weather in Tokyo?", id: "3" })
+    await listener.until(answered("(simulated)"))
+    const [hotel, visa] = await waiting()
+    expect([hotel, visa]).toEqual([
+      {
+        callId: expect.any(String),
+        name: "pay",
+        arguments: { what: "hotel deposit", euros: 300 },
+        expiresAt: expect.any(Number)
+      },
+      { callId: expect.any(String), name: "pay", arguments: { what: "visa", euros: 80 }, expiresAt: expect.any(Number) }
+    ])
+    const status = async (what: string, body: unknown) => (await visitor.post(what, body)).status
+    const callId = hotel?.callId
+    expect(await status("approve", { callId, arguments: { what: "hotel deposit", euros: "much" } })).toBe(409)
+    expect(await status("approve", {})).toBe(400)
+    expect(await status("deny", { callId: visa?.callId, reason: "x".repeat(9000) })).toBe(400)
+    expect((await visitor.post("approve", { callId }, { "sec-fetch-site": "cross-site" })).status).toBe(403)
+    // another one has no such call
+    const other = await visit(server)
+    expect((await other.post("approve", { callId })).status).toBe(409)
+    expect(await waiting()).toHaveLength(2)
+
+    expect(await status("approve", { callId, arguments: { what: "hotel deposit", euros: 250 } })).toBe(204)
+    expect(await status("approve", { callId })).toBe(409)
+    expect(await status("deny", { callId: visa?.callId, reason: "too early" })).toBe(204)
+    await listener.until(answered("Paid: hotel deposit, 250 euros"))
+    await listener.until(answered("too early"))
+    expect(await waiting()).toEqual([])
+    expect(
+      listener.events.flatMap((event) => (event._tag === "ApprovalDecided" ? [[event.decision, event.by]] : []))
+    ).toEqual([
+      ["edited", "visitor"],
+      ["denied", "visitor"]
+    ])
+    expect(listener.said("assistant").join(" ")).not.toContain("Paid: visa")
+    listener.stop()
+  }, 60_000)
+
+  it("[R6] [G1] a running call is told something", async () => {
+    const visitor = await visit(server)
+    const listener = visitor.listen()
+    await visitor.post("say", { text: "Book a flight from Oslo to Tokyo", id: "1" })
+    await listener.until(() => listener.events.some(({ _tag }) => _tag === "ToolCallUpdated"))
+    const { callId } = listener.events.find(({ _tag }) => _tag === "ToolCallStarted").call
+    expect((await visitor.post("tell", { callId, text: "an aisle seat" })).status).toBe(204)
+    expect((await visitor.post("tell", { callId: "nobody", text: "an aisle seat" })).status).toBe(409)
+    expect((await visitor.post("tell", { callId, text: " " })).status).toBe(400)
+    await listener.until(() => listener.said("assistant").some((said) => said.includes("told: an aisle seat")))
     listener.stop()
   }, 60_000)
 

@@ -253,6 +253,50 @@ describe("the view of a session", () => {
     expect(closed.calls.map(({ ended }) => ended?.status)).toEqual(["unknown", "unknown", "unknown"])
   })
 
+  it("[A5] [A6] tells of a call that waits, what was decided of it by whom, and what it was told", () => {
+    const asks: Event = {
+      _tag: "ApprovalRequested",
+      at: 2,
+      call: { callId: "call_1", name: "work", arguments: { n: 1 } },
+      reason: "It is dear.",
+      expiresAt: 99
+    }
+    const decided: Event = { _tag: "ApprovalDecided", at: 5, callId: "call_1", decision: "edited", by: "ann" }
+    const pair = (callId: string): Event => ({
+      _tag: "ItemAdded",
+      at: 6,
+      item: { _tag: "FunctionCall", id: callId, callId, name: "work", arguments: { n: 2 }, createdAt: 6 }
+    })
+    const waiting = View.fold([started(1, "call_1"), started(1, "call_11"), asks])
+    expect(waiting.calls[0]?.approval).toEqual({ at: 2, reason: "It is dear.", expiresAt: 99, decided: undefined })
+    expect(waiting.calls.map(View.waits)).toEqual([true, false])
+    expect(View.isBusy(waiting)).toBe(true)
+    // an item before the decision changes nothing
+    expect(View.step(waiting, pair("call_1")).calls[0]?.arguments).toEqual({ n: 1 })
+    const edited = [decided, pair("call_1_update_1")].reduce(View.step, waiting)
+    expect(edited.calls[0]?.approval?.decided).toEqual({ at: 5, decision: "edited", by: "ann", reason: undefined })
+    expect(edited.calls.map(({ arguments: args }) => args)).toEqual([{ n: 2 }, { n: 1 }])
+    expect(edited.calls.map(View.waits)).toEqual([false, false])
+
+    const told = [
+      { _tag: "ToolCallMessaged", at: 7, callId: "call_1", from: "model", message: "hurry" },
+      { _tag: "ToolCallMessaged", at: 8, callId: "call_1", from: "program", message: { hurry: true } },
+      { _tag: "ToolCallMessagesLost", at: 9, callId: "call_1", count: 1 }
+    ].reduce((view, event) => View.step(view, event as Event), edited)
+    expect(told.calls[0]).toMatchObject({
+      messages: [
+        { at: 7, from: "model", message: "hurry" },
+        { at: 8, from: "program", message: { hurry: true } }
+      ],
+      lost: 1
+    })
+    // whoever comes later hears of it from the decision alone, and from the request alone
+    expect(View.fold([decided]).calls[0]).toMatchObject({ startMissed: true, approval: { at: 5, decided: { at: 5 } } })
+    expect(View.fold([asks]).calls[0]).toMatchObject({ name: "work", arguments: { n: 1 }, startMissed: true })
+    // what is closed waits for nobody
+    expect(View.step(waiting, { _tag: "SessionClosed", at: 9 }).calls.map(View.waits)).toEqual([false, false])
+  })
+
   it("takes what a filler says for no answer", () => {
     const view = View.fold([
       { _tag: "SpeechCreated", at: 0, speechId: "turn", source: "reply" },
@@ -298,6 +342,45 @@ describe("a timeline", () => {
     // one that runs reaches up to now
     expect(second?.parts).toEqual([{ kind: "inline", left: 0.8, width: expect.closeTo(0.1) }])
     expect(second?.end).toBeUndefined()
+  })
+
+  it("[A2] has the time in which a call waits for a person apart, and draws it short", () => {
+    const events: ReadonlyArray<Event> = [
+      started(0, "call_1"),
+      { _tag: "ApprovalRequested", at: 1000, call: { callId: "call_1", name: "work", arguments: {} } },
+      { _tag: "ToolCallReleased", at: 1000, callId: "call_1", by: "approval" }
+    ]
+    const whole = (view: View.View) => ({ scale: Timeline.scale(view, 10_000, 60_000), from: 0, to: 10_000 })
+    const waiting = View.fold(events)
+    expect(Timeline.rows(waiting, whole(waiting), 5000)[0]?.parts).toEqual([
+      { kind: "inline", left: 0, width: 0.1 },
+      { kind: "waiting", left: 0.1, width: expect.closeTo(0.4) }
+    ])
+    const denied = View.fold([
+      ...events,
+      { _tag: "ApprovalDecided", at: 4000, callId: "call_1", decision: "denied" },
+      { _tag: "ToolCallEnded", at: 4000, id: "call_1_final", callId: "call_1", status: "error", output: "no" }
+    ])
+    expect(Timeline.rows(denied, whole(denied), 9000)[0]?.parts.map(({ kind }) => kind)).toEqual(["inline", "waiting"])
+    const done = View.fold([
+      ...events,
+      { _tag: "ApprovalDecided", at: 4000, callId: "call_1", decision: "approved" },
+      { _tag: "ToolCallEnded", at: 8000, id: "call_1_final", callId: "call_1", status: "done", output: 1 }
+    ])
+    expect(Timeline.rows(done, whole(done), 9000)[0]?.parts).toEqual([
+      { kind: "inline", left: 0, width: 0.1 },
+      { kind: "waiting", left: 0.1, width: expect.closeTo(0.3) },
+      { kind: "background", left: 0.4, width: expect.closeTo(0.4) }
+    ])
+    // a person takes two days
+    const days = 2 * 24 * 3_600_000
+    expect(Timeline.scale(waiting, days, 3000).shown(days)).toBeLessThan(10_000)
+    const late = View.fold([
+      ...events,
+      { _tag: "ApprovalDecided", at: days, callId: "call_1", decision: "approved" },
+      { _tag: "ToolCallEnded", at: days + 8000, id: "call_1_final", callId: "call_1", status: "done", output: 1 }
+    ])
+    expect(Timeline.scale(late, days + 9000, 3000).breaks).toEqual([{ from: 2000, to: days - 1000 }])
   })
 
   it("draws a long pause short, and marks round times on both sides of it", () => {

@@ -29,12 +29,18 @@ export type LayerOf = (
 const Slow = AsyncTool.make("slow", { success: Schema.String, allowCancellation: true })
 const Wait = AsyncTool.make("wait", { success: Schema.String, allowCancellation: true, messages: true })
 const Stay = AsyncTool.make("stay", { success: Schema.String })
-const kit = Toolkit.make(Slow, Wait, Stay)
+const Pay = AsyncTool.make("pay", {
+  success: Schema.String,
+  parameters: { amount: Schema.optional(Schema.Number) },
+  needsApproval: true
+})
+const kit = Toolkit.make(Slow, Wait, Stay, Pay)
 const kitLive = kit.toLayer({
   slow: () => Effect.zipRight(RunContext.update("at it"), Effect.as(Effect.sleep("10 seconds"), "slow is done")),
   wait: () => Effect.as(Effect.sleep("1 hour"), "waited"),
   // may not be cancelled
-  stay: () => Effect.as(Effect.sleep("1 hour"), "stayed")
+  stay: () => Effect.as(Effect.sleep("1 hour"), "stayed"),
+  pay: ({ amount = 900 }) => Effect.succeed(`paid ${amount}`)
 })
 
 const Billing = Agent.make("billing", { instructions: "I am billing." })
@@ -201,6 +207,85 @@ export const sessionsSuite = (name: string, layerOf: LayerOf): void => {
           expect(error).toMatchObject({ _tag: "SessionsError", sessionId: "one" })
           expect(error.message).toContain("interrupt")
         })
+    )
+
+    it.scoped("[R6] [A4] [A5] [A6] approvals, approve, deny and respond are those of the session", () =>
+      Effect.gen(function* () {
+        const { sessions } = yield* open(layerOf)
+        const one = yield* sessions.get("one")
+        /** asks for one more payment, which waits: its id */
+        const asked = Effect.gen(function* () {
+          yield* one.send("pay")
+          yield* TestSession.settle
+          return (yield* one.approvals).at(-1)?.callId as string
+        })
+        const told = yield* listen(one.events())
+        expect(yield* one.approvals).toEqual([])
+        const first = yield* asked
+        expect(yield* one.approvals).toEqual([
+          { callId: first, name: "pay", arguments: {}, agent: "front", requestedAt: expect.any(Number) }
+        ])
+        // what is given is a copy, and what is decided is decided of the session's own call
+        ;((yield* one.approvals)[0] as { arguments: unknown }).arguments = { amount: 1_000_000 }
+        yield* one.approve(first, { by: "ann" })
+        const second = yield* asked
+        const unfit = yield* Effect.flip(one.approve(second, { arguments: { amount: "much" } }))
+        expect(unfit).toMatchObject({ _tag: "ToolError", message: expect.stringContaining("amount") })
+        yield* one.approve(second, { arguments: { amount: 90 } })
+        const third = yield* asked
+        yield* one.deny(third, { by: "bob", reason: "too much" })
+        const fourth = yield* asked
+        expect((yield* Effect.flip(one.respond(fourth, 5)))._tag).toBe("ToolError")
+        yield* one.respond(fourth, "paid by hand", { by: "bob" })
+        yield* TestSession.settle
+        expect(yield* one.approvals).toEqual([])
+        const outputs = (yield* one.history).items.flatMap((item) =>
+          item._tag === "FunctionCallOutput" && item.callId.endsWith("_final") ? [item.output] : []
+        )
+        expect(outputs).toEqual(["paid 900", "paid 90", expect.stringContaining("too much"), "paid by hand"])
+        expect(
+          told.events.flatMap((event) =>
+            event._tag === "ApprovalDecided" ? [[event.callId, event.decision, event.by]] : []
+          )
+        ).toEqual([
+          [first, "approved", "ann"],
+          [second, "edited", undefined],
+          [third, "denied", "bob"],
+          [fourth, "answered", "bob"]
+        ])
+        // the first decision has won, and nobody decides about what does not wait
+        for (const callId of [first, third, "nobody"]) {
+          expect((yield* Effect.flip(one.approve(callId)))._tag).toBe("ToolError")
+          expect((yield* Effect.flip(one.deny(callId)))._tag).toBe("ToolError")
+          expect((yield* Effect.flip(one.respond(callId, "paid")))._tag).toBe("ToolError")
+        }
+      })
+    )
+
+    it.scoped("[R6] [A4] a call of one conversation is none of another's", () =>
+      Effect.gen(function* () {
+        const { sessions } = yield* open(layerOf)
+        const [one, two] = [yield* sessions.get("one"), yield* sessions.get("two")]
+        for (const session of [one, two]) yield* session.send("pay")
+        yield* TestSession.settle
+        const [mine] = yield* one.approvals
+        // the model gave both the same id: the handle says whose it is
+        expect((yield* two.approvals)[0]?.callId).toBe(mine?.callId)
+        yield* two.deny(mine?.callId as string)
+        expect(yield* two.approvals).toEqual([])
+        expect(yield* one.approvals).toEqual([mine])
+      })
+    )
+
+    it.scoped("[R6] [A9] run comes back without a decision, and tells what waits", () =>
+      Effect.gen(function* () {
+        const { sessions } = yield* open(layerOf)
+        const one = yield* sessions.get("one")
+        const { approvals, text } = yield* one.run("pay").pipe(TestSession.drive)
+        expect(text).toBe("I look.")
+        expect(approvals).toEqual(yield* one.approvals)
+        expect(approvals).toHaveLength(1)
+      })
     )
 
     it.scoped("[R6] handoff is by name, among the session's agents", () =>
@@ -417,6 +502,39 @@ export const sessionsSuite = (name: string, layerOf: LayerOf): void => {
       })
     )
 
+    it.scoped("[R6] [A6] a call that waits for approval keeps it open, until it has been decided", () =>
+      Effect.gen(function* () {
+        const { sessions } = yield* open(layerOf, undefined, { idleAfter: "1 second" })
+        const one = yield* sessions.get("one")
+        yield* one.send("pay")
+        yield* TestSession.advance("30 days")
+        expect(yield* sessions.ids).toEqual(["one"])
+        const [waiting] = yield* one.approvals
+        yield* one.deny(waiting?.callId as string)
+        yield* TestSession.advance("1100 millis")
+        expect(yield* sessions.ids).toEqual([])
+        expect(lines(yield* one.history).at(-1)).toBe("News.")
+      })
+    )
+
+    it.scoped("[R6] [A7] [A10] close withdraws what waits: whoever comes back finds that it has not run", () =>
+      Effect.gen(function* () {
+        const { sessions } = yield* open(layerOf)
+        const one = yield* sessions.get("one")
+        yield* one.send("pay")
+        yield* TestSession.settle
+        const [waiting] = yield* one.approvals
+        const listener = yield* listen(one.events())
+        yield* sessions.close("one").pipe(TestSession.drive)
+        expect(listener.events.flatMap((event) => (event._tag === "ApprovalDecided" ? [event.decision] : []))).toEqual([
+          "withdrawn"
+        ])
+        expect(yield* one.approvals).toEqual([])
+        expect((yield* Effect.flip(one.approve(waiting?.callId as string)))._tag).toBe("ToolError")
+        expect(lines(yield* one.history).at(-1)).toBe(`!${waiting?.callId}_final`)
+      })
+    )
+
     it.scoped("[R6] a handle that is being used keeps it open", () =>
       Effect.gen(function* () {
         const { sessions } = yield* open(layerOf, undefined, { idleAfter: "1 second" })
@@ -456,6 +574,7 @@ export const sessionsSuite = (name: string, layerOf: LayerOf): void => {
         const error = yield* Effect.flip(sessions.get("one"))
         expect(error).toMatchObject({ _tag: "SessionsError", sessionId: "one" })
         expect((yield* Effect.flip((handles[0] as Sessions.Handle).history))._tag).toBe("SessionsError")
+        expect((yield* Effect.flip((handles[0] as Sessions.Handle).approve("call")))._tag).toBe("SessionsError")
       })
     )
   })

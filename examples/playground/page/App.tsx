@@ -74,6 +74,8 @@ export const App = () => {
   const now = player !== undefined ? player.at : busy ? Math.max(ticking, view.at ?? 0) : (view.at ?? 0)
   const agent = player === undefined ? live.hello?.agents.find(({ name }) => name === live.hello?.agent) : undefined
   const cancellable = player === undefined ? live.cancellable : []
+  const approvals = player === undefined ? live.approvals : []
+  const tools = player === undefined ? (live.hello?.tools ?? []) : []
 
   useEffect(() => {
     if (trouble === undefined) return
@@ -108,15 +110,16 @@ export const App = () => {
       .catch(() => setTrouble("The recording cannot be loaded."))
   }, [offered, open])
 
-  const say = async (text: string) => {
-    const refusal = await Live.say(text)
-    setTrouble(refusal)
-    return refusal === undefined
-  }
   const cancel = async (callId: string) => {
     setStopping((calls) => new Set([...calls, callId]))
     setTrouble(await Live.cancel(callId))
     setStopping((calls) => new Set([...calls].filter((id) => id !== callId)))
+  }
+  /** whether it was done; what the server has against it is shown */
+  const done = async (request: Promise<string | undefined>) => {
+    const refusal = await request
+    setTrouble(refusal)
+    return refusal === undefined
   }
   const start = async (name?: string) => setTrouble(await Live.start(name))
   const select = useCallback((callId: string | undefined) => {
@@ -197,7 +200,12 @@ export const App = () => {
           now={now}
           cancellable={cancellable}
           replaying={player !== undefined}
-          onSay={say}
+          approvals={approvals}
+          tools={tools}
+          conversation={conversation ?? ""}
+          onSay={(text) => done(Live.say(text))}
+          onApprove={(callId, args) => done(Live.approve(callId, args))}
+          onDeny={(callId, reason) => done(Live.deny(callId, reason))}
           onCancel={(callId) => void cancel(callId)}
           onSelect={select}
         />
@@ -206,6 +214,8 @@ export const App = () => {
           now={now}
           rate={player === undefined ? live.clock.rate : 1}
           cancellable={cancellable}
+          listening={tools.flatMap(({ name, takesMessages }) => (takesMessages ? [name] : []))}
+          onTell={(callId, text) => done(Live.tell(callId, text))}
           stopping={stopping}
           selected={selected}
           replaying={player !== undefined}
@@ -232,6 +242,10 @@ const useNews = (view: View.View): string =>
       if (call.ended !== undefined && call.ended.at > newest) {
         newest = call.ended.at
         text = `${nameOf(call)} ${fateText[fate(call)]}`
+      }
+      if (call.approval !== undefined && View.waits(call) && call.approval.at > newest) {
+        newest = call.approval.at
+        text = `${nameOf(call)} ${fateText.waiting}`
       }
       const update = call.updates.at(-1)
       if (update !== undefined && update.at > newest) {

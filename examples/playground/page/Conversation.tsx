@@ -4,9 +4,10 @@
 import { Fragment, memo, useEffect, useLayoutEffect, useRef, useState } from "react"
 import * as View from "../../shared/View.js"
 import type * as Protocol from "../Protocol.js"
+import { Approvals, type Props as ApprovalsProps } from "./Approvals.js"
 import { briefArguments, FateIcon, fate, fateText, Icon, nameOf } from "./parts.js"
 
-interface Props {
+interface Props extends Pick<ApprovalsProps, "approvals" | "tools" | "conversation" | "onApprove" | "onDeny"> {
   readonly view: View.View
   readonly saying: string | null
   readonly agent: Protocol.AgentInfo | undefined
@@ -69,6 +70,14 @@ export const Conversation = (props: Props) => {
         )}
       </div>
       <Running {...props} />
+      <Approvals
+        approvals={props.approvals}
+        tools={props.tools}
+        conversation={props.conversation}
+        onApprove={props.onApprove}
+        onDeny={props.onDeny}
+        onSelect={onSelect}
+      />
       {!replaying && <Composer {...props} begun={begun} />}
     </section>
   )
@@ -192,7 +201,7 @@ const Running = ({ cancellable, now, onCancel, onSelect, replaying, view }: Prop
         return (
           <li key={call.callId}>
             <button type="button" className="what" onClick={() => onSelect(call.callId)}>
-              <FateIcon of="running" />
+              <FateIcon of={fate(call)} />
               <b>{nameOf(call)}</b>
               <span className="latest">{View.latest(call) ?? briefArguments(call.arguments)}</span>
               <time>{View.duration(now - call.startedAt)}</time>

@@ -12,10 +12,14 @@ interface Props {
   /** how fast the time of the conversation passes */
   readonly rate: number
   readonly cancellable: ReadonlyArray<string>
+  /** tools whose running calls can be told something */
+  readonly listening: ReadonlyArray<string>
   readonly stopping: ReadonlySet<string>
   readonly selected: string | undefined
   readonly replaying: boolean
   readonly onCancel: (callId: string) => void
+  /** resolves to whether the call has the message */
+  readonly onTell: (callId: string, text: string) => Promise<boolean>
   readonly onSelect: (callId: string | undefined) => void
 }
 
@@ -107,6 +111,9 @@ const Legend = () => (
       <i className="swatch background" /> background
     </li>
     <li>
+      <i className="swatch waiting" /> waits for you
+    </li>
+    <li>
       <i className="swatch update" /> update
     </li>
     <li>
@@ -181,7 +188,8 @@ interface RowProps extends Props {
   readonly nowAt: number | undefined
 }
 
-const RowOf = ({ cancellable, now, nowAt, onCancel, onSelect, row, selected, stopping, ticks, view }: RowProps) => {
+const RowOf = (props: RowProps) => {
+  const { cancellable, listening, now, nowAt, onCancel, onSelect, row, selected, stopping, ticks, view } = props
   const { call } = row
   const state = fate(call)
   const open = selected === call.callId
@@ -192,6 +200,7 @@ const RowOf = ({ cancellable, now, nowAt, onCancel, onSelect, row, selected, sto
   const took = View.duration((call.ended?.at ?? now) - call.startedAt)
   const part = state === "running" ? View.percent(call.progress?.value) : undefined
   const stops = stopping.has(call.callId)
+  const alive = state === "running" || state === "waiting"
 
   return (
     <li className={`call ${state}${open ? " open" : ""}${call.uncertain ? " uncertain" : ""}`} ref={element}>
@@ -257,7 +266,7 @@ const RowOf = ({ cancellable, now, nowAt, onCancel, onSelect, row, selected, sto
           {nowAt !== undefined && nowAt <= 1 && <i className="now" style={{ left: percent(nowAt) }} />}
         </div>
         <div className="side">
-          {state === "running" && cancellable.includes(call.callId) ? (
+          {alive && cancellable.includes(call.callId) ? (
             <button
               type="button"
               className="cancel"
@@ -274,6 +283,9 @@ const RowOf = ({ cancellable, now, nowAt, onCancel, onSelect, row, selected, sto
       </div>
       {state === "running" && View.latest(call) !== undefined && !open && <p className="latest">{View.latest(call)}</p>}
       {open && <Details call={call} view={view} took={took} />}
+      {open && state === "running" && call.name !== undefined && listening.includes(call.name) && (
+        <Tell call={call} onTell={props.onTell} />
+      )}
     </li>
   )
 }
@@ -285,6 +297,124 @@ const covered: Record<NonNullable<View.Reply["ended"]>["status"], string> = {
   failed: "its reply failed",
   dropped: "dropped",
   unknown: "not known whether it was told"
+}
+
+interface Chapter {
+  readonly key: string
+  readonly at: number
+  readonly text: string
+  /** the item of which is told whether somebody has voiced it */
+  readonly about?: string
+  readonly kind?: string
+}
+
+const releasedBy: Record<NonNullable<View.Call["released"]>["by"], string> = {
+  update: "",
+  approval: "",
+  timer: "moved to the background by the timer",
+  model: "moved to the background by the model",
+  handler: "moved to the background by its handler",
+  program: "moved to the background by the program"
+}
+
+const decisions: Record<NonNullable<View.Approval["decided"]>["decision"], string> = {
+  approved: "approved",
+  edited: "approved with other arguments",
+  denied: "denied",
+  answered: "answered in its place",
+  expired: "not decided in time",
+  withdrawn: "withdrawn before a decision"
+}
+
+/** What happened to a call, in order. */
+const story = (call: View.Call): ReadonlyArray<Chapter> => {
+  const { approval, ended, messages, progress, released } = call
+  const decided = approval?.decided
+  const state = fate(call)
+  const chapters: ReadonlyArray<Chapter> = [
+    { key: "start", at: call.startedAt, text: call.startMissed ? "first heard of" : "started" },
+    ...(approval === undefined
+      ? []
+      : [
+          {
+            key: "asked",
+            at: approval.at,
+            text: `waits for you${approval.reason === undefined ? "" : `: ${approval.reason}`}`
+          }
+        ]),
+    ...(decided === undefined
+      ? []
+      : [
+          {
+            key: "decided",
+            at: decided.at,
+            text:
+              decisions[decided.decision] +
+              (decided.by === undefined ? "" : ` by ${decided.by}`) +
+              (decided.reason === undefined ? "" : `: ${decided.reason}`)
+          }
+        ]),
+    ...call.updates.map(
+      ({ at, dropped, id, message }): Chapter => ({
+        key: id,
+        at,
+        text: shown(message),
+        about: dropped ? "dropped" : id
+      })
+    ),
+    ...messages.map(
+      ({ at, from, message }, index): Chapter => ({
+        key: `message ${index}`,
+        at,
+        text: `told by the ${from}: ${shown(message)}`
+      })
+    ),
+    ...(released === undefined || releasedBy[released.by] === ""
+      ? []
+      : [{ key: "released", at: released.at, text: releasedBy[released.by] }]),
+    ...(progress === undefined || ended !== undefined
+      ? []
+      : [{ key: "progress", at: progress.at, text: View.brief(progress.value) }]),
+    ...(call.lost === 0 || ended === undefined
+      ? []
+      : [{ key: "lost", at: ended.at, text: `${call.lost} of the messages were not read` }]),
+    ...(ended === undefined
+      ? []
+      : [{ key: "end", at: ended.at, text: shown(ended.output) || fateText[state], about: ended.id, kind: state }])
+  ]
+  return chapters.toSorted((a, b) => a.at - b.at)
+}
+
+/** A running call is told something. */
+const Tell = ({ call, onTell }: { readonly call: View.Call; readonly onTell: Props["onTell"] }) => {
+  const [text, setText] = useState("")
+  return (
+    <form
+      className="tell"
+      onSubmit={(event) => {
+        event.preventDefault()
+        const told = text.trim()
+        if (told === "") return
+        setText("")
+        // it can be sent again; what was typed meanwhile stays
+        void onTell(call.callId, told).then((done) => {
+          if (!done) setText((text) => (text === "" ? told : text))
+        })
+      }}
+    >
+      <input
+        aria-label={`Tell ${nameOf(call)} ${call.callId}`}
+        placeholder="Tell it something"
+        maxLength={8000}
+        autoComplete="off"
+        value={text}
+        onChange={({ target }) => setText(target.value)}
+      />
+      <button type="submit" disabled={text.trim() === ""}>
+        Tell
+      </button>
+    </form>
+  )
 }
 
 const Details = ({
@@ -321,40 +451,15 @@ const Details = ({
         <dt>Story</dt>
         <dd>
           <ol>
-            <li>
-              <time>{at(call.startedAt)}</time>
-              <span>{call.startMissed ? "first heard of" : "started"}</span>
-            </li>
-            {call.updates.map((update) => (
-              <li key={update.id}>
-                <time>{at(update.at)}</time>
+            {story(call).map(({ about, at: time, key, kind, text }) => (
+              <li key={key} className={kind}>
+                <time>{at(time)}</time>
                 <span>
-                  {shown(update.message)}
-                  <em>{update.dropped ? "dropped" : told(update.id)}</em>
+                  {text}
+                  {about !== undefined && <em>{about === "dropped" ? about : told(about)}</em>}
                 </span>
               </li>
             ))}
-            {call.released !== undefined && call.released.by !== "update" && (
-              <li>
-                <time>{at(call.released.at)}</time>
-                <span>moved to the background by the {call.released.by === "timer" ? "timer" : "model"}</span>
-              </li>
-            )}
-            {call.progress !== undefined && call.ended === undefined && (
-              <li>
-                <time>{at(call.progress.at)}</time>
-                <span>{View.brief(call.progress.value)}</span>
-              </li>
-            )}
-            {call.ended !== undefined && (
-              <li className={state}>
-                <time>{at(call.ended.at)}</time>
-                <span>
-                  {shown(call.ended.output) || fateText[state]}
-                  <em>{told(call.ended.id)}</em>
-                </span>
-              </li>
-            )}
           </ol>
         </dd>
       </dl>

@@ -12,6 +12,7 @@ export interface Live {
   readonly view: View.View
   readonly saying: string | null
   readonly cancellable: ReadonlyArray<string>
+  readonly approvals: ReadonlyArray<Protocol.Waiting>
   readonly connected: boolean
   /** the time of the conversation at a time of this page */
   readonly clock: { readonly now: number; readonly at: number; readonly rate: number }
@@ -22,6 +23,7 @@ let live: Live = {
   view: View.empty,
   saying: null,
   cancellable: [],
+  approvals: [],
   connected: false,
   clock: { now: 0, at: 0, rate: 1 }
 }
@@ -63,11 +65,13 @@ const connect = (): (() => void) => {
       hello,
       connected: true,
       clock: { now: hello.now, at: performance.now(), rate: hello.rate },
-      ...(hello.resumed ? {} : { view: View.empty, saying: null, cancellable: [] })
+      ...(hello.resumed ? {} : { view: View.empty, saying: null, cancellable: [], approvals: [] })
     })
   })
   on("happened", decode.happened, (event) => change({ view: View.step(live.view, event) }))
-  on("status", decode.status, ({ cancellable, now, saying }) => change({ cancellable, saying, clock: clock(now) }))
+  on("status", decode.status, ({ approvals, cancellable, now, saying }) =>
+    change({ approvals, cancellable, saying, clock: clock(now) })
+  )
   source.addEventListener("error", () => change({ connected: false }))
   return () => source.close()
 }
@@ -94,6 +98,9 @@ const decodeRefusal = Schema.decodeUnknownEither(Protocol.Refusal)
 interface Requests {
   readonly "/api/say": typeof Protocol.Say.Encoded
   readonly "/api/cancel": typeof Protocol.Cancel.Encoded
+  readonly "/api/approve": typeof Protocol.Approve.Encoded
+  readonly "/api/deny": typeof Protocol.Deny.Encoded
+  readonly "/api/tell": typeof Protocol.Tell.Encoded
   readonly "/api/start": typeof Protocol.Start.Encoded
 }
 
@@ -128,5 +135,20 @@ const greeted = (): Promise<Protocol.Hello> =>
 export const say = async (text: string) => post("/api/say", { conversation: (await greeted()).conversation, text })
 export const cancel = async (callId: string) =>
   post("/api/cancel", { conversation: (await greeted()).conversation, callId })
+/** It runs as it is, or with other arguments. */
+export const approve = async (callId: string, args?: unknown) =>
+  post("/api/approve", {
+    conversation: (await greeted()).conversation,
+    callId,
+    ...(args === undefined ? {} : { arguments: args })
+  })
+export const deny = async (callId: string, reason: string) =>
+  post("/api/deny", {
+    conversation: (await greeted()).conversation,
+    callId,
+    ...(reason.trim() === "" ? {} : { reason: reason.trim() })
+  })
+export const tell = async (callId: string, text: string) =>
+  post("/api/tell", { conversation: (await greeted()).conversation, callId, text })
 /** Begins a new conversation; by default with the same agent. */
 export const start = async (agent?: string) => post("/api/start", { agent: agent ?? (await greeted()).agent })

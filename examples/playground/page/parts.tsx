@@ -2,14 +2,15 @@
  * Small parts that both halves of the page use.
  */
 import type { ReactNode } from "react"
-import type * as View from "../../shared/View.js"
+import * as View from "../../shared/View.js"
 
-export type Fate = "running" | "done" | "error" | "cancelled" | "unknown"
+export type Fate = "running" | "waiting" | "done" | "error" | "cancelled" | "unknown"
 
-export const fate = (call: View.Call): Fate => call.ended?.status ?? "running"
+export const fate = (call: View.Call): Fate => call.ended?.status ?? (View.waits(call) ? "waiting" : "running")
 
 export const fateText: Record<Fate, string> = {
   running: "running",
+  waiting: "waits for you",
   done: "done",
   error: "failed",
   cancelled: "cancelled",
@@ -18,6 +19,7 @@ export const fateText: Record<Fate, string> = {
 
 const drawn: Record<Fate, ReactNode> = {
   running: <circle cx="8" cy="8" r="3.5" fill="currentColor" />,
+  waiting: <path d="M6.1 5v6m3.8-6v6" />,
   done: <path d="M4.5 8.4 7 10.8l4.6-5.4" />,
   error: <path d="m5.3 5.3 5.4 5.4m0-5.4-5.4 5.4" />,
   cancelled: <rect x="5.4" y="5.4" width="5.2" height="5.2" rx="0.8" fill="currentColor" />,

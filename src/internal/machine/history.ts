@@ -15,8 +15,11 @@ export const add = (
   speech?: Speech | undefined,
   jobs: ReadonlyArray<Job> = speech?.jobs ?? none
 ): void => {
-  // the spread comes last: properties behind one give each object a shape of its own, in V8
-  const added = { id: `item_${++s.itemId}`, createdAt: s.now, ...item } as ChatItem
+  // the item is new, made for this call: no copy of each
+  const fresh = item as { id?: string; createdAt?: number }
+  fresh.id = `item_${++s.itemId}`
+  fresh.createdAt = s.now
+  const added = item as ChatItem
   if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
   if (s.durable !== undefined) itemAdded(s.durable, added, jobs)
@@ -66,6 +69,19 @@ export const setOpen = (s: State, callId: string, open: "running" | "approval"):
   s.history[i] = changed
   if (s.durable !== undefined) itemChanged(s.durable, item, changed)
 }
+
+/** A message that was said of an answer that is asked for again: whoever has the old item keeps it. */
+export const cut = (s: State, item: ChatItem): void => {
+  if (item._tag !== "Message" || item.interrupted) return
+  const i = s.history.lastIndexOf(item)
+  if (i < 0) return
+  const changed = { ...item, interrupted: true }
+  s.history[i] = changed
+  if (s.durable !== undefined) itemChanged(s.durable, item, changed)
+}
+
+/** The item of this id, of the last ones. */
+export const find = (s: State, id: string): ChatItem | undefined => s.history.findLast((item) => item.id === id)
 
 /** Numbers of items beyond this one are none of ours, and leave no room to count on. */
 const lastNumber = 2 ** 52

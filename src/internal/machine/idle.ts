@@ -109,7 +109,7 @@ const isBehind = (s: State, run: Run, waits: (run: Run) => boolean): boolean =>
  */
 export const isQuiet = (s: State): boolean =>
   s.speeches.size === 0 &&
-  s.runs.size === 0 &&
+  (s.runs.size === 0 || (s.durable !== undefined && onlyAsks(s))) &&
   s.pending.size === 0 &&
   s.phase === "open" &&
   // no task
@@ -123,6 +123,11 @@ export const isQuiet = (s: State): boolean =>
   s.handoffWaiters.length === 0 &&
   s.leavingSince === undefined &&
   s.entering === undefined
+
+/** All that is open waits for somebody to agree, and for no time: a durable session keeps it without being there. */
+const onlyAsks = (s: State): boolean =>
+  s.runs.size === s.approvals.length &&
+  s.approvals.every(({ state }) => state._tag === "Waiting" && state.expiresAt === undefined)
 
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
 const isSilent = (s: State): boolean =>

@@ -79,7 +79,7 @@ export const part = (s: State, step: Step, p: Part): void => {
     }
     case "finish": {
       step.finish = p.reason
-      if (p.usage !== undefined) step.usage = { ...step.usage, ...p.usage }
+      if (p.usage !== undefined) step.usage = step.usage === undefined ? p.usage : { ...step.usage, ...p.usage }
       return p.failure === undefined ? undefined : modelFailed(s, step, p.failure)
     }
     case "response-metadata":

@@ -177,6 +177,8 @@ class Revived {
     this.endTasks()
     this.handoff()
     for (const [id, speech] of speeches) this.goOn(id, speech)
+    // what had ended, and waited for the end of its step
+    for (const step of this.steps.values()) Speech.flushOutputs(s, step)
     const runs = Array.from(stored.runs).sort(([one], [other]) => this.orderOf(one) - this.orderOf(other))
     this.work(runs)
     for (const [id, call] of calls) this.without(id, call)
@@ -333,6 +335,8 @@ class Revived {
     // a reply that was being said (rule Q5)
     if (speech.reply !== undefined && heard.any) return this.cut(speech)
     if (speech.source === "say" && typeof speech.text !== "string") return this.cut(speech)
+    for (const item of speech.items.slice(answer.from)) History.cut(s, item)
+    speech.items = speech.items.map((item) => History.find(s, item.id) ?? item)
     this.askAgain(speech, step)
   }
 

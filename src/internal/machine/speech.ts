@@ -324,7 +324,7 @@ const recordParts = (s: State, step: Step): boolean => {
     switch (entry._tag) {
       case "Text": {
         if (step.agent.instantOutput || entry.text === "") {
-          if (!entry.ended) return false
+          if (!entry.ended || isToCome(s, step)) return false
         } else if (entry.play === "idle") {
           entry.play = "playing"
           beginToSpeak(s, step.speech)
@@ -353,6 +353,13 @@ const recordParts = (s: State, step: Step): boolean => {
   }
   return true
 }
+
+/**
+ * A durable session records a text that nobody plays together with what comes behind it, or with the end of the answer: an
+ * answer whose end is not stored is asked for again, and would say the text twice (rule Q6).
+ */
+const isToCome = (s: State, step: Step): boolean =>
+  s.durable !== undefined && !step.streamEnded && step.cursor === step.entries.length - 1
 
 /** They are in the history now. */
 const forgetParts = (step: Step): void => {

@@ -4,10 +4,14 @@
 import { emit, type State, type Step } from "./state.js"
 import type { Usage } from "./words.js"
 
+const fields = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
+
 /** Field by field: what nobody reported stays absent. */
 export const add = (sum: Usage | undefined, usage: Usage): Usage => {
+  // with each step: what a step reports is never changed, so that it can be the first sum
+  if (sum === undefined) return usage
   const out: { -readonly [K in keyof Usage]: Usage[K] } = { ...sum }
-  for (const field of Object.keys(usage) as ReadonlyArray<keyof Usage>) {
+  for (const field of fields) {
     const count = usage[field]
     if (count !== undefined) out[field] = (out[field] ?? 0) + count
   }

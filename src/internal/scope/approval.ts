@@ -13,6 +13,7 @@ import type { ToolCall } from "../../ChatContext.js"
 import type * as Machine from "../machine/state.js"
 import { suspended } from "../values/guarded.js"
 import { check, ofApprovals } from "../values/options.js"
+import { annotated } from "./annotations.js"
 
 type Mode = "never" | "always" | "destructive"
 
@@ -74,15 +75,6 @@ export interface Bound {
 }
 
 const never: Bound = { approval: undefined, approvalTimeout: undefined, asks: undefined }
-
-/** What the program says of the tool; the defaults of these annotations say nothing of it. */
-export const annotated = (
-  tool: Tool.Any,
-  annotation: typeof Tool.Readonly | typeof Tool.Destructive | typeof Tool.Idempotent
-): boolean | undefined => {
-  const value: unknown = tool.annotations?.unsafeMap.get(annotation.key)
-  return typeof value === "boolean" ? value : undefined
-}
 
 /** The tool's own word, else that of its scope. What a provider runs, or has defined, is exempt. */
 export const bind = (tool: Tool.Any, options: Options, setting: Setting, toolset: string | undefined): Bound => {

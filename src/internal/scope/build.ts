@@ -205,7 +205,8 @@ const collectToolset = (
       context = Context.add(context, DuplicatePolicy, {
         _tag: "Mode",
         mode: toolset.onDuplicateCall,
-        scope: undefined
+        scope: undefined,
+        allow: undefined
       })
     }
     const place: Place = {
@@ -257,7 +258,7 @@ const bindTool = (tool: Tool.Any, place: Place): Effect.Effect<BoundTool> =>
     if (handler === undefined && !(Tool.isProviderDefined(tool) && !tool.requiresHandler)) {
       return yield* Effect.die(Mistakes.noHandler(tool.name, place.description))
     }
-    const { decide, policy } = bind(options, Context.get(place.context, DuplicatePolicy))
+    const { decide, policy } = bind(tool, options, Context.get(place.context, DuplicatePolicy))
     const { approval, approvalTimeout, asks } = Approval.bind(
       tool,
       options,

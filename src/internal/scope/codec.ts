@@ -13,7 +13,7 @@ import type { File } from "../../ChatContext.js"
 import { RunContext, StopResponse, ToolError } from "../../Tags.js"
 import type { Outcome } from "../machine/state.js"
 import { errorTypeOf } from "../model/errors.js"
-import { jsonWithFiles, unwrap } from "../values/files.js"
+import { Content, jsonWithFiles, unwrap } from "../values/files.js"
 import { die, given } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { withoutNulls } from "../values/schemas.js"
@@ -94,15 +94,17 @@ export const codecOf = (tool: Tool.Any): Codec => {
 
 const answers = new WeakMap<Tool.Any, Coder>()
 
-/** What somebody gives in place of the tool, as the handler would have given it; or in words what is wrong (rule A6). */
+/** What somebody gives in place of the tool, as the handler would have given it, files too; or what is wrong (rule A6). */
 export const answerOf = (tool: Tool.Any, codec: Codec, output: unknown): Effect.Effect<Outcome, string, any> => {
   let decode = answers.get(tool)
   if (decode === undefined) {
     decode = total(ParseResult.decodeUnknownEither(anySchema(tool.successSchema), all))
     answers.set(tool, decode)
   }
-  return Effect.mapError(decode(output), describeIssue).pipe(
-    Effect.flatMap((value) => Effect.mapError(codec.outcome.onSuccess(value), ({ detail }) => detail))
+  const { files, value } = unwrap(output)
+  return Effect.mapError(decode(value), describeIssue).pipe(
+    Effect.map((decoded) => (files === undefined ? decoded : new Content(decoded, files))),
+    Effect.flatMap((whole) => Effect.mapError(codec.outcome.onSuccess(whole), ({ detail }) => detail))
   )
 }
 

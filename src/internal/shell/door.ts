@@ -187,6 +187,15 @@ const finished = (part: Record<string, unknown>): Described => {
 
 const counts = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
 
+/** One that cannot be read leaves the others. */
+const countIn = (usage: Readonly<Record<string, unknown>>, name: string): unknown => {
+  try {
+    return usage[name]
+  } catch {
+    return undefined
+  }
+}
+
 /** What nobody reported is absent, and so is what is no count: an answer is not lost for what is said of its cost. */
 const usageOf = (part: Record<string, unknown>): Usage | undefined =>
   guarded(
@@ -195,10 +204,7 @@ const usageOf = (part: Record<string, unknown>): Usage | undefined =>
       if (!isRecord(usage)) return undefined
       let out: { -readonly [K in keyof Usage]: Usage[K] } | undefined
       for (const name of counts) {
-        const count = guarded(
-          () => usage[name],
-          () => undefined
-        )
+        const count = countIn(usage, name)
         if (!Number.isSafeInteger(count) || (count as number) < 0) continue
         out ??= {}
         out[name] = count as number

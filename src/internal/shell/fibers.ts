@@ -43,18 +43,11 @@ export const start = <A, E>(
 
 /** If they do, the failure is kept from them. Most do not: then a call saves the frames. */
 const reportsFailures = (fiberRefs: FiberRefs.FiberRefs): boolean => {
-  let reports = reporting.get(fiberRefs)
-  if (reports === undefined) {
-    const level = FiberRefs.getOrDefault(fiberRefs, FiberRef.unhandledErrorLogLevel)
-    const minimum = FiberRefs.getOrDefault(fiberRefs, FiberRef.currentMinimumLogLevel)
-    reports = Option.isSome(level) && LogLevel.lessThanEqual(minimum, level.value)
-    reporting.set(fiberRefs, reports)
-  }
-  return reports
+  const level = FiberRefs.getOrDefault(fiberRefs, FiberRef.unhandledErrorLogLevel)
+  if (Option.isNone(level)) return false
+  const minimum = FiberRefs.getOrDefault(fiberRefs, FiberRef.currentMinimumLogLevel)
+  return LogLevel.lessThanEqual(minimum, level.value)
 }
-
-/** All fibers of a scope have the same. */
-const reporting = new WeakMap<FiberRefs.FiberRefs, boolean>()
 
 /** A fiber that the session ends when it closes. */
 export const fork = <A, E>(

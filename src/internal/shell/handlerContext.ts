@@ -2,7 +2,6 @@
  * The `RunContext` of a session: what a handler says becomes an input of the machine.
  */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -22,7 +21,6 @@ import { nameOf } from "../machine/updates.js"
 import { printable } from "../model/errors.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { unwrap } from "../values/files.js"
-import { suspended } from "../values/guarded.js"
 import { toJson } from "../values/json.js"
 import { errorIn, ofFiller } from "../values/options.js"
 import { build, buildTask, discard } from "./agents.js"
@@ -34,7 +32,7 @@ import { keyOfSession } from "./keys.js"
 import { messagesTo } from "./messaging.js"
 import type { TaskFinisher } from "./task.js"
 import { inForeground, runTask } from "./tasks.js"
-import { type Undo, undoAll } from "./undoing.js"
+import { stepOf, type Undo, undoAll, undoOf } from "./undoing.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
   /** what takes back the steps that it has done, in their order (rule Q12) */
@@ -55,15 +53,12 @@ export class HandlerContext extends Caller implements TaskFinisher {
   /** Of a step that is done. */
   protected register<A>(value: A, undo: Undo<A> | undefined): Effect.Effect<void, never, any> {
     if (undo === undefined) return Effect.void
-    return Effect.contextWith((context: Context.Context<any>) => {
-      this.undos ??= []
-      this.undos.push(
-        Effect.provide(
-          suspended(() => undo(value)),
-          context
-        )
-      )
-    })
+    return Effect.map(undoOf(value, undo), (made) => this.add(made))
+  }
+
+  private add(undo: Effect.Effect<void>): void {
+    this.undos ??= []
+    this.undos.push(undo)
   }
 
   get step() {
@@ -71,13 +66,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
       _name: string,
       effect: Effect.Effect<A, E, R>,
       options?: StepOptions<A, R2>
-    ): Effect.Effect<A, E, R | R2> => {
-      const undo = options?.undo
-      if (undo === undefined) return effect
-      return Effect.uninterruptibleMask((restore) =>
-        Effect.tap(restore(effect), (value) => this.register(value, undo))
-      ) as Effect.Effect<A, E, R | R2>
-    }
+    ): Effect.Effect<A, E, R | R2> => stepOf(effect, options, (undo) => this.add(undo))
   }
 
   get sleep() {

@@ -13,8 +13,9 @@ import * as Reviving from "../machine/reviving.js"
 import type * as Machine from "../machine/state.js"
 import * as Stored from "../machine/stored.js"
 import { messageTaskName } from "../machine/texts.js"
-import { annotated } from "../scope/approval.js"
+import { annotated } from "../scope/annotations.js"
 import { readGiven } from "../scope/messages.js"
+import { isRepeatable } from "../scope/policy.js"
 import { boundOf } from "../scope/tool.js"
 import { suspended } from "../values/guarded.js"
 import { build } from "./agents.js"
@@ -78,7 +79,7 @@ const mayRerun = (tool: Machine.Tool): boolean => {
   if (bound.kind === "companion") return bound.name !== messageTaskName
   const { onRestart } = bound.options
   if (onRestart !== undefined) return onRestart === "rerun"
-  return annotated(bound.tool, Tool.Readonly) === true || annotated(bound.tool, Tool.Idempotent) === true
+  return isRepeatable(bound.tool)
 }
 
 const isIdempotent = (tool: Machine.Tool): boolean => annotated(boundOf(tool).tool, Tool.Idempotent) === true

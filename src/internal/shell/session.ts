@@ -146,10 +146,11 @@ class DurableSession extends Session {
     if (storing === undefined) return
     if (commands.length === 0 && storing.isClear && events.every(isPassing) && !storing.stopped) {
       for (const event of events) this.hub.publish(event)
-      if (s.durable?.touched !== true && s.durable?.rows.length === 0) return
-      return storing.take([], [])
+      if (s.durable?.touched === true || s.durable?.rows.length !== 0) storing.take([], [])
+      return this.watch?.()
     }
     storing.take(events, commands)
+    this.watch?.()
   }
 
   /** What it tells and does from here on is stored before. */
@@ -163,7 +164,6 @@ class DurableSession extends Session {
     for (const event of events) this.hub.publish(event)
     for (const command of commands) carry(this, command)
     this.saver?.notify()
-    this.watch?.()
   }
 
   /** Its state is what is stored, and what it would do next is another life's. */
@@ -181,6 +181,7 @@ class DurableSession extends Session {
     this.stop()
     for (const fiber of Array.from(this.fibers)) interrupt(fiber)
     this.hub.close()
+    this.watch?.()
   }
 }
 

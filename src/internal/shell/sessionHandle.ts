@@ -13,8 +13,8 @@ import type { Handle } from "../../Sessions.js"
 import { SessionsError, ToolError } from "../../Tags.js"
 import { printable } from "../model/errors.js"
 import { outsideSpans } from "../telemetry/recorder.js"
-import { closeOnce } from "./closing.js"
-import { hostOf } from "./host.js"
+import { end as endSession } from "./closing.js"
+import { type Host, hostOf } from "./host.js"
 
 /** Does something with the session, which is there for at least so long. */
 export type Use = <A, E, R>(f: (session: Service) => Effect.Effect<A, E, R>) => Effect.Effect<A, E | SessionsError, R>
@@ -29,6 +29,10 @@ export const handle = (id: string, use: Use, end: Effect.Effect<void, SessionsEr
   cancelTool: (callId) => use((session) => session.cancelTool(callId)),
   messageTool: (callId, message) => use((session) => session.messageTool(callId, message)),
   release: (callId) => use((session) => session.release(callId)),
+  approvals: use((session) => session.approvals),
+  approve: (callId, options) => use((session) => session.approve(callId, options)),
+  deny: (callId, options) => use((session) => session.deny(callId, options)),
+  respond: (callId, output, options) => use((session) => session.respond(callId, output, options)),
   handoff: (agent) => use((session) => handoff(id, session, agent)),
   history: use((session) => session.history),
   runningTools: use((session) => session.runningTools),
@@ -88,6 +92,10 @@ const withLater = (session: Service, items: ReadonlyArray<ChatItem>, after: stri
   )
 }
 
+/** For good. */
+export const endFor = (id: string, host: Host): Effect.Effect<void, SessionsError> =>
+  Effect.mapError(endSession(host), ({ message }) => new SessionsError({ sessionId: id, message }))
+
 /** The one session that the program made itself. */
 export const fromSession = (session: Service): Handle => {
   const id = "session"
@@ -98,7 +106,7 @@ export const fromSession = (session: Service): Handle => {
           new SessionsError({ sessionId: id, message: "This is a copy of a session: it ends with its scope." })
         )
       : // a caller that gives up leaves it to end
-        Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(closeOnce(host))), Fiber.join)
+        Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(endFor(id, host))), Fiber.join)
   })
   return handle(id, (f) => f(session), end)
 }

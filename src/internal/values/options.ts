@@ -159,7 +159,8 @@ export const ofSessions: Checks = {
   // 0: as soon as nothing is open
   idleAfter: time,
   maxSessions: count(1, "memory"),
-  maxKept: count(0, "memory")
+  maxKept: count(0, "memory"),
+  durable: flag
 }
 
 /** With 0 none would ever be opened. */
@@ -204,6 +205,12 @@ const ofTool: Checks = {
 
 export const ofApprovals: Checks = { mode: oneOf("never", "always", "destructive"), timeout: someTime }
 
+export const ofDuplicates: Checks = {
+  mode: oneOf("allow", "reject", "replace", "confirm", "join"),
+  scope: oneOf("name", "name_and_args"),
+  allow: oneOf("idempotent")
+}
+
 export const ofFiller: Checks = {
   delay: time,
   // 0: fillers without an end, in no time
@@ -232,9 +239,11 @@ const firstProblem = (
   options: object | undefined,
   checks: Checks
 ): { readonly option: string; readonly problem: string } | undefined => {
-  // with each session and each agent: no list of entries
-  for (const option in checks) {
-    const value = (options as Readonly<Record<string, unknown>> | undefined)?.[option]
+  if (options === undefined) return undefined
+  // with each session and each agent: no list of entries, and few of the many options are given
+  for (const option in Object.getPrototypeOf(options) === Object.prototype ? options : checks) {
+    if (!Object.hasOwn(checks, option)) continue
+    const value = (options as Readonly<Record<string, unknown>>)[option]
     const problem = value === undefined ? undefined : checks[option]?.(value)
     if (problem !== undefined) return { option, problem }
   }
