@@ -174,8 +174,9 @@ const checkPages = (installed: string): void => {
 // --- the programs ----------------------------------------------------------------------------------------------------
 
 const ending = `
-import { TestContext } from "effect"
+import { Chunk, Stream, TestContext } from "effect"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { sentences } from "effect-meantime/voice"
 
 const said = await TestSession.drive(main).pipe(
   Effect.provide(
@@ -190,6 +191,8 @@ const said = await TestSession.drive(main).pipe(
   Effect.runPromise
 )
 console.log(said)
+const spoken = await Effect.runPromise(Stream.runCollect(sentences(Stream.make("One 1.", "5. Two."))))
+console.log(Chunk.toReadonlyArray(spoken).map(({ text }) => text).join("|"))
 `
 
 /** What each program does, in the folder where it is. */
@@ -332,11 +335,10 @@ try {
   checkPages(join(first, "node_modules/effect-meantime"))
   writeFileSync(join(first, "example.ts"), example + ending)
   compile(first, "example.ts")
-  expectSame(
-    "the README's first example",
-    (await run(first, "node", ["example.js"])).split("\n").at(-2),
-    "It is booked."
-  )
+  expectSame("the README's first example", (await run(first, "node", ["example.js"])).split("\n").slice(-3, -1), [
+    "It is booked.",
+    "One 1.5. |Two."
+  ])
   const listed = JSON.parse(await run(first, "npm", ["ls", "--depth=0", "--json"]))
   const versions = Object.entries<{ version: string }>(listed.dependencies).map(
     ([name, { version }]) => `${name} ${version}`

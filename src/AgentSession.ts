@@ -185,6 +185,40 @@ export interface RespondOptions {
 }
 
 /**
+ * What a user who begins to speak does to the speech that is being played.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface UserTurnOptions {
+  /**
+   * `"keep"` (default): it goes on. `"pause"`: it is paused; if the turn is discarded, it goes on where the output can
+   * pause, and begins the interrupted sentence anew where it cannot. `"interrupt"`: it is cut. A speech that disallows
+   * interruptions is always kept, and one that has not begun waits.
+   */
+  readonly speech?: "keep" | "pause" | "interrupt"
+}
+
+/**
+ * A turn that is being spoken. It ends once: what comes after its end does nothing, but for `commit`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UserTurn {
+  /** What was understood so far: listeners are told with a `UserTurnPartial`. */
+  readonly partial: (text: string) => Effect.Effect<void>
+  /**
+   * Sends what the user has said, by default the last partial, as `send` does, and gives the floor back. A later `commit`
+   * gives the same handle. Fails with a `ToolError` if the turn was discarded, or has no text: then it is discarded.
+   * Fails with `SessionClosed` if the session is closed.
+   */
+  readonly commit: (input?: Input, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed | ToolError>
+  /** Gives the floor back as if nothing had been said. */
+  readonly discard: Effect.Effect<void>
+}
+
+/**
  * A conversation at work. Layers of its tools and its first agent may use it while it is made: what is said and asked for
  * waits until the session has begun, and so does a fiber of theirs that calls `handoff`, or waits for an answer. A layer
  * must not wait for that itself, since the session waits for the layer.
@@ -253,8 +287,17 @@ export interface Service {
   readonly events: Stream.Stream<SessionEvent>
   /** Ends when nobody speaks or thinks, nothing is queued, and nobody holds the floor. */
   readonly waitForIdle: Effect.Effect<void, SessionClosed>
-  /** The user speaks while the scope is open: no deferred reply starts. */
+  /**
+   * The user has the floor while the scope is open: what is being said goes on, and nothing new begins. What is sent
+   * inside the claim is answered at once; all else waits and keeps its place.
+   */
   readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
+  /**
+   * A turn that the user is speaking: the floor is the user's, as in `claimUserTurn`, until the turn is committed or
+   * discarded, or its scope is closed. Fails with `SessionClosed` if the session is closed. Dies with an `OptionsError`
+   * if `speech` is none of its values.
+   */
+  readonly userTurn: (options?: UserTurnOptions) => Effect.Effect<UserTurn, SessionClosed, Scope.Scope>
   readonly runningTools: Effect.Effect<ReadonlyArray<RunningTool>>
   /**
    * Cancels a running call, and waits until it has stopped, for `cancellationTimeout` at most. Fails with a `ToolError`

@@ -185,6 +185,17 @@ export class AlreadyInterrupted extends Data.TaggedError("AlreadyInterrupted")<{
 }
 
 /**
+ * A synthesizer, a recogniser or a sink of audio failed. An output ends its speech with it; the session lives on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class VoiceError extends Data.TaggedError("VoiceError")<{
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+/**
  * The session, for handlers, `onEnter`, `onExit` and programs.
  *
  * @since 0.1.0

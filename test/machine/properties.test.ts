@@ -11,7 +11,7 @@ const play = (given: ReadonlyArray<number>): World => {
   return world
 }
 
-it("[T9] [T2] [D9] [U6] [F1] [F5] [R1] whatever comes in, all comes to its one end, in order", () => {
+it("[T9] [T2] [D9] [U6] [F1] [F5] [R1] [A4] [A7] [G3] whatever comes in, all comes to its one end, in order", () => {
   fc.assert(
     fc.property(numbers, (given) => {
       const world = play(given)

@@ -36,6 +36,8 @@ export interface Config {
   readonly foreign: number
   /** how many tools ask before their calls run */
   readonly approvals: number
+  /** it is stored, and goes on to behave as if it was not */
+  readonly durable: boolean
   /** what `onItems` does; `fails`: now and then it dies */
   readonly saves: "nothing" | "all" | "fails"
   readonly maxToolSteps: number
@@ -270,6 +272,7 @@ export const make = (seed: number): Program => {
     pauses: more.chance(0.3) ? more.pick(0.1, 0.3, 0.9) : 0,
     foreign: more.chance(0.2) ? 0.4 : 0,
     saves: more.chance(0.2) ? more.pick("all", "fails") : "nothing",
+    durable: random.fork("durable").chance(0.25),
     approvals: more.chance(0.35) ? more.pick(0.3, 0.8) : 0,
     maxToolSteps: pick(1, 2, 3, 3, 3, 8),
     maxPendingUpdates: pick(1, 2, 3, 32),

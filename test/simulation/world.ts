@@ -29,6 +29,7 @@ import {
   RunContext,
   type SessionEvent,
   SessionModel,
+  SessionStorage,
   type SpeechHandle,
   ToolPrompts
 } from "effect-meantime"
@@ -612,7 +613,7 @@ class World {
         })
       }
       case "handoff": {
-        const to = this.agent(`${chance(0.6) ? "second" : "first"}#h${handler.number}.${++this.entered}`)
+        const to = this.agent(this.nameOf(chance(0.6) ? "second" : "first", `h${handler.number}.`))
         return Effect.zipRight(this.announce(handler, { what: "handoff" }), this.switches(RunContext.handoff(to))).pipe(
           Effect.catchTag("ToolError", () => {
             this.ref.count("hand-off refused")
@@ -1004,6 +1005,23 @@ class World {
     )
   }
 
+  /** hand-offs of a durable session, by who asked */
+  private readonly handed = new Map<string, number>()
+
+  /** A durable session finds its agents by their names, so it has a list of them. */
+  nameOf(name: "first" | "second", suffix: string): string {
+    if (!this.config.durable) return `${name}#${suffix}${++this.entered}`
+    const n = this.handed.get(suffix) ?? 0
+    this.handed.set(suffix, n + 1)
+    return `${name}#${suffix}${n}`
+  }
+
+  get names(): ReadonlyArray<string> {
+    const list = (suffix: string, length: number) =>
+      Array.from({ length }, (_, n) => [`first#${suffix}${n}`, `second#${suffix}${n}`]).flat()
+    return [...list("o", 100), ...Array.from({ length: 100 }, (_, i) => list(`h${i + 1}.`, 3)).flat()]
+  }
+
   agent(name: string): Agent.Agent<never> {
     const { concurrency, onEnter, onExit, secondContext } = this.config
     const first = baseName(name) === "first"
@@ -1291,7 +1309,7 @@ class World {
         return this.beside(
           Effect.suspend(() => {
             this.handoffs++
-            return session.handoff(this.agent(`${action.to}#o${++this.entered}`))
+            return session.handoff(this.agent(this.nameOf(action.to, "o")))
           }).pipe(
             Effect.exit,
             Effect.map(() => this.handoffs--)
@@ -1367,6 +1385,22 @@ class Fibers extends Supervisor.AbstractSupervisor<void> {
   }
 }
 
+/** A storage that shows what it holds. */
+const watched = (storage: SessionStorage.Service) => {
+  const rows = new Map<string, SessionStorage.Row>()
+  const write: SessionStorage.Service["write"] = (id, epoch, changed, open) =>
+    Effect.tap(storage.write(id, epoch, changed, open), () =>
+      Effect.sync(() => {
+        for (const row of changed) {
+          const key = `${row.kind}/${row.id}`
+          if (row.data === undefined) rows.delete(key)
+          else rows.set(key, row)
+        }
+      })
+    )
+  return { ...storage, write, rows }
+}
+
 export const run = (program: Program, options?: { readonly record?: boolean }): Promise<Outcome> => {
   const world = new World(program, options?.record === true)
   const { config } = program
@@ -1412,21 +1446,25 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
           Effect.map(
             Effect.provide(AgentOutput.AgentOutput, AgentOutput.layerPaced({ charactersPerSecond: config.pace })),
             (paced): AgentOutput.Service => ({
-              play: (text, played) => {
+              play: (text, played, speech) => {
                 let pieces: Array<string> | undefined
                 return Effect.acquireUseRelease(
                   Effect.sync(() => {
                     if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
                   }),
                   () =>
-                    (config.streams ? paced.play : inWords(config.pace as number))(text, (piece) => {
-                      if (pieces === undefined) {
-                        pieces = []
-                        world.ref.played.set(piece.trim(), pieces)
-                      }
-                      pieces.push(piece)
-                      return played(piece)
-                    }),
+                    (config.streams ? paced.play : inWords(config.pace as number))(
+                      text,
+                      (piece) => {
+                        if (pieces === undefined) {
+                          pieces = []
+                          world.ref.played.set(piece.trim(), pieces)
+                        }
+                        pieces.push(piece)
+                        return played(piece)
+                      },
+                      speech
+                    ),
                   () => Effect.sync(() => world.playing--)
                 )
               }
@@ -1440,6 +1478,8 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
     world.buildTools()
     const scope = yield* Scope.make()
     const given = Given.make(config, world.random)
+    const memory = yield* Layer.build(SessionStorage.layerMemory)
+    const storage = watched(Context.get(memory, SessionStorage.SessionStorage))
     const session = yield* AgentSession.make({
       agent: world.agent("first"),
       tools: world.sessionTools as any,
@@ -1453,7 +1493,15 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       eventBuffer: 1_000_000,
       startAfter: config.startAfter,
       ...(given === undefined ? {} : { history: { items: given.items }, resume: given.resume }),
-      ...(given?.resume === true ? { agents: [world.agent("second")] } : {}),
+      ...(given?.resume === true || config.durable
+        ? {
+            agents: [
+              world.agent("second"),
+              ...(config.durable ? world.names : []).map((name) => Agent.make(name, { instructions: "" }))
+            ]
+          }
+        : {}),
+      ...(config.durable ? { id: "session" } : {}),
       ...(config.saves === "nothing" ? {} : { onItems: world.saves }),
       ...(config.releaseAfter === undefined ? {} : { releaseAfter: config.releaseAfter })
     }).pipe(
@@ -1461,7 +1509,8 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       Effect.provide(config.languageModel ? languageModel : (model as any)),
       Effect.provide(output as Layer.Layer<never>),
       Effect.provide(ToolPrompts.layer(templates)),
-      Effect.provide(world.handlerContext)
+      Effect.provide(world.handlerContext),
+      Effect.provideService(SessionStorage.SessionStorage, storage)
     ) as Effect.Effect<AgentSession.Service, never, never>
     world.session = session
     if (given !== undefined) world.ref.opens(given, Effect.runSync(session.history).items)
@@ -1510,6 +1559,17 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       if (world.violation === undefined) {
         world.step("rest")
         world.checkSaved()
+        if (config.durable) {
+          const rows = Array.from(storage.rows.values())
+          const odd = rows.filter(({ kind }) => kind !== "item" && kind !== "session" && kind !== "turn")
+          if (odd.length > 0) world.fail("Q2", `at rest there are rows of ${odd.map(({ kind }) => kind).join(" ")}`)
+          const stored = rows
+            .filter(({ kind }) => kind === "item")
+            .sort((one, other) => (one.id < other.id ? -1 : 1))
+            .map(({ data }) => (data as { readonly item: ChatContext.ChatItem }).item.id)
+          const ids = (yield* session.history).items.map(({ id }) => id)
+          if (stored.join() !== ids.join()) world.fail("Q2", `stored are ${stored.join()}, and there are ${ids.join()}`)
+        }
         const running = yield* session.runningTools
         if (running.length > 0) world.fail("T9", `at rest ${running.map((tool) => tool.callId).join(" ")} still run`)
         if (world.runsOpen > 0) world.fail("R1", `at rest ${world.runsOpen} runs have not come back`)
@@ -1525,13 +1585,15 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
     world.step("close")
     world.note(() => "close")
     world.finishing = true
-    yield* Scope.addFinalizer(
-      scope,
-      Effect.sync(() => {
-        world.ref.closing = true
-      })
+    const closes = Effect.sync(() => {
+      world.ref.closing = true
+    })
+    yield* Scope.addFinalizer(scope, closes)
+    const closing = yield* Effect.forkDaemon(
+      config.durable
+        ? Effect.zipRight(Effect.zipRight(closes, Effect.exit(session.end)), Scope.close(scope, Exit.void))
+        : Scope.close(scope, Exit.void)
     )
-    const closing = yield* Effect.forkDaemon(Scope.close(scope, Exit.void))
     const limit = config.drainTimeout === 0 ? config.cancellationTimeout : config.drainTimeout
     yield* clock.settle
     for (let i = 0; i < 4 && closing.unsafePoll() === null; i++) yield* clock.advance(limit)

@@ -74,6 +74,7 @@ export const requested = (s: State, step: Step, part: CallPart): void => {
   s.calls.set(callId, call)
   s.unrecorded.set(callId, call)
   step.calls.push(call)
+  step.speech.begun = true
   Jobs.open(call.jobs)
   emit(s, { _tag: "ToolCallStarted", call: call.call })
   observe(s, { _tag: "CallStarted", call })

@@ -293,22 +293,11 @@ const files = optional(list(file))
 const input = { text, files }
 const mode = oneOf("when-idle", "interrupt", "silent")
 
-const itemBase = { id: text, createdAt: number, metadata: optional(record) }
-
-const item = either(
-  fields({
-    ...itemBase,
-    _tag: oneOf("Message"),
-    role: oneOf("user", "assistant", "system"),
-    text,
-    interrupted: flag,
-    files
-  }),
-  fields({ ...itemBase, _tag: oneOf("Reasoning"), text }),
-  fields({ ...itemBase, _tag: oneOf("FunctionCall"), callId: text, name: text }),
-  fields({ ...itemBase, _tag: oneOf("FunctionCallOutput"), callId: text, name: text, isError: flag, files }),
-  fields({ ...itemBase, _tag: oneOf("AgentHandoff"), from: optional(text), to: text })
-)
+/** A history that was given to the session is as odd as it was given; a request is made of it all the same. */
+const item = fields({
+  _tag: oneOf("Message", "Reasoning", "FunctionCall", "FunctionCallOutput", "AgentHandoff"),
+  id: text
+})
 
 const agent = fields({ name: text, task: flag, since: number, carried: list(text) })
 

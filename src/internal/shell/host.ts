@@ -59,6 +59,8 @@ export interface Host {
   drained: (() => void) | undefined
   /** the fiber that plays last, as long as it does */
   player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** the fiber that pauses an output, or lets it go on, as long as it does */
+  pausing: Fiber.RuntimeFiber<unknown, unknown> | undefined
   /** how many agents were built */
   activities: number
   /** One input of the machine: state first, then what has become possible, then events and commands. */

@@ -18,6 +18,7 @@ import { readGiven } from "../scope/messages.js"
 import { isRepeatable } from "../scope/policy.js"
 import { boundOf } from "../scope/tool.js"
 import { suspended } from "../values/guarded.js"
+import { isRecord, toJson } from "../values/json.js"
 import { build } from "./agents.js"
 import { readArguments } from "./approval.js"
 import { failureTold } from "./door.js"
@@ -47,6 +48,16 @@ export const open = (sessionId: string, storage: Storage): Effect.Effect<Opened,
     }
     return { sessionId, storage, epoch, rows, stored, durable: Durable.make() }
   })
+
+/** An item of a history that was given to a session that is stored: what is no JSON in it becomes text. */
+export const storable = (item: unknown): unknown => {
+  if (!isRecord(item)) return item
+  const plain: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(item)) {
+    plain[key] = key === "files" || value === undefined || typeof value === "boolean" ? value : toJson(value)
+  }
+  return plain
+}
 
 /** There is something to go on with. */
 export const isBegun = ({ stored }: Opened): boolean => stored.session !== undefined

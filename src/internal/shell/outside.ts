@@ -28,6 +28,7 @@ const noSession: AgentSession = {
   events: Stream.empty,
   waitForIdle: closed,
   claimUserTurn: Effect.void,
+  userTurn: () => closed,
   runningTools: Effect.succeed([]),
   cancelTool: (callId) => noCall(callId),
   messageTool: (callId) => noCall(callId),

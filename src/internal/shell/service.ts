@@ -7,7 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../../Agent.js"
-import type { Input, ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
+import type { Input, SendOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { InterruptionDisallowed, SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
@@ -30,20 +30,8 @@ import { handleOf } from "./handles.js"
 import { doneUnless, type Host, logOf, stillInHistory } from "./host.js"
 import { messageTool } from "./messaging.js"
 import { runTask } from "./tasks.js"
-
-const noOptions: Turns.UserTurnOptions = {}
-
-/** Read before the input: an object of the program may do anything when it is looked at. */
-const turnOptions = (options: ReplyOptions | undefined): Turns.TurnOptions => {
-  if (options === undefined) return noOptions
-  const { allowInterruptions, instructions, priority, toolChoice } = options
-  return {
-    allowInterruptions,
-    instructions,
-    priority,
-    toolChoice: typeof toolChoice === "object" ? { tool: toolChoice.tool } : toolChoice
-  }
-}
+import { noOptions, turnOptions } from "./turnOptions.js"
+import { userTurn } from "./userTurns.js"
 
 /** The same, of a user's turn. */
 const userTurnOptions = (options: SendOptions | undefined): Turns.UserTurnOptions => {
@@ -158,6 +146,7 @@ export const makeService = (host: Host): Service => {
         () => Effect.sync(() => host.transact(Idle.releaseUserTurn))
       )
     ),
+    userTurn: (options) => userTurn(host, options),
     runTask: (task, text) =>
       Effect.suspend(() => {
         const runs = whenOpen(() => runTaskFor(host, task, text))

@@ -50,7 +50,7 @@ import { type Host, interrupt, log, logOf, withHost } from "./host.js"
 import { messageTask } from "./messaging.js"
 import { askModel, logFailure, readText } from "./models.js"
 import * as Opening from "./opening.js"
-import { play } from "./player.js"
+import { pausePlaying, play, resumePlaying, stopPlaying } from "./player.js"
 import { type Saver, startSaving } from "./saving.js"
 import { makeService } from "./service.js"
 import { makeStoredService } from "./storedService.js"
@@ -75,6 +75,7 @@ class Session implements Host {
   drained: (() => void) | undefined
   storing: Storing | undefined = undefined
   player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  pausing: Fiber.RuntimeFiber<unknown, unknown> | undefined
   activities = 0
   /** commands are being carried out */
   draining = false
@@ -156,6 +157,8 @@ class DurableSession extends Session {
   /** What it tells and does from here on is stored before. */
   begin({ durable, epoch, rows, sessionId, storage }: Opening.Opened): void {
     Reviving.remember(durable, rows)
+    // a history that was given is stored, though nothing has happened yet
+    durable.touched = true
     this.storing = new Storing(this, storage, sessionId, epoch, durable, this.release, this.fenced)
   }
 
@@ -252,7 +255,11 @@ const carryOut = (host: Host, command: Command): void => {
     case "Play":
       return play(host, command.entry)
     case "StopPlaying":
-      return interrupt(command.entry.fiber)
+      return stopPlaying(host, command.entry)
+    case "PausePlaying":
+      return pausePlaying(host, command.entry)
+    case "ResumePlaying":
+      return resumePlaying(host, command.entry)
     case "StartTimer":
       return startTimer(host, command.timer)
     case "StopTimer":
@@ -297,6 +304,7 @@ const notBegun = (name: string, since: number): State.Activity => ({
   prompts: defaults,
   hasCompanions: false,
   instantOutput: true,
+  output: undefined,
   context: "inherit",
   // nothing of an agent that is paused runs
   built: undefined as never,
@@ -353,7 +361,8 @@ export const make = (options: AnyOptions): Effect.Effect<Service, StorageError, 
     host.session = session
     // a copy: the program may change what it gave
     const given = isStored || goesOn ? [] : (options.history?.items ?? [])
-    const items = given.map((item) => withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes))
+    const copy = opened === undefined ? copyPlain : Opening.storable
+    const items = given.map((item) => withOwnFiles(copy(item) as ChatItem, host.maxFileBytes))
     const before = isStored && !goesOn ? opened.stored.items.map(({ item }) => item) : items
     const read = (options.resume === true || before !== items) && before.length > 0 ? Resume.read(before) : undefined
     const found =

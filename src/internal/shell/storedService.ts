@@ -10,7 +10,7 @@ import { makeService } from "./service.js"
 export const makeStoredService = (host: Host): Service => {
   const service = makeService(host)
   /** One that stops is no failure of what was asked for, which is done in its next life. */
-  const told: Effect.Effect<void> = Effect.suspend(() => host.storing?.told ?? Effect.void).pipe(Effect.ignore)
+  const told: Effect.Effect<void> = Effect.suspend(() => host.storing?.settled ?? Effect.void)
   const orClosed: Effect.Effect<void, SessionClosed> = Effect.suspend(() => host.storing?.told ?? Effect.void)
   const room: Effect.Effect<void> = Effect.suspend(() => host.storing?.room ?? Effect.void)
   const asked = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SessionClosed> =>
@@ -28,6 +28,7 @@ export const makeStoredService = (host: Host): Service => {
       const known = host.agents.some(({ name }) => name === agent.name)
       return known ? service.handoff(agent) : Effect.die(unknownAgent(agent.name))
     },
+    cancelTool: (callId) => decided(service.cancelTool(callId)),
     messageTool: (callId, message) => decided(service.messageTool(callId, message)),
     approve: (callId, options) => decided(service.approve(callId, options)),
     deny: (callId, options) => decided(service.deny(callId, options)),

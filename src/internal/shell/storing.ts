@@ -89,6 +89,9 @@ export class Storing {
     this.host.begun ? this.after((stored) => resume(stored ? Effect.void : closed)) : resume(Effect.void)
   )
 
+  /** The same for somebody to whom it is all one whether the session stops. */
+  readonly settled: Effect.Effect<void> = Effect.suspend(() => Effect.ignore(this.told))
+
   /** What waits for the storage is bounded. */
   readonly room: Effect.Effect<void> = Effect.suspend(() => {
     if (this.events.length + this.commands.length < most || this.stopped) return Effect.void

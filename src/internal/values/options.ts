@@ -218,6 +218,19 @@ export const ofFiller: Checks = {
   maxSteps: count(0, "none")
 }
 
+const effect: Check = (value) => (Effect.isEffect(value) ? undefined : `has to be an Effect, not ${shown(value)}`)
+
+export const ofOutput: Checks = {
+  pause: effect,
+  resume: effect,
+  // 0: each output would stall
+  stallTimeout: someTime,
+  // 0: it may report nothing once it is interrupted
+  stopTimeout: time
+}
+
+export const ofUserTurn: Checks = { speech: oneOf("keep", "pause", "interrupt") }
+
 export const ofPace: Checks = { charactersPerSecond: rate }
 
 const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : count(0, "none")(value))
@@ -225,6 +238,33 @@ const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : coun
 export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats, maxRetryAfter: time }
 
 export const ofListeners: Checks = { onUpdate: callback, onProgress: callback, decide: callback }
+
+// 2: a character may have as many units
+export const ofSentences: Checks = { maxLength: count(2, "none") }
+
+// 0: the next sentence is asked for when the one before it has been played
+export const ofVoice: Checks = {
+  ahead: count(0, "memory"),
+  maxLength: count(2, "none"),
+  stallTimeout: someTime,
+  stopTimeout: time
+}
+
+export const ofBargeIn: Checks = {
+  after: time,
+  minWords: count(0, "none"),
+  isBackchannel: callback,
+  speech: oneOf("pause", "interrupt"),
+  falseAfter: time
+}
+
+export const ofEndpoint: Checks = { silence: time, maxSilence: time, isComplete: callback }
+
+export const ofSynthesizer: Checks = {
+  outputFormat: oneOf("wav", "pcm"),
+  sampleRate: count(1, "memory"),
+  frame: someTime
+}
 
 export const ofScript: Checks = { pace: time, duration: time }
 
