@@ -6,7 +6,7 @@
  *     npm run bench:durable -- --quick   too short to be believed; nothing is written
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { cpus, tmpdir } from "node:os"
+import { cpus, loadavg, tmpdir } from "node:os"
 import { join } from "node:path"
 import { LanguageModel, Toolkit } from "@effect/ai"
 import { PgClient } from "@effect/sql-pg"
@@ -298,7 +298,7 @@ const main = (cluster: Cluster, folder: string) =>
       lines.push(line)
       console.log(line)
     }
-    print(`| ms that passed (ms of CPU) | ${kinds.map(({ name }) => name).join(" | ")} |`)
+    print(`| ms that passed, in the fastest round (ms of CPU) | ${kinds.map(({ name }) => name).join(" | ")} |`)
     print(`| --- | ${kinds.map(() => "---").join(" | ")} |`)
     for (const [name, measure] of Object.entries(measures)) {
       const samples = kinds.map((): Array<Spent> => [])
@@ -309,9 +309,10 @@ const main = (cluster: Cluster, folder: string) =>
           if (round > 0) samples[i]?.push(sample)
         }
       }
-      const cells = samples.map(
-        (all) => `${ms(median(all.map(({ wall }) => wall)))} (${ms(median(all.map(({ cpu }) => cpu)) / 1_000)})`
-      )
+      const cells = samples.map((all) => {
+        const [walls, cpus] = [all.map(({ wall }) => wall), all.map(({ cpu }) => cpu / 1_000)]
+        return `${ms(median(walls))}, ${ms(Math.min(...walls))} (${ms(median(cpus))})`
+      })
       print(`| ${name} | ${cells.join(" | ")} |`)
     }
     const cells: Array<string> = []
@@ -346,6 +347,7 @@ Written by \`npm run bench:durable\`, [README.md](README.md) says how it is meas
 
 ${new Date().toISOString().slice(0, 10)}, ${cpus().length} × ${cpus()[0]?.model.trim()}, Node ${process.versions.node}, effect ${versionOf("effect")},
 @effect/sql-libsql ${versionOf("@effect/sql-libsql")}, @effect/sql-pg ${versionOf("@effect/sql-pg")}. Median of ${rounds} rounds.
+Load of the machine at the end: ${loadavg()[1]?.toFixed(1)}; above ${cpus().length}, the time that passed is mostly that of others.
 
 `
 
