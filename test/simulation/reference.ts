@@ -327,8 +327,9 @@ export class Reference {
   }
 
   /** Something of a speech begins now: a model is asked, or an output. */
-  plays(what: string, speechId?: string): void {
-    if (this.userState !== "speaking" || this.config.languageModel) return
+  plays(what: string, at: number, speechId?: string): void {
+    // what began in this moment may have been on its way
+    if (this.userState !== "speaking" || this.config.languageModel || at === this.claimedAt) return
     const may =
       speechId === undefined
         ? Array.from(this.speeches.keys()).some((id) => this.mayGoOn(id) || this.mayAnswer.has(id))
@@ -340,8 +341,9 @@ export class Reference {
   readonly mayAnswer = new Set<string>()
 
   /** The user begins to speak, or somebody else does. */
-  claim(): void {
+  claim(at: number): void {
     this.claims++
+    this.claimedAt = at
     this.opening++
   }
 
@@ -351,6 +353,7 @@ export class Reference {
   }
 
   private opening = 0
+  private claimedAt = -1
 
   /** A speech answers what was sent in the claim that is the newest one. */
   answered(speechId: string, claim: number): void {
@@ -772,6 +775,8 @@ export class Reference {
         this.must(event.state !== this.userState, "E1", () => `the user is ${event.state} twice`)
         this.userState = event.state
         this.mayAnswer.clear()
+        // the session may not have seen yet what a model has sent
+        for (const step of this.steps) if (!step.over) for (const text of step.texts) text.held = true
         return
       }
       case "AgentStateChanged": {
@@ -2362,8 +2367,11 @@ export class Reference {
       // while the user has the floor only what was sent in it goes on (rule O1)
       const goingOn = this.userState === "speaking" ? active.filter((speech) => this.mayGoOn(speech.id)) : active
       const waiting = goingOn.filter((speech) => speech.source !== "say")
+      // a hand-off waits for what has given the mouth back in the middle of a step, and so does the turn that asked
+      const handing = this.claims > 0 && Array.from(this.calls.values()).some(({ run }) => (run?.handoffs ?? 0) > 0)
       this.must(
-        goingOn.length === waiting.length && (waiting.length === 0 || inline.length > 0),
+        (this.userState === "speaking" && handing) ||
+          (goingOn.length === waiting.length && (waiting.length === 0 || inline.length > 0)),
         "F1",
         () => `nobody speaks, and ${goingOn.map((speech) => speech.id).join(" ")} wait for nothing`
       )
