@@ -110,6 +110,8 @@ export class World {
   private readonly discarded = new Set<Activity>()
   private readonly deliveries = new Set<Delivery>()
   private readonly started = new Map<string, Call>()
+  /** calls of earlier lives */
+  private readonly before = new Set<string>()
   /** calls that have not ended, or are not in the history */
   private readonly alive = new Set<Call>()
   private readonly ended = new Map<string, number>()
@@ -193,6 +195,7 @@ export class World {
     s.now = earlier.s.now
     this.names = earlier.names
     this.calls = earlier.calls
+    for (const callId of [...earlier.before, ...earlier.started.keys()]) this.before.add(callId)
     for (const callId of earlier.asking) this.asking.add(callId)
     for (const [callId, decision] of earlier.decided) this.decided.set(callId, decision)
     for (const [callId, args] of earlier.edited) this.edited.set(callId, args)
@@ -1260,14 +1263,18 @@ export class World {
       for (const item of this.s.history.slice(from)) {
         if (item._tag !== "FunctionCall") continue
         // another call may have an id that looks like that of a report
-        const rest =
-          item.callId.startsWith(callId) && !this.started.has(item.callId) ? item.callId.slice(callId.length) : ""
+        const rest = item.callId.startsWith(callId) && !this.isCall(item.callId) ? item.callId.slice(callId.length) : ""
         const own = item.callId === callId || /^_(update_\d+|final)$/.test(rest)
         if (own && JSON.stringify(item.arguments) !== JSON.stringify(args)) {
           this.wrong.push(`[A5] ${item.callId} has ${JSON.stringify(item.arguments)}`)
         }
       }
     }
+  }
+
+  /** A model may give a call the id that a report would have. */
+  private isCall(callId: string): boolean {
+    return this.started.has(callId) || this.before.has(callId)
   }
 
   private executor(executor: Executor): void {
@@ -1310,7 +1317,7 @@ export class World {
       // its items behind its own output, in their order
       for (let n = 1, last = answered.get(callId) ?? 0; n <= call.updates; n++) {
         const at = called.get(`${callId}_update_${n}`)
-        if (at === undefined || this.started.has(`${callId}_update_${n}`)) continue
+        if (at === undefined || this.isCall(`${callId}_update_${n}`)) continue
         if (at < last) this.wrong.push(`[U2] ${callId}_update_${n} comes too early`)
         last = at
       }

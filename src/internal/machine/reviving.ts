@@ -402,14 +402,8 @@ class Revived {
     const { base, others } = this.given
     const agent = this.agent(stored.agent) ?? base
     const tool = toolOf(stored, base, others)
-    const step =
-      (stored.step === undefined ? undefined : this.steps.get(stored.step)) ??
-      Speech.revivedStep(this.past(stored.speech, agent), 0, "auto", {
-        agent,
-        played: true,
-        complete: true,
-        nextOutput: 1
-      })
+    const own = stored.step === undefined ? undefined : this.steps.get(stored.step)
+    const step = own ?? this.pastStep(stored, agent)
     const { name } = stored
     const call: Call = {
       ...Calls.makeCall(s, step, { callId, name, arguments: stored.arguments }, tool, stored.metadata),
@@ -432,12 +426,19 @@ class Revived {
       reported: stored.reported
     }
     this.calls.set(callId, call)
+    if (own === undefined) step.calls.push(call)
     this.durable.orders.set(call, stored.order)
     this.durable.order = Math.max(this.durable.order, stored.order)
     if (stored.known) s.calls.set(callId, call)
     if (!stored.recorded) s.unrecorded.set(callId, call)
     if (!s.callIds.has(callId)) s.callIds.set(callId, "call")
     if (stored.known) observe(s, { _tag: "CallStarted", call })
+  }
+
+  /** Of a call that is in the history: its step is over. */
+  private pastStep({ speech }: StoredCall, agent: Activity): Step {
+    const more = { agent, played: true, complete: true, nextOutput: 1, calls: [] }
+    return Speech.revivedStep(this.past(speech, agent), 0, "auto", more)
   }
 
   private report(id: string, stored: StoredReport): void {
