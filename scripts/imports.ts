@@ -48,6 +48,10 @@ const rules: ReadonlyArray<Rule> = [
     may: [leaf, "internal/telemetry/", "internal/scope/", "internal/machine/"]
   },
   { room: "internal/ai-sdk/", may: ["internal/ai-sdk/", "internal/model/"] },
+  {
+    room: "internal/mcp/",
+    may: [leaf, "internal/mcp/", "internal/model/", "internal/values/"]
+  },
   { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
   { room: "internal/", may: [leaf, "internal/"] }
 ]
