@@ -30,8 +30,9 @@ export default defineConfig({
           // what the library does, in virtual time: `npm test`
           name: "rules",
           include: ["test/**/*.test.ts"],
-          // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`
-          exclude: ["test/{programs,soak,browser,encoders,package}/**"]
+          // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`;
+          // `mcp` needs servers of others: `npm run test:mcp`
+          exclude: ["test/{programs,soak,browser,encoders,package,mcp}/**"]
         }
       },
       {
@@ -63,6 +64,14 @@ export default defineConfig({
             "test/{ChatContext,SessionModel,faults,found,interleavings,resume}.test.ts",
             "test/{checkers/files,checkers/histories,machine/properties}.test.ts"
           ]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // servers and clients of the Model Context Protocol, as processes: `npm run test:mcp` installs them
+          name: "mcp",
+          include: ["test/mcp/*.test.ts"]
         }
       },
       {
