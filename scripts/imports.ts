@@ -50,7 +50,7 @@ const rules: ReadonlyArray<Rule> = [
   { room: "internal/ai-sdk/", may: ["internal/ai-sdk/", "internal/model/"] },
   {
     room: "internal/mcp/",
-    may: [leaf, "internal/mcp/", "internal/model/", "internal/values/"]
+    may: [leaf, "internal/mcp/", "internal/scope/", "internal/model/", "internal/values/"]
   },
   { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
   { room: "internal/", may: [leaf, "internal/"] }

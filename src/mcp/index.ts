@@ -4,3 +4,4 @@
  * @since 0.1.0
  */
 export * as McpClient from "./McpClient.js"
+export * as McpServer from "./McpServer.js"

@@ -222,6 +222,19 @@ export const ofMcpTool: Checks = {
   retry: oneOf("unsent", "idempotent")
 }
 
+const texts: Check = (value) =>
+  Array.isArray(value) && value.every((one: unknown) => typeof one === "string")
+    ? undefined
+    : `has to be a list of texts, not ${shown(value)}`
+
+export const ofMcpServer: Checks = {
+  name: text,
+  version: text,
+  wait: someTime,
+  allowedHosts: texts,
+  allowedOrigins: texts
+}
+
 // 0: it stays where it is
 export const ofCursor: Checks = { count: count(0, "none") }
 
