@@ -31,7 +31,7 @@ export const children = (file: string): ReadonlyArray<number> =>
     })
     .map(Number)
 
-const freePort = async (): Promise<number> => {
+export const freePort = async (): Promise<number> => {
   const server = createServer().listen(0)
   await once(server, "listening")
   const { port } = server.address() as AddressInfo
