@@ -18,7 +18,8 @@ const form = {
     properties: {
       city: { type: "string" as const, title: "City", minLength: 2 },
       nights: { type: "integer" as const, minimum: 1 },
-      board: { type: "string" as const, enum: ["none", "half"] }
+      board: { type: "string" as const, enum: ["none", "half"] },
+      smoking: { type: "boolean" as const, default: false }
     },
     required: ["city"]
   }
@@ -179,7 +180,7 @@ describe("a tool that its server runs as a task", () => {
       yield* TestSession.advance("1 hour")
       yield* session.send("Oslo.")
       yield* TestSession.settle
-      expect(server.answered).toEqual([{ action: "accept", content: { city: "Oslo" } }])
+      expect(server.answered).toEqual([{ action: "accept", content: { city: "Oslo", smoking: false } }])
       server.become({ status: "completed" })
       server.finish(text("found"))
       yield* TestSession.advance("1 second")
@@ -237,7 +238,7 @@ for (const age of ages) {
         expect(lines.some((line) => line.includes("Invalid") || line.includes("invalid"))).toBe(true)
         expect(JSON.parse(lines.find((line) => line.startsWith("c1: "))?.slice(4) ?? "")).toEqual({
           action: "accept",
-          content: { city: "Oslo", nights: 2, board: "half" }
+          content: { city: "Oslo", nights: 2, board: "half", smoking: false }
         })
         expect((yield* TestSession.said(session)).at(-1)).toBe("Booked.")
       })
@@ -284,7 +285,10 @@ for (const age of ages) {
         yield* session.run("Go")
         yield* session.run("Again")
         expect(seen).toEqual([["s", "Which city?", "c1", true]])
-        expect(yield* outputs).toEqual(['c1: {"action":"accept","content":{"city":"Rome"}}', 'c2: {"action":"cancel"}'])
+        expect(yield* outputs).toEqual([
+          'c1: {"action":"accept","content":{"smoking":false,"city":"Rome"}}',
+          'c2: {"action":"cancel"}'
+        ])
         expect(logs.map(({ text }) => text)).toEqual(['The question of the MCP server "s" was not answered.'])
       })
     )

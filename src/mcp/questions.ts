@@ -13,6 +13,7 @@ import { schemaOf } from "../internal/mcp/forms.js"
 import type { Question as Asked, Answer as Given } from "../internal/mcp/link.js"
 import { printable } from "../internal/model/errors.js"
 import { suspended } from "../internal/values/guarded.js"
+import { isRecord } from "../internal/values/record.js"
 import { RunContext } from "../Tags.js"
 
 const cancel: Given = { action: "cancel" }
@@ -35,6 +36,7 @@ export const answering =
       }
       return asTask(server, question)
     }).pipe(
+      Effect.map((answer) => withDefaults(question, answer)),
       Effect.catchAllCause((cause) =>
         Cause.isInterruptedOnly(cause)
           ? Effect.failCause(cause)
@@ -44,6 +46,20 @@ export const answering =
             )
       )
     )
+
+/** What the form gives for fields that nobody filled in. */
+const withDefaults = ({ schema }: Asked, answer: Given): Given => {
+  const properties: unknown = (schema as { readonly properties?: unknown } | undefined)?.properties
+  if (answer.action !== "accept" || !isRecord(properties)) return answer
+  const defaults = Object.entries(properties).flatMap(([name, field]) =>
+    isRecord(field) && "default" in field ? [[name, field.default] as const] : []
+  )
+  if (defaults.length === 0) return answer
+  return {
+    ...answer,
+    content: { ...Object.fromEntries(defaults), ...(isRecord(answer.content) ? answer.content : {}) }
+  }
+}
 
 const Decline = AsyncTool.make("decline", {
   description: "Ends the task without an answer. Call it if the user does not want to answer, or cannot.",

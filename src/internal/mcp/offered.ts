@@ -87,11 +87,12 @@ export const growing = (): ((value: unknown) => {
   readonly total?: number
   readonly message?: string
 }) => {
-  let last = 0
+  // the first may be 0
+  let last = -1
   return (value) => {
     const { message, progress, total } = (isRecord(value) ? value : {}) as Record<string, unknown>
     const isCounted = typeof progress === "number" && Number.isFinite(progress) && progress > last
-    last = isCounted ? progress : last + 1
+    last = isCounted ? progress : Math.max(last, 0) + 1
     const told = isRecord(value) && typeof progress === "number" ? message : value
     return {
       progress: last,
