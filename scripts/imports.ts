@@ -49,6 +49,10 @@ const rules: ReadonlyArray<Rule> = [
   },
   { room: "internal/ai-sdk/", may: ["internal/ai-sdk/", "internal/model/"] },
   { room: "internal/sql/", may: [leaf, "internal/sql/", "internal/values/", "internal/model/errors.ts"] },
+  {
+    room: "internal/mcp/",
+    may: [leaf, "internal/mcp/", "internal/scope/", "internal/model/", "internal/values/"]
+  },
   { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
   { room: "internal/voice/", may: [leaf, "internal/voice/", "internal/values/"] },
   { room: "internal/", may: [leaf, "internal/"] }
