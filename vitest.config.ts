@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^effect-meantime\/testing$/, replacement: `${src}testing/index.ts` },
       { find: /^effect-meantime\/ai-sdk$/, replacement: `${src}ai-sdk/index.ts` },
+      { find: /^effect-meantime\/ui$/, replacement: `${src}ui/index.ts` },
       { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
       { find: /^effect-meantime$/, replacement: `${src}index.ts` }
     ]

@@ -157,6 +157,12 @@ export const ofSessions: Checks = {
 }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
+export const ofUi: Checks = {
+  keep: count(1, "memory"),
+  wait: time,
+  onDisconnect: oneOf("continue", "interrupt")
+}
+
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
 const messages: Check = (value) =>
