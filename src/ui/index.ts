@@ -27,6 +27,8 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Service as AgentSession } from "../AgentSession.js"
 import type { ChatContext } from "../ChatContext.js"
+import type { AgUiEvent, AgUiInterrupt, AgUiMessage } from "../internal/ui/agui.js"
+import * as agui from "../internal/ui/agui.js"
 import type { CallData, MessageMetadata, ToolPart, UIMessage, UIPart, UiChunk } from "../internal/ui/chunks.js"
 import * as handlers from "../internal/ui/handler.js"
 import * as messages from "../internal/ui/messages.js"
@@ -35,7 +37,7 @@ import * as internal from "../internal/ui/ui.js"
 import type { Handle } from "../Sessions.js"
 import { type SessionClosed, type Sessions, UiRequestError } from "../Tags.js"
 
-export type { CallData, MessageMetadata, ToolPart, UIMessage, UIPart, UiChunk }
+export type { AgUiEvent, AgUiInterrupt, AgUiMessage, CallData, MessageMetadata, ToolPart, UIMessage, UIPart, UiChunk }
 export { UiRequestError }
 
 /**
@@ -148,3 +150,22 @@ export const handler: <R = never>(
  * @category conversions
  */
 export const toMessages: (context: ChatContext) => ReadonlyArray<UIMessage> = messages.toMessages
+
+/**
+ * The same conversation as events of AG-UI 1.0, one run for each request: `input` is its `RunAgentInput`, of which the last
+ * user's message and the answers to interrupts (`resume`) are read. Calls that wait for approval end the run as interrupts;
+ * the answer is `{ approved, reason?, editedArgs? }`, and one that is cancelled is a denial. What was said between two runs
+ * is in a snapshot at the beginning of the next. Bad input is a `RUN_ERROR`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const agUi: (session: Handle, input: unknown) => Stream.Stream<AgUiEvent> = agui.agUi
+
+/**
+ * Events of AG-UI as a response of the web (`text/event-stream`), as `HttpAgent` of `@ag-ui/client` reads it.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const agUiResponse: (events: Stream.Stream<AgUiEvent>) => Effect.Effect<Response> = responses.agUiResponse

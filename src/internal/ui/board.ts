@@ -343,6 +343,9 @@ const callOf = (b: Board, callId: string, name: string): Call => {
   return call
 }
 
+/** A call that earlier messages show. */
+export const know = (b: Board, callId: string, name: string): void => void callOf(b, callId, name)
+
 const chunkOf = (toolCallId: string, told: Told): UiChunk => {
   switch (told.state) {
     case "approval-requested":

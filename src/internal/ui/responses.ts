@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { type SessionClosed, UiRequestError } from "../../Tags.js"
 import { printable } from "../model/errors.js"
+import type { AgUiEvent } from "./agui.js"
 import type { UiChunk } from "./chunks.js"
 import type { Ui } from "./ui.js"
 
@@ -35,6 +36,21 @@ export const toHttpServerResponse = (
   chunks: Stream.Stream<UiChunk>
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
   Effect.succeed(HttpServerResponse.stream(encoded(chunks), { headers }))
+
+export const agUiResponse = (events: Stream.Stream<AgUiEvent>): Effect.Effect<Response> =>
+  Effect.map(
+    Stream.toReadableStreamEffect(
+      Stream.encodeText(Stream.map(events, (event) => `data: ${JSON.stringify(event)}\n\n`))
+    ),
+    (body) =>
+      new Response(body, {
+        headers: {
+          "content-type": headers["content-type"],
+          "cache-control": headers["cache-control"],
+          "x-accel-buffering": headers["x-accel-buffering"]
+        }
+      })
+  )
 
 /** Bytes of a request: a page sends the whole conversation, of which little is read. */
 const maxBody = 16_000_000

@@ -121,9 +121,12 @@ class Page {
   /** From here on nothing of the session is missed. It is asked for again once it has closed. */
   readonly listen: Effect.Effect<void, SessionsError> = Effect.suspend(() => {
     if (this.listening !== undefined) return Effect.void
-    return Effect.flatMap(this.handle.history, ({ items }) =>
+    const { approvals, history, runningTools } = this.handle
+    return Effect.flatMap(Effect.all([history, runningTools, approvals]), ([{ items }, running, waiting]) =>
       Effect.suspend(() => {
         if (this.listening !== undefined) return Effect.void
+        // what becomes of calls that were made before is told as well
+        for (const { callId, name } of [...running, ...waiting]) Board.know(this.board, callId, name)
         this.board.lastItem = items[items.length - 1]?.id
         const ready = Deferred.unsafeMake<void>(FiberId.none)
         // behind the subscription comes the sign that it is there
