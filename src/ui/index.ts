@@ -4,7 +4,7 @@
  * itself. The session needs `deltas: true` for words that stream.
  *
  * ```ts
- * import { Effect, Layer } from "effect"
+ * import { Effect } from "effect"
  * import { Agent, Sessions } from "effect-meantime"
  * import * as Ui from "effect-meantime/ui"
  *
