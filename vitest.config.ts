@@ -12,6 +12,7 @@ export default defineConfig({
       { find: /^effect-meantime\/ai-sdk$/, replacement: `${src}ai-sdk/index.ts` },
       { find: /^effect-meantime\/(sql|sqlite)$/, replacement: `${src}$1/index.ts` },
       { find: /^effect-meantime\/mcp$/, replacement: `${src}mcp/index.ts` },
+      { find: /^effect-meantime\/ui$/, replacement: `${src}ui/index.ts` },
       { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
       { find: /^effect-meantime$/, replacement: `${src}index.ts` }
     ]

@@ -185,6 +185,12 @@ const path: Check = (value) => {
 export const ofSqliteStorage: Checks = { file: path, synchronous: oneOf("full", "normal") }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
+export const ofUi: Checks = {
+  keep: count(1, "memory"),
+  wait: time,
+  onDisconnect: oneOf("continue", "interrupt")
+}
+
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
 const messages: Check = (value) =>
