@@ -345,6 +345,21 @@ try {
   )
   console.log(`The README's command installs ${versions.join(", ")}, and its first example runs.`)
 
+  // with the command of the page; without it, nothing of SQLite is installed
+  const forSqlite = required(
+    /^npm i (@effect\/sql.*)$/m.exec(read("docs/restart.md"))?.[1],
+    "command in docs/restart.md"
+  )
+  expectSame("a database in the package", existsSync(join(first, "node_modules/@effect/sql")), false)
+  const durable = await folder("durable", [...packages, ...forSqlite.split(" "), "@types/node@^20"])
+  copyFileSync(join(root, "test/package/survives.ts"), join(durable, "survives.ts"))
+  compile(durable, "survives.ts")
+  const turn = (...args: ReadonlyArray<string>) => run(durable, "node", ["survives.js", ...args])
+  expectSame("a first life", await turn("1", "Hello."), "2: You said: Hello.\n")
+  expectSame("a second life", await turn("2", "Again."), "4: You said: Hello. Again.\n")
+  expectSame("a turn that was asked for before", await turn("2", "Again."), "4: You said: Hello. Again.\n")
+  console.log("A session in a file of SQLite goes on in the next process.")
+
   const theirPackages = ["ai@^6", "@ai-sdk/openai@^3", "@ai-sdk/provider@^3", "zod@^4", "vitest@^3", "@types/node@^20"]
   const beside = await folder("ai-sdk", theirPackages)
   for (const [file, use] of Object.entries(programs)) {

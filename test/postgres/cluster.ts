@@ -33,8 +33,11 @@ export interface Cluster {
   readonly remove: () => void
 }
 
-/** A server of one's own, with nothing in it. It does not run as root: then it is the user postgres that runs it. */
-export const makeCluster = async (): Promise<Cluster> => {
+/**
+ * A server of one's own, with nothing in it. It does not run as root: then it is the user postgres that runs it. `safe`: it
+ * waits for the disk.
+ */
+export const makeCluster = async (options?: { readonly safe?: boolean }): Promise<Cluster> => {
   const bin = folder()
   const at = mkdtempSync(join(tmpdir(), "effect-meantime-pg-"))
   const isRoot = process.getuid?.() === 0
@@ -46,7 +49,18 @@ export const makeCluster = async (): Promise<Cluster> => {
   const data = join(at, "data")
   const port = await freePort()
   const start = () =>
-    run("pg_ctl", "-D", data, "-w", "-s", "-l", join(at, "log"), "-o", `-p ${port} -k ${at} -h 127.0.0.1 -F`, "start")
+    run(
+      "pg_ctl",
+      "-D",
+      data,
+      "-w",
+      "-s",
+      "-l",
+      join(at, "log"),
+      "-o",
+      `-p ${port} -k ${at} -h 127.0.0.1${options?.safe === true ? "" : " -F"}`,
+      "start"
+    )
   const stop = () => run("pg_ctl", "-D", data, "-w", "-s", "-m", "immediate", "stop")
   run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
   start()

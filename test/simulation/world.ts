@@ -223,6 +223,7 @@ class World {
       : undefined
     let step: Step | undefined
     this.guard(() => {
+      this.ref.plays("a model step", this.now)
       step = this.ref.asked({ agent: name, toolChoice, note })
       if (this.session !== undefined) {
         const { session } = this
@@ -281,6 +282,7 @@ class World {
         parts.push(() => {
           text ??= this.text(name, "", step)
           text.given += delta
+          if (this.ref.userState === "speaking") text.held = true
           return { type: "text-delta", id: name, delta }
         })
       }
@@ -1240,7 +1242,10 @@ class World {
       case "claim":
         return this.beside(
           Effect.zipRight(
-            session.claimUserTurn,
+            Effect.suspend(() => {
+              this.ref.claim(this.now)
+              return Effect.tap(session.claimUserTurn, () => this.ref.claimed())
+            }),
             Effect.suspend(() => {
               const { send } = action
               const turn =
@@ -1248,12 +1253,41 @@ class World {
                   ? Effect.void
                   : Effect.suspend(() => {
                       this.ref.sent.push(`claimed${send}`)
-                      return Effect.ignore(session.send(`claimed${send}`))
+                      const { claims } = this.ref
+                      return Effect.ignore(
+                        Effect.map(session.send(`claimed${send}`), ({ id }) => this.ref.answered(id, claims))
+                      )
                     })
               return Effect.zipRight(turn, this.sleeping(action.millis))
             })
           )
         )
+      case "turn": {
+        const { ends, millis, n, partials, speech } = action
+        const self = this
+        const speak = Effect.gen(function* () {
+          self.ref.claim(self.now)
+          const turn = yield* Effect.ensuring(
+            session.userTurn({ speech }),
+            Effect.sync(() => self.ref.claimed())
+          )
+          for (let i = 0; i < partials; i++) {
+            yield* self.sleeping(millis)
+            yield* turn.partial(`spoken${n}`)
+          }
+          yield* self.sleeping(millis)
+          if (ends === "discard") return yield* turn.discard
+          if (ends === "close") return
+          self.ref.sent.push(`spoken${n}`)
+          const { claims } = self.ref
+          const handle = yield* partials > 0 ? turn.commit() : turn.commit(`spoken${n}`)
+          // somebody else may still hold the floor
+          self.ref.answered(handle.id, claims)
+          if ((yield* turn.commit()) !== handle) self.fail("O7", "a later commit gives another handle")
+          yield* turn.discard
+        })
+        return this.beside(Effect.scoped(Effect.ignore(speak)))
+      }
       case "cancel": {
         const all = Array.from(this.ref.calls.values())
         const some = action.who === "running" ? all.filter((call) => call.state !== "ended") : all
@@ -1371,6 +1405,99 @@ const inWords =
       })
     )
 
+/**
+ * What the configuration says of an output: it fails, stalls, reports late, in offsets or not at all, and pauses. What it
+ * reports is known to the reference.
+ */
+const outputs = (world: World, plays: AgentOutput.Service["play"]): AgentOutput.Service => {
+  const { config } = world
+  const has = (what: Config["outputs"][number]): boolean => config.outputs.includes(what)
+  let n = 0
+  let paused = false
+  let resumed: (() => void) | undefined
+  const whilePaused: Effect.Effect<void> = Effect.suspend(() =>
+    paused
+      ? Effect.zipRight(
+          Effect.async<void>((resume) => {
+            resumed = () => resume(Effect.void)
+          }),
+          whilePaused
+        )
+      : Effect.void
+  )
+  const play: AgentOutput.Service["play"] = (text, played, speech) => {
+    const random = world.random.fork("output", ++n)
+    const silent = has("silent") && random.chance(0.3)
+    const fails = has("dies") && random.chance(0.15)
+    const hangs = has("stalls") && random.chance(0.15)
+    // longer, and the next speech begins beside it, or closing gives it up
+    const most = Math.min(config.cancellationTimeout, config.drainTimeout || config.cancellationTimeout) - 1
+    const late = has("late") ? Math.min(random.pick(0, 100, 700, 2000), most) : undefined
+    let left = random.int(4)
+    let pieces: Array<string> | undefined
+    let all = ""
+    const report = (piece: string): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        if (silent) return Effect.void
+        if (all === "") world.guard(() => world.ref.plays("an output", world.now, speech.id))
+        pieces?.push(piece)
+        all += piece
+        world.ref.heard.add(speech.id)
+        return has("offsets") ? speech.playedTo(all.length) : played(piece)
+      })
+    const begin = (piece: string): void => {
+      const name = piece.trim()
+      const known = world.ref.played.get(name)
+      const heard = known?.pieces.join("") ?? ""
+      pieces = []
+      world.ref.played.set(name, {
+        before: known !== undefined && heard.length < known.before.length ? known.before : heard,
+        pieces,
+        silent
+      })
+    }
+    const word = (piece: string): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        if (pieces === undefined) begin(piece)
+        if (left-- <= 0) {
+          if (fails) return Effect.die("no device")
+          if (hangs) return Effect.never
+        }
+        return Effect.zipRight(whilePaused, report(piece))
+      })
+    return Effect.acquireUseRelease(
+      Effect.sync(() => {
+        if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
+      }),
+      () => plays(text, word, speech),
+      (_, exit) =>
+        Effect.zipRight(
+          late === undefined || Exit.isSuccess(exit) ? Effect.void : Effect.sleep(late),
+          Effect.sync(() => world.playing--)
+        )
+    )
+  }
+  return {
+    play,
+    ...(has("pauses")
+      ? {
+          pause: Effect.suspend(() => {
+            if (paused) world.fail("O7", "an output is paused twice")
+            paused = true
+            return Effect.void
+          }),
+          resume: Effect.suspend(() => {
+            if (!paused) world.fail("O7", "an output goes on that is not paused")
+            paused = false
+            resumed?.()
+            return Effect.void
+          })
+        }
+      : {}),
+    ...(has("stalls") ? { stallTimeout: 5000 } : {})
+  }
+}
+
 /** Runs what is ready at once: events are told the moment they are published. */
 const atOnce = { shouldYield: () => false as const, scheduleTask: (task: () => void) => task() }
 
@@ -1445,30 +1572,7 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
           AgentOutput.AgentOutput,
           Effect.map(
             Effect.provide(AgentOutput.AgentOutput, AgentOutput.layerPaced({ charactersPerSecond: config.pace })),
-            (paced): AgentOutput.Service => ({
-              play: (text, played, speech) => {
-                let pieces: Array<string> | undefined
-                return Effect.acquireUseRelease(
-                  Effect.sync(() => {
-                    if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
-                  }),
-                  () =>
-                    (config.streams ? paced.play : inWords(config.pace as number))(
-                      text,
-                      (piece) => {
-                        if (pieces === undefined) {
-                          pieces = []
-                          world.ref.played.set(piece.trim(), pieces)
-                        }
-                        pieces.push(piece)
-                        return played(piece)
-                      },
-                      speech
-                    ),
-                  () => Effect.sync(() => world.playing--)
-                )
-              }
-            })
+            (paced) => outputs(world, config.streams ? paced.play : inWords(config.pace as number))
           )
         )
 
@@ -1594,7 +1698,9 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
         ? Effect.zipRight(Effect.zipRight(closes, Effect.exit(session.end)), Scope.close(scope, Exit.void))
         : Scope.close(scope, Exit.void)
     )
-    const limit = config.drainTimeout === 0 ? config.cancellationTimeout : config.drainTimeout
+    // an output that is cut may take its time to stop
+    const stops = config.pace === undefined ? 0 : 1000
+    const limit = (config.drainTimeout === 0 ? config.cancellationTimeout : config.drainTimeout) + stops
     yield* clock.settle
     for (let i = 0; i < 4 && closing.unsafePoll() === null; i++) yield* clock.advance(limit)
     yield* clock.settle

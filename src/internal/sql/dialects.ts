@@ -86,8 +86,10 @@ END`,
 END`
       ]
     ],
+    // one parameter, named once: clients do not agree on `?1`
     take: `INSERT OR REPLACE INTO ${p}_sessions (id, open)
-  VALUES (?1, coalesce((SELECT open FROM ${p}_sessions WHERE id = ?1), 0)) RETURNING epoch`,
+  SELECT g.id, coalesce(s.open, 0) FROM (SELECT ? AS id) AS g LEFT JOIN ${p}_sessions AS s ON s.id = g.id
+  RETURNING epoch`,
     rows: `SELECT kind, id, data FROM ${p}_rows WHERE session = ?`,
     write: `INSERT INTO ${p}_changes (session, epoch, attempt, open, changed)
   SELECT ${at("w.value", change.session)}, ${at("w.value", change.epoch)}, ${at("w.value", change.attempt)},
