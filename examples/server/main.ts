@@ -11,7 +11,7 @@ import { Config, Effect, Exit, Layer, Logger, Scope } from "effect"
 import { ApprovalPolicy, Sessions } from "effect-meantime"
 import * as Providers from "../demo/Providers.js"
 import { flightsLayer, TravelAgent } from "../demo/Travel.js"
-import { app } from "./App.js"
+import { app, chatLayer } from "./App.js"
 import * as Limits from "./Limits.js"
 
 const Settings = Config.all({
@@ -40,7 +40,7 @@ const program = Effect.gen(function* () {
   const listening = Effect.gen(function* () {
     // the sessions close before the server does: what is said until then still reaches the pages
     const scope = yield* Scope.make()
-    const context = yield* Layer.buildWithScope(sessions, scope)
+    const context = yield* Layer.buildWithScope(Layer.provideMerge(chatLayer, sessions), scope)
     yield* HttpServer.serveEffect(Effect.provide(app, context))
     yield* Effect.addFinalizer(() =>
       Effect.gen(function* () {

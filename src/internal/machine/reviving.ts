@@ -188,7 +188,9 @@ class Revived {
     this.work(runs)
     for (const [id, call] of calls) this.without(id, call)
     for (const other of this.given.others.values()) {
-      if (other.running === 0) command(s, { _tag: "CloseAgent", activity: other })
+      // else the last of its calls that was found to have ended has closed it
+      const closes = s.commands.some((one) => one._tag === "CloseAgent" && one.activity === other)
+      if (other.running === 0 && !closes) command(s, { _tag: "CloseAgent", activity: other })
     }
     for (const turn of s.turns.values()) {
       if (turn.endedAt !== undefined) continue
@@ -388,8 +390,11 @@ class Revived {
           cut = true
         }
         // what the provider ran is asked for again with the step
-      } else if (asked.size > 0)
+      } else if (asked.size > 0) {
+        // a call of the provider's own is known by nobody else
+        if (!asked.has(entry.callId)) this.s.callIds.set(entry.callId, entry._tag === "Call" ? "provider" : "call")
         Speech.recordCall(this.s, step, entry._tag === "Call" ? { ...entry, metadata: entry.metadata } : entry)
+      }
     }
     step.played = true
     return heard
@@ -519,24 +524,31 @@ class Revived {
   // -------------------------------------------------------------------------------------------------------- runs
 
   private work(all: ReadonlyArray<readonly [string, StoredRun]>): void {
-    const waiting: Array<readonly [Run, StoredRun]> = []
-    // who had begun is at work before anybody else begins
-    const begun = (stored: StoredRun): boolean => stored.phase === "working"
-    for (const [id, stored] of all) if (begun(stored)) this.run(id, stored, waiting)
-    for (const [id, stored] of all) if (stored.phase === "queued") this.run(id, stored, waiting)
-    for (const [id, stored] of all) if (!begun(stored) && stored.phase !== "queued") this.run(id, stored, waiting)
-    for (const [run, { approval }] of waiting) {
-      if (approval === undefined) continue
-      const replaces = approval.replaces.flatMap((id) => this.runs.get(id) ?? [])
-      Calls.askAgain(this.s, run, replaces, {
-        requestedAt: approval.requestedAt,
-        ...(approval.reason === undefined ? {} : { reason: approval.reason }),
-        ...(approval.expiresAt === undefined ? {} : { expiresAt: approval.expiresAt })
-      })
+    // who had begun is at work before anybody else begins, and who waits has its place before anybody is asked for
+    const places = [
+      (one: StoredRun) => one.phase === "working",
+      (one: StoredRun) => one.phase === "queued",
+      (one: StoredRun) => one.approval !== undefined
+    ]
+    const placeOf = (one: StoredRun): number => {
+      const place = places.findIndex((is) => is(one))
+      return place < 0 ? places.length : place
+    }
+    for (let place = 0; place <= places.length; place++) {
+      for (const [id, stored] of all) if (placeOf(stored) === place) this.run(id, stored)
     }
   }
 
-  private run(id: string, stored: StoredRun, waiting: Array<readonly [Run, StoredRun]>): void {
+  private waitOn(run: Run, { expiresAt, reason, replaces, requestedAt }: NonNullable<StoredRun["approval"]>): void {
+    const others = replaces.flatMap((id) => this.runs.get(id) ?? [])
+    Calls.askAgain(this.s, run, others, {
+      requestedAt,
+      ...(reason === undefined ? {} : { reason }),
+      ...(expiresAt === undefined ? {} : { expiresAt })
+    })
+  }
+
+  private run(id: string, stored: StoredRun): void {
     const { s } = this
     const { decoded, isIdempotent, mayRerun } = this.given
     const calls = stored.calls.flatMap((callId) => this.calls.get(callId) ?? [])
@@ -572,6 +584,8 @@ class Revived {
     })
     this.runs.set(id, run)
     this.life(id, stored, run, stop !== undefined)
+    // what one that does not go on was told it may have read
+    if (!ends) this.letters(id, run)
     if (lost) return Calls.loseRun(s, run)
     if (ends) return Calls.endRun(s, run, { _tag: "Interrupted", reason: stop ?? "cancelled" })
     switch (stored.phase) {
@@ -586,7 +600,7 @@ class Revived {
         return
       }
       default: {
-        if (stored.approval !== undefined) return void waiting.push([run, stored])
+        if (stored.approval !== undefined) return this.waitOn(run, stored.approval)
         // it is decided anew (rule Q15)
         first.admitted = false
         first.step.nextAdmission = 0
@@ -609,6 +623,11 @@ class Revived {
 
   /** Its tool is gone, or takes its arguments no longer (rules Q17, A10). */
   private unfit(calls: ReadonlyArray<Call>, stored: StoredRun, args: Decoded | undefined): void {
+    const [first] = calls
+    // nobody is to decide about it any more
+    if (stored.approval !== undefined && first !== undefined) {
+      emit(this.s, { _tag: "ApprovalDecided", callId: first.callId, decision: "withdrawn" })
+    }
     for (const call of calls) {
       call.run = undefined
       if (stored.approval === undefined) lose(this.s, call)
@@ -635,8 +654,12 @@ class Revived {
         ? { _tag: "Ended", kept: commit.kept === true, ...("value" in commit ? { value: commit.value } : {}) }
         : { _tag: "Begun" }
     }
+    for (const { message } of this.given.letters.get(id) ?? none) life.letters.push(message)
+  }
+
+  /** A handler that runs again gets all of them again, in order (rule Q9). */
+  private letters(id: string, run: Run): void {
     for (const letter of this.given.letters.get(id) ?? none) {
-      life.letters.push(letter.message)
       run.inbox?.unread.push({ call: run.calls[0] as Call, ...letter })
     }
   }
