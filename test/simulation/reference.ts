@@ -763,6 +763,11 @@ export class Reference {
         this.must(speech !== undefined, "E1", () => `speech ${event.speechId} ended, but was not there`)
         this.speeches.delete(event.speechId)
         this.endedSpeeches.set(event.speechId, { interrupted: event.interrupted })
+        this.must(
+          event.interrupted || !this.beingCut.delete(event.speechId),
+          "T2",
+          () => `a call of ${event.speechId} did not run, since that was cut, and it was not`
+        )
         this.count(`speech ${speech?.source} ${event.interrupted ? "interrupted" : "ended"}`)
         if (event.interrupted) {
           for (const call of this.calls.values()) {
@@ -1872,6 +1877,9 @@ export class Reference {
     }
   }
 
+  /** speeches whose end as interrupted is still to be told */
+  private readonly beingCut = new Set<string>()
+
   private refusal(call: Call, status: string, text: string): string | undefined {
     const { spec, step } = call
     const others =
@@ -1889,7 +1897,10 @@ export class Reference {
     if (text.startsWith("Not run: no tools can be called"))
       return legal("M6", "none", step.toolChoice === "none", "error")
     if (text.startsWith("Not run: the answer that asked for it is not complete")) {
-      const cut = step.speech === undefined || this.endedSpeeches.has(step.speech) || this.closing
+      const ended = step.speech === undefined || this.endedSpeeches.has(step.speech) || this.closing
+      // cut between the last part of its answer and the end of that: its output may still have to stop
+      if (!ended && step.speech !== undefined && this.endedWell(step)) this.beingCut.add(step.speech)
+      const cut = ended || this.beingCut.has(step.speech ?? "")
       return legal("T2", "cut off", spec !== undefined && this.isHeld(spec) && (cut || !this.endedWell(step)), "error")
     }
     if (text.startsWith("There is no tool")) return legal("T4", "unknown", spec === undefined, "error")
