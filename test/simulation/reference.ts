@@ -94,6 +94,8 @@ export interface Agent {
   /** what it sees begins here, behind what was carried over */
   since: number
   carried: ReadonlyArray<Item>
+  /** what may have been carried over, too: whether it waited is not known here */
+  readonly maybeCarried: Set<string>
   readonly active: Map<string, number>
 }
 
@@ -383,7 +385,16 @@ export class Reference {
   }
 
   private agent(name: string, holder: Call | undefined): Agent {
-    return { name, task: baseName(name) === "task", holder, state: "current", since: 0, carried: [], active: new Map() }
+    return {
+      name,
+      task: baseName(name) === "task",
+      holder,
+      state: "current",
+      since: 0,
+      carried: [],
+      maybeCarried: new Set(),
+      active: new Map()
+    }
   }
 
   get current(): Agent {
@@ -663,7 +674,10 @@ export class Reference {
     })
     const isNote = (text: string | undefined) => text?.startsWith("user [Note from the application") === true
     // files of what was given are shown behind it
-    const rest = shown.filter((text) => !isOdd || !isNote(text) || !text.includes("You have sent these files"))
+    const isMaybe = (text: string) => text.startsWith("call ") && agent.maybeCarried.has(text.slice(5))
+    const rest = shown.filter(
+      (text) => !isMaybe(text) && (!isOdd || !isNote(text) || !text.includes("You have sent these files"))
+    )
     // the note that asked for an answer stays before it
     let at = rest.length - 1
     while (at > 0 && this.isOfAnswer(rest[at] as string)) at--
@@ -948,7 +962,12 @@ export class Reference {
   /** what the output has played of each text */
   readonly played = new Map<string, Played>()
   /** when an output last failed */
-  private brokenAt = -1
+  private brokenAt = Number.NEGATIVE_INFINITY
+
+  /** What it played may end now: it has a second to say where it stopped (rule O4). */
+  private get isBroken(): boolean {
+    return this.at <= this.brokenAt + 1000
+  }
 
   private expectPair(delivery: Delivery): void {
     const { id } = delivery
@@ -2185,7 +2204,7 @@ export class Reference {
       () => `reply ${event.replyId} ends with other items than it began`
     )
     // what an output has failed waits for one that plays, and nobody is told so (rule O5)
-    const broken = this.brokenAt === this.at
+    const broken = this.isBroken
     const known = this.hasBegun(reply)
     const begun = broken && known !== true ? undefined : known
     if (event.status === "interrupted") this.count(`reply cut, ${begun === false ? "not " : ""}begun`)
@@ -2224,6 +2243,11 @@ export class Reference {
     if (this.config.pace === undefined) return undefined
     const pieces = texts.flatMap((text) => this.played.get(text.name)?.pieces ?? [])
     return pieces.length === 0 ? false : pieces.length > 1 ? true : undefined
+  }
+
+  /** What an output has failed may wait, at rest too, until something is played (rule O5). */
+  mayWait(id: string): boolean {
+    return Array.from(this.maybeAgain).some((delivery) => delivery.id === id || delivery.call.id === id)
   }
 
   private isAgain(id: string): void {
@@ -2279,6 +2303,7 @@ export class Reference {
         to.since = this.history.length - 1
         const ids = new Set(this.pending.map((delivery) => delivery.id))
         to.carried = this.history.filter((item) => "callId" in item && ids.has(item.callId))
+        for (const { id } of this.maybeAgain) to.maybeCarried.add(id)
       }
       this.agents[this.agents.length - 1] = to
       for (const speech of this.speeches.values()) if (speech.agent === from) speech.agent = to
