@@ -540,9 +540,12 @@ export class Reference {
       followed: undefined,
       turn: this.turns
     }
-    // an answer of which nothing was heard may go on, too
-    const before = this.steps.findLast((other) => other.agent === agent)
-    if (this.isPaused(before)) step.goesOn = true
+    // an answer of which nothing was heard may go on, too, and others may have spoken between its steps
+    const befores = [
+      this.steps.findLast((other) => other.agent === agent),
+      ...Array.from(step.maybeOf, (id) => this.steps.findLast((other) => other.speech === id))
+    ]
+    if (befores.some((other) => this.isPaused(other))) step.goesOn = true
     this.steps.push(step)
     for (const call of this.calls.values()) {
       call.waiting = call.waiting.filter((delivery) => {
@@ -802,6 +805,8 @@ export class Reference {
         this.must(event.state !== this.userState, "E1", () => `the user is ${event.state} twice`)
         this.userState = event.state
         this.mayAnswer.clear()
+        // what is paused has not played what it was given
+        for (const text of this.texts.values()) if (text.step === undefined && !text.recorded) text.held = true
         // the session may not have seen yet what a model has sent
         for (const step of this.steps) if (!step.over) for (const text of step.texts) text.held = true
         return
