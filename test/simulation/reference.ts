@@ -2037,10 +2037,12 @@ export class Reference {
   /** It came behind the others: none of those that have begun is still under way, unless a handler may wait for it. */
   private isItsTurn(text: string): void {
     if (this.asks > 0) return
-    for (const { speech: id } of this.steps) {
+    for (const { calls, speech: id } of this.steps) {
       const speech = id === undefined ? undefined : this.speeches.get(id)
+      // a call that is queued behind the handler that runs the task waits for the user, who is to end it
+      const waits = this.current.task && calls.some(({ run }) => run !== undefined && this.isQueued(run))
       this.must(
-        speech === undefined || speech.agent.state === "paused",
+        speech === undefined || speech.agent.state === "paused" || waits,
         "R8",
         () => `${text} is recorded while ${id} is under way`
       )
@@ -2397,6 +2399,8 @@ export class Reference {
     // outputs that are due are in the history
     for (const step of this.steps) {
       if (step.state === "open" || step.calls.some((call) => !call.callRecorded)) continue
+      // what was heard of a text that was cut comes first
+      if (step.cut === true && at.playing > 0) continue
       for (const call of step.calls) {
         if (call.output === undefined) break
         this.must(call.outputRecorded, "T2", () => `the output of ${call.id} is not recorded`)
