@@ -295,6 +295,11 @@ describe("the playground in a browser", () => {
     await heard("You said: hello")
     await log().locator(".cut del", { hasText: "second third" }).waitFor()
     expect(await log().locator(".cut").innerText()).toMatch(/^First second third\s+— interrupted$/)
+    // where the other lines are
+    const boxes = await Promise.all(
+      [log().locator(".cut"), log().locator(".said.agent").last()].map((line) => line.boundingBox())
+    )
+    expect(boxes[0]?.x).toBe(boxes[1]?.x)
     await timeline().locator(".lane .cut").waitFor()
     await timeline().locator(".lane .floor").first().waitFor()
     // what is cleared gives the floor back
