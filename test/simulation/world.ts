@@ -186,6 +186,7 @@ class World {
       name,
       given,
       before: "",
+      at: this.now,
       whole,
       recorded: false,
       step,
@@ -282,6 +283,7 @@ class World {
         parts.push(() => {
           text ??= this.text(name, "", step)
           text.given += delta
+          text.at = this.now
           if (this.ref.userState === "speaking") text.held = true
           return { type: "text-delta", id: name, delta }
         })
@@ -402,7 +404,8 @@ class World {
         this.note(() => `model #${step.index} fails with ${piece.fail._tag}`)
         return Effect.fail(piece.fail)
       }
-      for (const text of step.texts) text.before = text.given
+      // a session that is stored is cut at once, and tells of it once that is written
+      for (const text of step.texts) if (!this.config.durable || text.at < this.now) text.before = text.given
       const parts = piece.parts.map((part) => part())
       this.note(() => `model #${step.index} sends ${JSON.stringify(parts)}`)
       return Effect.succeed(parts)
