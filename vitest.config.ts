@@ -8,8 +8,10 @@ export default defineConfig({
     // most specific first: the first match wins
     alias: [
       { find: /^effect-meantime\/testing$/, replacement: `${src}testing/index.ts` },
+      { find: /^effect-meantime\/voice$/, replacement: `${src}voice/index.ts` },
       { find: /^effect-meantime\/ai-sdk$/, replacement: `${src}ai-sdk/index.ts` },
       { find: /^effect-meantime\/mcp$/, replacement: `${src}mcp/index.ts` },
+      { find: /^effect-meantime\/(sql|sqlite)$/, replacement: `${src}$1/index.ts` },
       { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
       { find: /^effect-meantime$/, replacement: `${src}index.ts` }
     ]
@@ -31,8 +33,8 @@ export default defineConfig({
           name: "rules",
           include: ["test/**/*.test.ts"],
           // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`;
-          // `mcp` needs servers of others: `npm run test:mcp`
-          exclude: ["test/{programs,soak,browser,encoders,package,mcp}/**"]
+          // `loop` needs programs of Debian: `npm run test:voice`; `mcp` servers of others: `npm run test:mcp`
+          exclude: ["test/{programs,soak,browser,encoders,package,postgres,loop,mcp}/**"]
         }
       },
       {
@@ -61,8 +63,8 @@ export default defineConfig({
           include: [
             "test/soak/**/*.test.ts",
             // those that ask `test/support/times.ts`
-            "test/{ChatContext,SessionModel,faults,found,interleavings,resume}.test.ts",
-            "test/{checkers/files,checkers/histories,machine/properties}.test.ts"
+            "test/{ChatContext,SessionModel,crashes,faults,found,interleavings,resume}.test.ts",
+            "test/{checkers/files,checkers/histories,machine/properties,voice/{conversation,output,policies,sentences}}.test.ts"
           ]
         }
       },
@@ -72,6 +74,22 @@ export default defineConfig({
           // servers and clients of the Model Context Protocol, as processes: `npm run test:mcp` installs them
           name: "mcp",
           include: ["test/mcp/*.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // with a server of its own: `npm run test:postgres`
+          name: "postgres",
+          include: ["test/postgres/**/*.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // a conversation by voice with real parts, in real time: `npm run test:voice`
+          name: "voice",
+          include: ["test/loop/**/*.test.ts"]
         }
       },
       {

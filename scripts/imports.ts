@@ -52,7 +52,9 @@ const rules: ReadonlyArray<Rule> = [
     room: "internal/mcp/",
     may: [leaf, "internal/mcp/", "internal/scope/", "internal/model/", "internal/values/"]
   },
+  { room: "internal/sql/", may: [leaf, "internal/sql/", "internal/values/", "internal/model/errors.ts"] },
   { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
+  { room: "internal/voice/", may: [leaf, "internal/voice/", "internal/values/"] },
   { room: "internal/", may: [leaf, "internal/"] }
 ]
 
