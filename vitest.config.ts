@@ -8,7 +8,9 @@ export default defineConfig({
     // most specific first: the first match wins
     alias: [
       { find: /^effect-meantime\/testing$/, replacement: `${src}testing/index.ts` },
+      { find: /^effect-meantime\/voice$/, replacement: `${src}voice/index.ts` },
       { find: /^effect-meantime\/ai-sdk$/, replacement: `${src}ai-sdk/index.ts` },
+      { find: /^effect-meantime\/(sql|sqlite)$/, replacement: `${src}$1/index.ts` },
       { find: /^effect-meantime\/ui$/, replacement: `${src}ui/index.ts` },
       { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
       { find: /^effect-meantime$/, replacement: `${src}index.ts` }
@@ -30,8 +32,9 @@ export default defineConfig({
           // what the library does, in virtual time: `npm test`
           name: "rules",
           include: ["test/**/*.test.ts"],
-          // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`
-          exclude: ["test/{programs,soak,browser,encoders,package}/**"]
+          // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`;
+          // `loop` needs programs of Debian: `npm run test:voice`
+          exclude: ["test/{programs,soak,browser,encoders,package,postgres,loop}/**"]
         }
       },
       {
@@ -60,9 +63,25 @@ export default defineConfig({
           include: [
             "test/soak/**/*.test.ts",
             // those that ask `test/support/times.ts`
-            "test/{ChatContext,SessionModel,faults,found,interleavings,resume}.test.ts",
-            "test/{checkers/files,checkers/histories,machine/properties}.test.ts"
+            "test/{ChatContext,SessionModel,crashes,faults,found,interleavings,resume}.test.ts",
+            "test/{checkers/files,checkers/histories,machine/properties,voice/{conversation,output,policies,sentences}}.test.ts"
           ]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // with a server of its own: `npm run test:postgres`
+          name: "postgres",
+          include: ["test/postgres/**/*.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // a conversation by voice with real parts, in real time: `npm run test:voice`
+          name: "voice",
+          include: ["test/loop/**/*.test.ts"]
         }
       },
       {

@@ -6,7 +6,7 @@ import { build } from "esbuild"
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 
 await build({
-  entryPoints: [here("src/main.ts"), here("src/child.ts"), here("src/against.ts")],
+  entryPoints: [here("src/main.ts"), here("src/child.ts"), here("src/against.ts"), here("src/durable.ts")],
   outdir: here("dist"),
   bundle: true,
   splitting: true,
@@ -18,6 +18,8 @@ await build({
   alias: {
     "effect-meantime": here("../src/index.ts"),
     "effect-meantime/ai-sdk": process.env.AISDK ?? here("../src/ai-sdk/index.ts"),
+    "effect-meantime/sql": here("../src/sql/index.ts"),
+    "effect-meantime/sqlite": here("../src/sqlite/index.ts"),
     "effect-meantime/testing": here("../src/testing/index.ts")
   }
 })

@@ -48,7 +48,9 @@ const rules: ReadonlyArray<Rule> = [
     may: [leaf, "internal/telemetry/", "internal/scope/", "internal/machine/"]
   },
   { room: "internal/ai-sdk/", may: ["internal/ai-sdk/", "internal/model/"] },
+  { room: "internal/sql/", may: [leaf, "internal/sql/", "internal/values/", "internal/model/errors.ts"] },
   { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
+  { room: "internal/voice/", may: [leaf, "internal/voice/", "internal/values/"] },
   {
     room: "internal/ui/",
     may: [

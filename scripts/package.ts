@@ -174,8 +174,9 @@ const checkPages = (installed: string): void => {
 // --- the programs ----------------------------------------------------------------------------------------------------
 
 const ending = `
-import { TestContext } from "effect"
+import { Chunk, Stream, TestContext } from "effect"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
+import { sentences } from "effect-meantime/voice"
 
 const said = await TestSession.drive(main).pipe(
   Effect.provide(
@@ -190,6 +191,8 @@ const said = await TestSession.drive(main).pipe(
   Effect.runPromise
 )
 console.log(said)
+const spoken = await Effect.runPromise(Stream.runCollect(sentences(Stream.make("One 1.", "5. Two."))))
+console.log(Chunk.toReadonlyArray(spoken).map(({ text }) => text).join("|"))
 `
 
 /** What each program does, in the folder where it is. */
@@ -332,16 +335,30 @@ try {
   checkPages(join(first, "node_modules/effect-meantime"))
   writeFileSync(join(first, "example.ts"), example + ending)
   compile(first, "example.ts")
-  expectSame(
-    "the README's first example",
-    (await run(first, "node", ["example.js"])).split("\n").at(-2),
-    "It is booked."
-  )
+  expectSame("the README's first example", (await run(first, "node", ["example.js"])).split("\n").slice(-3, -1), [
+    "It is booked.",
+    "One 1.5. |Two."
+  ])
   const listed = JSON.parse(await run(first, "npm", ["ls", "--depth=0", "--json"]))
   const versions = Object.entries<{ version: string }>(listed.dependencies).map(
     ([name, { version }]) => `${name} ${version}`
   )
   console.log(`The README's command installs ${versions.join(", ")}, and its first example runs.`)
+
+  // with the command of the page; without it, nothing of SQLite is installed
+  const forSqlite = required(
+    /^npm i (@effect\/sql.*)$/m.exec(read("docs/restart.md"))?.[1],
+    "command in docs/restart.md"
+  )
+  expectSame("a database in the package", existsSync(join(first, "node_modules/@effect/sql")), false)
+  const durable = await folder("durable", [...packages, ...forSqlite.split(" "), "@types/node@^20"])
+  copyFileSync(join(root, "test/package/survives.ts"), join(durable, "survives.ts"))
+  compile(durable, "survives.ts")
+  const turn = (...args: ReadonlyArray<string>) => run(durable, "node", ["survives.js", ...args])
+  expectSame("a first life", await turn("1", "Hello."), "2: You said: Hello.\n")
+  expectSame("a second life", await turn("2", "Again."), "4: You said: Hello. Again.\n")
+  expectSame("a turn that was asked for before", await turn("2", "Again."), "4: You said: Hello. Again.\n")
+  console.log("A session in a file of SQLite goes on in the next process.")
 
   const theirPackages = ["ai@^6", "@ai-sdk/openai@^3", "@ai-sdk/provider@^3", "zod@^4", "vitest@^3", "@types/node@^20"]
   const beside = await folder("ai-sdk", theirPackages)

@@ -35,7 +35,7 @@ const files: Record<string, string> = { README: joined(blocks(read("README.md"))
 for (const page of [...guide, ...typed]) files[page] = joined(blocks(read(`docs/${page}.md`)))
 for (const { code, number } of readSnippets(read(`docs/${snippets}.md`)))
   files[`${snippets}.${number}`] = joined([code])
-for (const folder of ["src/", "src/ai-sdk/", "src/testing/", "src/ui/"]) {
+for (const folder of ["src/", "src/ai-sdk/", "src/sql/", "src/sqlite/", "src/testing/", "src/ui/", "src/voice/"]) {
   for (const file of readdirSync(new URL(folder, root))) {
     if (!file.endsWith(".ts")) continue
     const comments = read(`${folder}${file}`).match(/\/\*\*[\s\S]*?\*\//g) ?? []

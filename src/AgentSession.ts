@@ -33,6 +33,8 @@ import {
   type InterruptionDisallowed,
   OptionsError,
   SessionClosed,
+  type SessionStorage,
+  type StorageError,
   type ToolError,
   ToolNameConflict
 } from "./Tags.js"
@@ -183,6 +185,40 @@ export interface RespondOptions {
 }
 
 /**
+ * What a user who begins to speak does to the speech that is being played.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface UserTurnOptions {
+  /**
+   * `"keep"` (default): it goes on. `"pause"`: it is paused; if the turn is discarded, it goes on where the output can
+   * pause, and begins the interrupted sentence anew where it cannot. `"interrupt"`: it is cut. A speech that disallows
+   * interruptions is always kept, and one that has not begun waits.
+   */
+  readonly speech?: "keep" | "pause" | "interrupt"
+}
+
+/**
+ * A turn that is being spoken. It ends once: what comes after its end does nothing, but for `commit`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UserTurn {
+  /** What was understood so far: listeners are told with a `UserTurnPartial`. */
+  readonly partial: (text: string) => Effect.Effect<void>
+  /**
+   * Sends what the user has said, by default the last partial, as `send` does, and gives the floor back. A later `commit`
+   * gives the same handle. Fails with a `ToolError` if the turn was discarded, or has no text: then it is discarded.
+   * Fails with `SessionClosed` if the session is closed.
+   */
+  readonly commit: (input?: Input, options?: ReplyOptions) => Effect.Effect<SpeechHandle, SessionClosed | ToolError>
+  /** Gives the floor back as if nothing had been said. */
+  readonly discard: Effect.Effect<void>
+}
+
+/**
  * A conversation at work. Layers of its tools and its first agent may use it while it is made: what is said and asked for
  * waits until the session has begun, and so does a fiber of theirs that calls `handoff`, or waits for an answer. A layer
  * must not wait for that itself, since the session waits for the layer.
@@ -251,8 +287,17 @@ export interface Service {
   readonly events: Stream.Stream<SessionEvent>
   /** Ends when nobody speaks or thinks, nothing is queued, and nobody holds the floor. */
   readonly waitForIdle: Effect.Effect<void, SessionClosed>
-  /** The user speaks while the scope is open: no deferred reply starts. */
+  /**
+   * The user has the floor while the scope is open: what is being said goes on, and nothing new begins. What is sent
+   * inside the claim is answered at once; all else waits and keeps its place.
+   */
   readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
+  /**
+   * A turn that the user is speaking: the floor is the user's, as in `claimUserTurn`, until the turn is committed or
+   * discarded, or its scope is closed. Fails with `SessionClosed` if the session is closed. Dies with an `OptionsError`
+   * if `speech` is none of its values.
+   */
+  readonly userTurn: (options?: UserTurnOptions) => Effect.Effect<UserTurn, SessionClosed, Scope.Scope>
   readonly runningTools: Effect.Effect<ReadonlyArray<RunningTool>>
   /**
    * Cancels a running call, and waits until it has stopped, for `cancellationTimeout` at most. Fails with a `ToolError`
@@ -285,6 +330,11 @@ export interface Service {
    * stopped or takes no messages, if `maxMessages` wait to be read, or if the message does not fit.
    */
   readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, ToolError>
+  /**
+   * Ends the session for good, as closing its Scope does if it is not durable. Of a durable session only the history stays
+   * stored; if the storage fails, so does this, and it can be tried again.
+   */
+  readonly end: Effect.Effect<void, StorageError>
   /**
    * An inline call leaves its turn: it works on in the background, and the turn goes on without its result. Fails with a
    * `ToolError` if there is no such call, or if it has left its turn or ended already.
@@ -390,20 +440,47 @@ export interface Options<R, T extends Entries, A extends ReadonlyArray<Agent<any
 }
 
 /**
- * Starts a session, which ends with its Scope. Handlers, prompts and policies come from the context that surrounds
+ * The options of a durable session, which asks for a `SessionStorage`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DurableOptions<R, T extends Entries = [], A extends ReadonlyArray<Agent<any>> = []>
+  extends Options<R, T, A> {
+  /**
+   * What it is stored under. A session that is made under an id that is stored goes on where that one stopped, with the
+   * agent that it had then, found by name among `agent` and `agents`; `history` and `approvals` count only if nothing is
+   * stored. Whoever had the session before can write nothing more.
+   */
+  readonly id: string
+}
+
+/**
+ * Starts a session, which ends with its Scope; the Scope of a durable one only suspends it, and `session.end` ends it.
+ * With an `id` it is durable, and making it fails with `StorageError` if the storage does, or if what is stored cannot be
+ * used. Handlers, prompts and policies come from the context that surrounds
  * `make`. Building dies with `OptionsError`, `ToolOptionsError`, `ToolNameConflict` or `TemplateError` if its parts do not
  * fit together.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make: <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-  options: Options<R, T, A>
-) => Effect.Effect<
-  Service,
-  never,
-  R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
-> = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
+export const make: {
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: DurableOptions<R, T, A>
+  ): Effect.Effect<
+    Service,
+    StorageError,
+    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | SessionStorage | Scope.Scope
+  >
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: Options<R, T, A>
+  ): Effect.Effect<
+    Service,
+    never,
+    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
+  >
+} = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
 
 /**
  * A session as a layer.
@@ -411,10 +488,19 @@ export const make: <R, const T extends Entries = [], const A extends ReadonlyArr
  * @since 0.1.0
  * @category layers
  */
-export const layer = <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-  options: Options<R, T, A>
-): Layer.Layer<AgentSession, never, R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel> =>
-  Layer.scoped(AgentSession, make(options))
+export const layer: {
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: DurableOptions<R, T, A>
+  ): Layer.Layer<
+    AgentSession,
+    StorageError,
+    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | SessionStorage
+  >
+  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
+    options: Options<R, T, A>
+  ): Layer.Layer<AgentSession, never, R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel>
+} = (options: Options<any, any, any>): Layer.Layer<AgentSession, never, any> =>
+  Layer.scoped(AgentSession, make(options) as Effect.Effect<Service, never, any>)
 
 /**
  * A user's turn in the session of the context, see `Service.send`.

@@ -98,6 +98,13 @@ export interface Options {
    * of the `ApprovalPolicy` of its scope, else never.
    */
   readonly approvalTimeout?: Duration.DurationInput | undefined
+  /**
+   * What becomes of a call that was at work in a durable session as its process stopped. `rerun`: its handler runs again
+   * from its start, with the same call id and arguments. `unknown`: it does not, and the call ends as an error that says
+   * that its outcome is not known. Default: `rerun` for tools that are annotated `Tool.Readonly` or `Tool.Idempotent`, else
+   * `unknown`.
+   */
+  readonly onRestart?: "rerun" | "unknown" | undefined
 }
 
 /**

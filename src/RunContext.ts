@@ -52,6 +52,38 @@ export interface UpdateOptions {
   readonly template?: Template<UpdateArgs> | undefined
   /** Default: `when-idle`. */
   readonly delivery?: Delivery | undefined
+  /**
+   * Which update this is, in a durable session: a handler that runs again skips it if one with this key was stored. Handlers
+   * that update from several fibers need keys. Default: the nth update without a key is the nth one again.
+   */
+  readonly key?: string | undefined
+}
+
+/**
+ * How the value of a step is stored, and how the step is taken back.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StepOptions<A, R2 = never> {
+  /** Encodes the value for the storage. Default: none, the value is JSON as it is. */
+  readonly success?: Schema.Schema<A, any> | undefined
+  /**
+   * Takes the step back if the call is cancelled, replaced or timed out, or fails; the last step first. It is given the
+   * value. Default: nothing.
+   */
+  readonly undo?: ((value: A) => Effect.Effect<void, never, R2>) | undefined
+}
+
+/**
+ * How the value of a `commit` is stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CommitOptions<A> {
+  /** Encodes the value for the storage. Default: none, the value is JSON as it is. */
+  readonly success?: Schema.Schema<A, any> | undefined
 }
 
 /**
@@ -97,7 +129,21 @@ export interface Service {
   /** Ends once somebody has asked to cancel the call. A context of your own need not have it. */
   readonly cancelled?: Effect.Effect<void> | undefined
   /** The point of no return: from its start on the call cannot be cancelled. */
-  readonly commit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly commit: <A, E, R>(effect: Effect.Effect<A, E, R>, options?: CommitOptions<A>) => Effect.Effect<A, E, R>
+  /** Does something once, also if the handler runs again. A context of your own need not have it. */
+  readonly step?:
+    | (<A, E, R, R2 = never>(
+        name: string,
+        effect: Effect.Effect<A, E, R>,
+        options?: StepOptions<A, R2>
+      ) => Effect.Effect<A, E, R | R2>)
+    | undefined
+  /** Waits until a time that is stored. A context of your own need not have it. */
+  readonly sleep?: ((name: string, duration: Duration.DurationInput) => Effect.Effect<void>) | undefined
+  /** The same for each run of this call. A context of your own need not have it. */
+  readonly idempotencyKey?: Effect.Effect<string> | undefined
+  /** 1, and one more after each crash. A context of your own need not have it. */
+  readonly attempt?: Effect.Effect<number> | undefined
   /** Hands the conversation to another agent. It does not end this call. */
   readonly handoff: (agent: Agent<never>) => Effect.Effect<void, ToolError>
   /** Waits for idle, and holds the floor while the effect runs: no deferred reply of anyone else starts. */
@@ -260,13 +306,85 @@ export const orCancelled = <A, E, R>(
 
 /**
  * The point of no return: from its start on nobody can cancel the call, the effect runs uninterruptibly, and the end of
- * the handler is recorded. If a cancellation came first, the effect does not run, and the handler is interrupted.
+ * the handler is recorded. If a cancellation came first, the effect does not run, and the handler is interrupted. In a
+ * durable session that is stored before the effect begins: if it was under way in a crash, it does not begin again, and the
+ * outcome of the call is not known, unless its tool is annotated `Tool.Idempotent`; if it had ended, its value is given
+ * back.
  *
  * @since 0.1.0
  * @category cancellation
  */
-export const commit = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | RunContext> =>
-  Effect.flatMap(RunContext, (context) => context.commit(effect))
+export const commit = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  options?: CommitOptions<A>
+): Effect.Effect<A, E, R | RunContext> => Effect.flatMap(RunContext, (context) => context.commit(effect, options))
+
+/**
+ * Does something once, also if the handler runs again: the value of the effect is stored before `step` returns it, and a
+ * handler that runs again after a crash gets it without running the effect. Until it is stored, the effect runs at least
+ * once; a failure is not stored. Names are counted within a call (`poll`, `poll#2`, …), so a handler that runs again has to
+ * come to its steps in the same order. The value goes through the schema `success`; without one JSON has to carry it
+ * unchanged, else the step dies with an error that names it. `undo` takes the step back, see `StepOptions`; once a `commit`
+ * has ended, no step before it is taken back. In a session that is not durable, and outside any, it is the effect itself,
+ * with its `undo`.
+ *
+ * ```ts
+ * import { RunContext } from "effect-meantime"
+ * import { Effect } from "effect"
+ *
+ * declare const hold: (key: string) => Effect.Effect<{ readonly seat: string }>
+ * declare const release: (seat: string) => Effect.Effect<void>
+ * declare const pay: (seat: string) => Effect.Effect<string>
+ *
+ * export const book = Effect.gen(function* () {
+ *   const key = yield* RunContext.idempotencyKey
+ *   const { seat } = yield* RunContext.step("hold", hold(key), { undo: ({ seat }) => release(seat) })
+ *   yield* RunContext.sleep("think it over", "1 hour")
+ *   return yield* RunContext.commit(pay(seat))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category durability
+ */
+export const step = <A, E, R, R2 = never>(
+  name: string,
+  effect: Effect.Effect<A, E, R>,
+  options?: StepOptions<A, R2>
+): Effect.Effect<A, E, R | R2 | RunContext> =>
+  Effect.flatMap(RunContext, (context): Effect.Effect<A, E, R | R2> => context.step?.(name, effect, options) ?? effect)
+
+/**
+ * Waits. In a durable session the end is stored: a handler that runs again waits only for what is left. The name is counted
+ * with those of the steps.
+ *
+ * @since 0.1.0
+ * @category durability
+ */
+export const sleep = (name: string, duration: Duration.DurationInput): Effect.Effect<void, never, RunContext> =>
+  Effect.flatMap(RunContext, (context) => context.sleep?.(name, duration) ?? Effect.sleep(duration))
+
+/**
+ * A key that is the same for each run of this call, and no other call has: for the systems that a handler talks to.
+ *
+ * @since 0.1.0
+ * @category durability
+ */
+export const idempotencyKey: Effect.Effect<string, never, RunContext> = Effect.flatMap(
+  RunContext,
+  (context) => context.idempotencyKey ?? Effect.succeed(context.call.callId)
+)
+
+/**
+ * How often this handler has begun: 1, and one more after each crash of a durable session.
+ *
+ * @since 0.1.0
+ * @category durability
+ */
+export const attempt: Effect.Effect<number, never, RunContext> = Effect.flatMap(
+  RunContext,
+  (context) => context.attempt ?? Effect.succeed(1)
+)
 
 /**
  * Hands the conversation to another agent: for an inline call with the rest of the turn, after an update at the next

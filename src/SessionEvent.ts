@@ -30,6 +30,25 @@ export const UserStateChanged = Schema.TaggedStruct("UserStateChanged", {
 export interface UserStateChanged extends Schema.Schema.Type<typeof UserStateChanged> {}
 
 /**
+ * The Schema of `UserTurnPartial`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const UserTurnPartial = Schema.TaggedStruct("UserTurnPartial", {
+  at,
+  text: Schema.String
+})
+
+/**
+ * What was understood so far of a turn that the user is speaking (`session.userTurn`). Each one replaces the one before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UserTurnPartial extends Schema.Schema.Type<typeof UserTurnPartial> {}
+
+/**
  * The Schema of `AgentStateChanged`.
  *
  * @since 0.1.0
@@ -569,6 +588,7 @@ export interface SessionClosed extends Schema.Schema.Type<typeof SessionClosed> 
  */
 export type SessionEvent =
   | UserStateChanged
+  | UserTurnPartial
   | AgentStateChanged
   | SpeechCreated
   | SpeechEnded
@@ -613,6 +633,7 @@ export type SessionEventEncoded =
  */
 export const SessionEvent: Schema.Schema<SessionEvent, SessionEventEncoded> = Schema.Union(
   UserStateChanged,
+  UserTurnPartial,
   AgentStateChanged,
   SpeechCreated,
   SpeechEnded,

@@ -49,7 +49,14 @@ import type { ChatContext } from "./ChatContext.js"
 import * as handles from "./internal/shell/sessionHandle.js"
 import * as internal from "./internal/shell/sessions.js"
 import { SessionEvent } from "./SessionEvent.js"
-import { type SessionClosed, Sessions, SessionsError, type ToolError } from "./Tags.js"
+import {
+  type SessionClosed,
+  type SessionStorage,
+  Sessions,
+  SessionsError,
+  type StorageError,
+  type ToolError
+} from "./Tags.js"
 
 export { Sessions, SessionsError }
 
@@ -149,6 +156,13 @@ export interface Settings {
    * history and `resume: true`, unless its options bring a history. 0: none is kept. Default: 10,000.
    */
   readonly maxKept?: number | undefined
+  /**
+   * Are the sessions durable, with their ids? The layer then asks for a `SessionStorage`, and opens the sessions that had
+   * something open; one that cannot be opened is logged. A session with nothing open is closed after `idleAfter`, which is 5
+   * minutes by default, and comes back when it is asked for. `close` suspends a session, the handle's `end` ends it and
+   * keeps its history stored. Default: false.
+   */
+  readonly durable?: boolean | undefined
 }
 
 /**
@@ -159,14 +173,33 @@ export interface Settings {
  * @since 0.1.0
  * @category layers
  */
-export const layer = <R, R2, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = [], E = never>(
-  options: (sessionId: string) => Effect.Effect<SessionOptions<R, T, A>, E, R2>,
+export const layer: {
+  <R, R2, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = [], E = never>(
+    options: (sessionId: string) => Effect.Effect<SessionOptions<R, T, A>, E, R2>,
+    settings: Settings & { readonly durable: true }
+  ): Layer.Layer<
+    Sessions,
+    StorageError,
+    | R
+    | Exclude<R2, Scope.Scope>
+    | RequirementsOf<A>
+    | HandlersOf<T[number]>
+    | LanguageModel.LanguageModel
+    | SessionStorage
+  >
+  <R, R2, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = [], E = never>(
+    options: (sessionId: string) => Effect.Effect<SessionOptions<R, T, A>, E, R2>,
+    settings?: Settings
+  ): Layer.Layer<
+    Sessions,
+    never,
+    R | Exclude<R2, Scope.Scope> | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel
+  >
+} = (
+  options: (sessionId: string) => Effect.Effect<SessionOptions<any, any, any>, unknown, any>,
   settings?: Settings
-): Layer.Layer<
-  Sessions,
-  never,
-  R | Exclude<R2, Scope.Scope> | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel
-> => Layer.scoped(Sessions, internal.make(options, settings) as Effect.Effect<Service, never, any>)
+): Layer.Layer<Sessions, never, any> =>
+  Layer.scoped(Sessions, internal.make(options, settings) as Effect.Effect<Service, never, any>)
 
 /**
  * A handle of a session that the program made itself, for parts that work with handles. Its id is `session`; its `end`

@@ -14,6 +14,7 @@ import type { Options as ToolOptions } from "./AsyncTool.js"
 import type { ChatContext } from "./ChatContext.js"
 import type { Service as Run } from "./RunContext.js"
 import type { Service as Model } from "./SessionModel.js"
+import type { Service as Storage } from "./SessionStorage.js"
 import type { Service as Many } from "./Sessions.js"
 import type { Options as TelemetryOptions } from "./Telemetry.js"
 
@@ -72,6 +73,35 @@ export class SessionsError extends Schema.TaggedError<SessionsError>("SessionsEr
   sessionId: Schema.String,
   message: Schema.String
 }) {}
+
+/**
+ * Another process, or another part of this one, has taken the session over: what this one would write is out of date.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Fenced extends Data.TaggedError("Fenced")<{
+  readonly sessionId: string
+  /** of the one that is out of date */
+  readonly epoch: number
+}> {
+  override get message(): string {
+    return `Session "${this.sessionId}" has been taken over: epoch ${this.epoch} is out of date, and writes nothing more.`
+  }
+}
+
+/**
+ * A storage cannot be read or written, or what it holds cannot be used. The message says which, `row` names the row.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StorageError extends Data.TaggedError("StorageError")<{
+  readonly message: string
+  /** kind and id of the row, as in `call/c1` */
+  readonly row?: string
+  readonly cause?: unknown
+}> {}
 
 /**
  * A page has sent something that the session is not asked for: a body that cannot be read, an edit of what was said, a
@@ -171,6 +201,17 @@ export class AlreadyInterrupted extends Data.TaggedError("AlreadyInterrupted")<{
 }
 
 /**
+ * A synthesizer, a recogniser or a sink of audio failed. An output ends its speech with it; the session lives on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class VoiceError extends Data.TaggedError("VoiceError")<{
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+/**
  * The session, for handlers, `onEnter`, `onExit` and programs.
  *
  * @since 0.1.0
@@ -185,6 +226,14 @@ export class AgentSession extends Context.Tag("effect-meantime/AgentSession")<Ag
  * @category tags
  */
 export class Sessions extends Context.Tag("effect-meantime/Sessions")<Sessions, Many>() {}
+
+/**
+ * Where durable sessions are kept.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class SessionStorage extends Context.Tag("effect-meantime/SessionStorage")<SessionStorage, Storage>() {}
 
 /**
  * The context of a running call.

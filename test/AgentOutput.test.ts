@@ -8,12 +8,25 @@ import { it } from "./support/virtual.js"
 
 const { advance, settle } = TestSession
 
+/** What an output that is played by hand is told of its speech. */
+const playedSpeech: AgentOutput.Speech = {
+  id: "speech_1",
+  source: "say",
+  agent: "helper",
+  covers: [],
+  allowInterruptions: Effect.succeed(true),
+  started: Effect.void,
+  playedTo: () => Effect.void
+}
+
 /** Plays a text with the output in scope; what was played is listed with the time. */
 const play = (text: Stream.Stream<string>) =>
   Effect.gen(function* () {
     const pieces: Array<readonly [string, number]> = []
     const { play } = yield* AgentOutput.AgentOutput
-    const done = yield* started(play(text, (piece) => Effect.map(now, (at) => void pieces.push([piece, at]))))
+    const done = yield* started(
+      play(text, (piece) => Effect.map(now, (at) => void pieces.push([piece, at])), playedSpeech)
+    )
     return { pieces, done }
   })
 
@@ -158,7 +171,7 @@ describe("an output of one's own", () => {
     })
   )
 
-  it.scoped("[F3] it is interrupted when the speech is cut; what it reports after that no longer counts", () =>
+  it.scoped("[F3] [O4] it is interrupted when the speech is cut; what its finalizers report counts as well", () =>
     Effect.gen(function* () {
       const stopped: Array<number> = []
       const { lines, session } = yield* talk({
@@ -168,7 +181,7 @@ describe("an output of one's own", () => {
             Effect.onInterrupt(() =>
               Effect.zipRight(
                 Effect.map(now, (at) => void stopped.push(at)),
-                played("and the rest")
+                played("take ")
               )
             )
           )
@@ -179,7 +192,7 @@ describe("an output of one's own", () => {
       yield* session.send("Stop")
       yield* advance("5 seconds")
       expect(stopped).toEqual([2500])
-      expect(yield* lines).toEqual(["user: Go", "assistant: This will [cut]", "user: Stop", "assistant: Sure."])
+      expect(yield* lines).toEqual(["user: Go", "assistant: This will take [cut]", "user: Stop", "assistant: Sure."])
     })
   )
 

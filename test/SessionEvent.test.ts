@@ -57,6 +57,7 @@ const decode = Schema.decodeUnknownSync(SessionEvent.SessionEvent)
 
 const everything: Record<Exclude<SessionEvent.SessionEvent["_tag"], "EventsMissed">, true> = {
   UserStateChanged: true,
+  UserTurnPartial: true,
   AgentStateChanged: true,
   SpeechCreated: true,
   SpeechEnded: true,
@@ -90,7 +91,13 @@ describe("events", () => {
       yield* TestSession.advance("5 seconds")
       yield* session.send("Work")
       yield* TestSession.advance("1 second")
-      yield* Effect.scoped(Effect.zipRight(session.claimUserTurn, TestSession.advance("20 seconds")))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const turn = yield* session.userTurn()
+          yield* turn.partial("I thi")
+          yield* TestSession.advance("20 seconds")
+        })
+      )
       yield* TestSession.advance("1 second")
       yield* session.send("Late")
       yield* TestSession.advance("3 seconds")
@@ -272,6 +279,7 @@ describe("events that are stored", () => {
       "StepEnded",
       "TextDelta",
       "ToolInputDelta",
+      "UserTurnPartial",
       "ToolCallMessaged",
       "ToolCallMessagesLost",
       "ApprovalRequested",

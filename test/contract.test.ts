@@ -2,16 +2,13 @@ import type { LanguageModelV3, LanguageModelV3Content, LanguageModelV3StreamPart
 import { AiError, LanguageModel, type Response } from "@effect/ai"
 import { Terminal } from "@effect/platform"
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, FiberId, Layer, Stream } from "effect"
+import { Deferred, Effect, Fiber, FiberId, Layer, Stream } from "effect"
 import { AgentOutput, SessionModel } from "effect-meantime"
 import { AiSdkModel } from "effect-meantime/ai-sdk"
-import { contract, ScriptedModel, VirtualClock } from "effect-meantime/testing"
-import { scoped } from "./support/virtual.js"
+import { contract, ScriptedModel } from "effect-meantime/testing"
+import { failing, virtual } from "./support/suites.js"
 
 type Part = Response.StreamPartEncoded
-
-/** The suites run on either clock; those with the most time in them on the cheap one. */
-const virtual: contract.It = { effect: (name, self) => scoped(name, self) }
 
 const textOf = (content: unknown): string =>
   typeof content === "string"
@@ -305,21 +302,6 @@ describe("[K5] [O2] layerTerminal", () => {
 })
 
 // --------------------------------------------------------------------------------------------------- what they catch
-
-/** The names of the tests that fail, of those with such a name. */
-const failing = (suite: (it: contract.It) => void, named = /./): Effect.Effect<ReadonlyArray<string>> =>
-  Effect.suspend(() => {
-    const tests: Array<readonly [string, () => Effect.Effect<void, unknown>]> = []
-    suite({ effect: (name, self) => named.test(name) && tests.push([name, self]) })
-    return Effect.map(
-      Effect.forEach(tests, ([name, self]) =>
-        Effect.map(Effect.exit(Effect.provide(self(), VirtualClock.layer())), (exit) =>
-          Exit.isFailure(exit) ? [name] : []
-        )
-      ),
-      (names) => names.flat()
-    )
-  })
 
 type Mutant = (sound: SessionModel.Run, provider: contract.Provider) => SessionModel.Run
 

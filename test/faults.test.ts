@@ -612,7 +612,9 @@ describe("an output", () => {
       return lawful(
         {
           tools,
-          output: { play: (text, played) => (sound ? Stream.runForEach(text, played) : play(text, played)) },
+          output: {
+            play: (text, played, speech) => (sound ? Stream.runForEach(text, played) : play(text, played, speech))
+          },
           model: firstThen([
             ...text,
             callPart("c1", "inline"),
@@ -678,7 +680,7 @@ describe("an output", () => {
     )
   })
 
-  scoped("[F3] that reports after it was interrupted changes nothing of what was recorded", () => {
+  scoped("[F3] [O4] that reports after it has stopped changes nothing of what was recorded", () => {
     let n = 0
     return lawful(
       {
@@ -699,7 +701,7 @@ describe("an output", () => {
           yield* TestSession.advance("1 second")
           yield* talk.session.interrupt()
           yield* TestSession.advance("10 seconds")
-          expect(yield* talk.said).toEqual(["Fine"])
+          expect(yield* talk.said).toEqual(["Fine and more"])
           yield* goesOn(talk)
         })
     )

@@ -350,7 +350,7 @@ describe("D3: how a reply is asked for", () => {
     })
   )
 
-  scoped("[D3] as new when words came between the older item and the newest", () =>
+  scoped("[D3] [O1] as perhaps told already when what waited for the user's turn was said before it", () =>
     Effect.gen(function* () {
       const { request, session } = yield* talk({
         script: [[toolCall("a"), toolCall("b")], "Fine.", "There."],
@@ -363,6 +363,29 @@ describe("D3: how a reply is asked for", () => {
         Effect.gen(function* () {
           yield* session.claimUserTurn
           yield* session.say("Just wait.")
+          yield* advance("10 seconds")
+        })
+      )
+      yield* advance("10 seconds")
+      expect(noteOf(yield* request(2))).toBe("COVERED call_1_final, call_2_final")
+    })
+  )
+
+  scoped("[D3] as new when words came between the older item and the newest", () =>
+    Effect.gen(function* () {
+      const { request, session } = yield* talk({
+        script: [[toolCall("a"), toolCall("b")], "Fine.", "There."],
+        tools: { a: job(4), b: job(8) },
+        layer: prompts
+      })
+      yield* session.send("Go")
+      yield* advance("3 seconds")
+      // until the fifth second
+      yield* session.say("Just wait.")
+      yield* advance("500 millis")
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* session.claimUserTurn
           yield* advance("10 seconds")
         })
       )
@@ -437,7 +460,7 @@ describe("D5: the events of a reply", () => {
     })
   )
 
-  scoped("[D5] interrupted, where it was cut in the middle or before its first word", () =>
+  scoped("[D5] [O5] interrupted, where it was cut; before its first word, it is formed once more", () =>
     Effect.gen(function* () {
       const { lines, replies, session } = yield* talk({
         script: [
@@ -446,7 +469,8 @@ describe("D5: the events of a reply", () => {
           "Here it is for you.",
           "Yes.",
           [wait("5 seconds"), "?"],
-          "Yes."
+          "Yes.",
+          "Here is the other one."
         ],
         tools: { a: job(5), b: job(10) }
       })
@@ -460,13 +484,16 @@ describe("D5: the events of a reply", () => {
         "scheduled call_1_final",
         "interrupted call_1_final",
         "scheduled call_2_final",
-        "interrupted call_2_final"
+        "interrupted call_2_final",
+        "scheduled call_2_final",
+        "completed call_2_final"
       ])
       expect((yield* lines).filter((line) => line.startsWith("assistant"))).toEqual([
         "assistant: Fine.",
         "assistant: Here [cut]",
         "assistant: Yes.",
-        "assistant: Yes."
+        "assistant: Yes.",
+        "assistant: Here is the other one."
       ])
     })
   )

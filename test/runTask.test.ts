@@ -215,7 +215,9 @@ describe("the floor of runTask", () => {
       yield* session.send("B", { interrupt: false })
       const run = yield* Effect.fork(session.runTask(task(), "Oslo"))
       yield* Effect.scoped(Effect.zipRight(session.claimUserTurn, TestSession.advance("1 minute")))
-      yield* TestSession.advance("1 second")
+      // what had not begun has waited, too
+      expect(yield* lines).toEqual(["user: A"])
+      yield* TestSession.advance("5 seconds")
       expect(yield* Fiber.join(run)).toEqual({ city: "Oslo" })
       expect((yield* lines).slice(0, 6)).toEqual([
         "user: A",

@@ -13,6 +13,7 @@ import {
   DuplicatePolicy,
   RunContext,
   SessionEvent,
+  type SessionStorage,
   Sessions,
   type SpeechHandle,
   ToolPrompts
@@ -437,6 +438,7 @@ describe("error channels", () => {
     >()
     expectTypeOf<SessionEvent.SessionEvent["_tag"]>().toEqualTypeOf<
       | "UserStateChanged"
+      | "UserTurnPartial"
       | "AgentStateChanged"
       | "SpeechCreated"
       | "SpeechEnded"
@@ -530,6 +532,7 @@ describe("the surface", () => {
       readonly messages?: true | Schema.Schema<any, any> | undefined
       readonly needsApproval?: boolean | ((args: any, call: ChatContext.ToolCall) => Effect.Effect<boolean>) | undefined
       readonly approvalTimeout?: Duration.DurationInput | undefined
+      readonly onRestart?: "rerun" | "unknown" | undefined
     }>()
     expectTypeOf<AsyncTool.Executed>().toEqualTypeOf<{
       readonly output: unknown
@@ -582,6 +585,7 @@ describe("the surface", () => {
     expectTypeOf<RunContext.UpdateOptions>().toEqualTypeOf<{
       readonly template?: ToolPrompts.Template<ToolPrompts.UpdateArgs> | undefined
       readonly delivery?: RunContext.Delivery | undefined
+      readonly key?: string | undefined
     }>()
     expectTypeOf<RunContext.FillerOptions>().toEqualTypeOf<{
       readonly say: string | ((step: number) => string | undefined)
@@ -763,6 +767,9 @@ describe("the surface", () => {
       readonly events: Stream.Stream<SessionEvent.SessionEvent>
       readonly waitForIdle: Effect.Effect<void, AgentSession.SessionClosed>
       readonly claimUserTurn: Effect.Effect<void, never, Scope.Scope>
+      readonly userTurn: (options?: {
+        readonly speech?: "keep" | "pause" | "interrupt"
+      }) => Effect.Effect<AgentSession.UserTurn, AgentSession.SessionClosed, Scope.Scope>
       readonly runningTools: Effect.Effect<ReadonlyArray<AgentSession.RunningTool>>
       readonly cancelTool: (callId: string) => Effect.Effect<void, AsyncTool.ToolError>
       readonly messageTool: (callId: string, message: unknown) => Effect.Effect<void, AsyncTool.ToolError>
@@ -781,7 +788,16 @@ describe("the surface", () => {
         output: unknown,
         options?: { readonly by?: string | undefined }
       ) => Effect.Effect<void, AsyncTool.ToolError>
+      readonly end: Effect.Effect<void, SessionStorage.StorageError>
     }
+    expectTypeOf<AgentSession.UserTurn>().toEqualTypeOf<{
+      readonly partial: (text: string) => Effect.Effect<void>
+      readonly commit: (
+        input?: AgentSession.Input,
+        options?: AgentSession.ReplyOptions
+      ) => Effect.Effect<SpeechHandle.SpeechHandle, AgentSession.SessionClosed | AsyncTool.ToolError>
+      readonly discard: Effect.Effect<void>
+    }>()
     expectTypeOf(service).toExtend<AgentSession.Service>()
     expectTypeOf<AgentSession.Service>().toExtend<typeof service>()
     expectTypeOf<AgentSession.AgentSession_>().toEqualTypeOf<AgentSession.Service>()
@@ -877,8 +893,22 @@ describe("the surface", () => {
     expectTypeOf<AgentOutput.Service>().toEqualTypeOf<{
       readonly play: (
         text: Stream.Stream<string>,
-        played: (piece: string) => Effect.Effect<void>
+        played: (piece: string) => Effect.Effect<void>,
+        speech: AgentOutput.Speech
       ) => Effect.Effect<void>
+      readonly pause?: Effect.Effect<void>
+      readonly resume?: Effect.Effect<void>
+      readonly stallTimeout?: Duration.DurationInput
+      readonly stopTimeout?: Duration.DurationInput
+    }>()
+    expectTypeOf<AgentOutput.Speech>().toEqualTypeOf<{
+      readonly id: string
+      readonly source: "say" | "reply" | "tool-reply"
+      readonly agent: string
+      readonly covers: ReadonlyArray<string>
+      readonly allowInterruptions: Effect.Effect<boolean>
+      readonly started: Effect.Effect<void>
+      readonly playedTo: (offset: number) => Effect.Effect<void>
     }>()
     expectTypeOf<Context.Tag.Service<typeof AgentOutput.AgentOutput>>().toEqualTypeOf<AgentOutput.Service>()
     expectTypeOf(AgentOutput.layerPaced({ charactersPerSecond: 1 })).toEqualTypeOf<Layer.Layer<never>>()
@@ -975,6 +1005,7 @@ describe("the surface", () => {
     type Ids = { readonly updateIds: ReadonlyArray<string> }
     type Event = { readonly at: number } & (
       | Tagged<"UserStateChanged", { readonly state: "speaking" | "listening" }>
+      | Tagged<"UserTurnPartial", { readonly text: string }>
       | Tagged<"AgentStateChanged", { readonly state: "listening" | "thinking" | "speaking" }>
       | Tagged<"SpeechCreated", { readonly speechId: string; readonly source: "say" | "reply" | "tool-reply" }>
       | Tagged<"SpeechEnded", { readonly speechId: string; readonly interrupted: boolean }>

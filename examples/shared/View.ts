@@ -288,6 +288,8 @@ const happened = (view: View, event: Event): View => {
     case "TextDelta":
     case "ReasoningDelta":
     case "ToolInputDelta":
+    // what is being said is shown once it was sent
+    case "UserTurnPartial":
       return view
     case "ToolCallMessaged": {
       const { from, message } = event

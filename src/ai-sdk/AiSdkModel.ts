@@ -28,6 +28,7 @@ import * as Ask from "../internal/ai-sdk/ask.js"
 import * as Errors from "../internal/ai-sdk/errors.js"
 import * as Request from "../internal/ai-sdk/request.js"
 import { toParts, toStreamParts } from "../internal/ai-sdk/response.js"
+import { logOnce, type Warn } from "../internal/ai-sdk/warnings.js"
 import { carries } from "../internal/model/files.js"
 import { streamOf } from "../internal/model/seam.js"
 import { check, ofRequests } from "../internal/values/options.js"
@@ -117,7 +118,7 @@ interface Prepared {
   readonly model: Ask.Callable
   readonly settings: Settings
   readonly toPrompt: Request.ToPrompt
-  readonly warn: Ask.Warn
+  readonly warn: Warn
 }
 
 /** The version of the interface says what the two functions of a model take, and what they give. */
@@ -144,21 +145,6 @@ const prepare = (model: SdkModel, options: Options | undefined): Effect.Effect<P
     toPrompt: Request.toPrompt[model.specificationVersion],
     warn: logOnce(name)
   })
-}
-
-const logOnce = (name: string): Ask.Warn => {
-  const seen = new Set<string>()
-  return (warnings) =>
-    Effect.forEach(
-      warnings,
-      (warning) => {
-        const text = JSON.stringify(warning)
-        if (seen.has(text)) return Effect.void
-        seen.add(text)
-        return Effect.logWarning(`${name} warns: ${text}`)
-      },
-      { discard: true }
-    )
 }
 
 const currentSettings = (context: Context.Context<never>, own: Settings): Settings => {

@@ -1,6 +1,7 @@
 /**
- * Suites that a part of your own runs: what a session expects of a `SessionModel` and of an `AgentOutput`. A suite is
- * given the part and the `it` of `@effect/vitest`, and registers its tests with it. Its tests run in virtual time.
+ * Suites that a part of your own runs: what a session expects of a `SessionModel`, of an `AgentOutput` and of a
+ * `SessionStorage`. A suite is given the part and the `it` of `@effect/vitest`, and registers its tests with it. Its tests
+ * run in virtual time.
  *
  * ```ts
  * import { Effect, Layer, Stream } from "effect"
@@ -35,10 +36,11 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { AgentOutput, type Service as Output } from "../AgentOutput.js"
+import { AgentOutput, type Service as Output, type Speech } from "../AgentOutput.js"
 import { wireOf } from "../internal/scope/wire.js"
 import { isRecord } from "../internal/values/json.js"
 import { type Service as Model, type Request, SessionModel } from "../SessionModel.js"
+import { type Fenced, type Row, SessionStorage, type Service as Storage, type StorageError } from "../SessionStorage.js"
 import * as TestSession from "./TestSession.js"
 
 // -------------------------------------------------------------------------------------
@@ -623,21 +625,54 @@ export const agentOutput = (make: () => Layer.Layer<never, unknown>, options: { 
     )
   }
 
-  /** What was reported, and how to report. */
+  /** What was reported of a text, by offsets or by pieces, and how to report. */
   const reports = () => {
-    const pieces: Array<string> = []
+    const told: Array<string | number> = []
+    let given = ""
+    let to: number | undefined
+    let pieces: string | undefined
+    const speech: Speech = {
+      id: "speech_1",
+      source: "say",
+      agent: "contract",
+      covers: [],
+      allowInterruptions: Effect.succeed(true),
+      started: Effect.void,
+      playedTo: (offset) =>
+        Effect.sync(() => {
+          told.push(offset)
+          to = offset
+        })
+    }
     return {
-      pieces,
-      text: () => pieces.join(""),
-      played: (piece: string) => Effect.sync(() => void pieces.push(piece))
+      /** every report */
+      told,
+      text: () => (to === undefined ? (pieces ?? "") : given.slice(0, to)),
+      /** the same once play has ended by itself: who reported nothing has played everything */
+      ended: () => (to === undefined ? (pieces ?? given) : given.slice(0, to)),
+      play: (output: Output, text: Stream.Stream<string>) =>
+        output.play(
+          Stream.tap(text, (part) =>
+            Effect.sync(() => {
+              given += part
+            })
+          ),
+          (piece) =>
+            Effect.sync(() => {
+              told.push(piece)
+              pieces = (pieces ?? "") + piece
+            }),
+          speech
+        )
     }
   }
 
-  const plays = (output: Output, parts: ReadonlyArray<string>): Effect.Effect<void> =>
+  const plays = (output: Output, parts: ReadonlyArray<string>, reporting = false): Effect.Effect<void> =>
     Effect.gen(function* () {
-      const { played, text } = reports()
-      yield* TestSession.drive(output.play(Stream.fromIterable(parts), played))
-      yield* same(text(), parts.join(""), "what was reported as played")
+      const { ended, play, told } = reports()
+      yield* TestSession.drive(play(output, Stream.fromIterable(parts)))
+      yield* same(ended(), parts.join(""), "what was reported as played")
+      yield* check(!reporting || told.length > 0, () => "it has reported a play before, and does not report this one")
     })
 
   test("what is reported adds up to the text, in its order", (output) =>
@@ -648,7 +683,7 @@ export const agentOutput = (make: () => Layer.Layer<never, unknown>, options: { 
 
   test("text that comes slowly is not reported before it has come, and play ends with it", (output) =>
     Effect.gen(function* () {
-      const { played, text } = reports()
+      const { ended: reported, play, text, told } = reports()
       let come = ""
       let ahead: string | undefined
       const end = gate()
@@ -664,39 +699,37 @@ export const agentOutput = (make: () => Layer.Layer<never, unknown>, options: { 
         Stream.concat(Stream.execute(Effect.promise(() => end.opened)))
       )
       let ended = false
-      const fiber = yield* begin(
-        output.play(slow, (piece) =>
-          Effect.tap(played(piece), () => {
-            if (!come.startsWith(text())) ahead ??= text()
-          })
-        )
-      )
+      const fiber = yield* begin(play(output, slow))
       fiber.addObserver(() => {
         ended = true
       })
       yield* TestSession.advance("10 seconds")
       yield* same(text(), "", "what was reported before any text came")
-      for (let i = 0; i < 30; i++) yield* TestSession.advance("10 seconds")
+      for (let i = 0; i < 30; i++) {
+        yield* TestSession.advance("10 seconds")
+        const last = told[told.length - 1]
+        if (typeof last === "number" ? last > come.length : !come.startsWith(text())) ahead ??= String(last)
+      }
       yield* check(!ended, () => "play ended before its text did")
       yield* check(ahead === undefined, () => `reported before it had come: ${shown(ahead)}`)
       end.open()
       yield* TestSession.drive(Fiber.join(fiber))
-      yield* same(text(), come, "what was reported as played")
+      yield* same(reported(), come, "what was reported as played")
     }))
 
   test("nothing is reported after its end", (output) =>
     Effect.gen(function* () {
-      const { pieces, played } = reports()
-      yield* TestSession.drive(output.play(Stream.fromIterable(long), played))
-      const reported = pieces.length
+      const { play, told } = reports()
+      yield* TestSession.drive(play(output, Stream.fromIterable(long)))
+      const reported = told.length
       yield* TestSession.advance("1 hour")
-      yield* same(pieces.length, reported, "pieces that were reported by an hour after the end")
+      yield* same(told.length, reported, "reports by an hour after the end")
     }))
 
   /** Interrupts a play of the long text, which goes on for ever or not, after a while. */
-  const interrupted = (output: Output, seconds: number, open: boolean): Effect.Effect<void, unknown, Scope.Scope> =>
+  const interrupted = (output: Output, seconds: number, open: boolean): Effect.Effect<boolean, unknown, Scope.Scope> =>
     Effect.gen(function* () {
-      const { pieces, played, text } = reports()
+      const { play, text, told } = reports()
       let readers = 0
       const reader = Effect.acquireRelease(
         Effect.sync(() => readers++),
@@ -705,32 +738,508 @@ export const agentOutput = (make: () => Layer.Layer<never, unknown>, options: { 
       const source = Stream.scoped(reader).pipe(
         Stream.flatMap(() => Stream.concat(Stream.fromIterable(long), open ? Stream.never : Stream.empty))
       )
-      const fiber = yield* begin(output.play(source, played))
+      const fiber = yield* begin(play(output, source))
       yield* TestSession.advance(seconds * 1000)
       yield* stop(fiber, "play")
-      const reported = pieces.length
+      const reported = told.length
       yield* check(readers === 0, () => "interrupted, play keeps hold of the text")
       yield* check(
         long.join("").startsWith(text()),
         () => `reported is not what the text begins with: ${shown(text())}`
       )
       yield* TestSession.advance("1 hour")
-      yield* same(pieces.length, reported, "pieces that were reported by an hour after the interruption")
+      yield* same(told.length, reported, "reports by an hour after the interruption")
+      return reported > 0
     })
 
   test("interrupted, it stops at once and reports nothing more", (output) =>
     Effect.forEach([1, 5, 12.3], (seconds) => interrupted(output, seconds, false), { discard: true }))
 
-  test("interrupted while it waits for text, it lets go of the text", (output) => interrupted(output, 3600, true))
+  test("interrupted while it waits for text, it lets go of the text", (output) =>
+    Effect.asVoid(interrupted(output, 3600, true)))
 
   test("it plays again after an interruption, and after a play that ended", (output) =>
     Effect.gen(function* () {
-      yield* interrupted(output, 3, true)
-      yield* plays(output, ["Again, ", "from the beginning."])
+      const reporting = yield* interrupted(output, 3, true)
+      yield* plays(output, ["Again, ", "from the beginning."], reporting)
       yield* interrupted(output, 0.5, true)
-      yield* plays(output, ["And ", "again."])
-      yield* plays(output, ["And once more."])
+      yield* plays(output, ["And ", "again."], reporting)
+      yield* plays(output, ["And once more."], reporting)
     }))
+}
+
+// -------------------------------------------------------------------------------------
+// SessionStorage
+// -------------------------------------------------------------------------------------
+
+const row = (id: string, data: unknown, kind = "item"): Row => ({ kind, id, data })
+
+const values: ReadonlyArray<unknown> = [
+  null,
+  true,
+  0,
+  -1.5e-7,
+  9007199254740991,
+  "",
+  "a 'b' \"c\" \\ \\0000 $1 ? %s {} -- ; \n\t",
+  "„Ümläute“ \u{1F44B}\u{1F3FD} 你好",
+  "\0 and \u0007",
+  "half \uD83D of a pair",
+  [],
+  [[[]], null, [1, "2", { three: null }]],
+  {},
+  { "": { "a.b": [{ c: "d" }] }, nul: "\0" },
+  JSON.parse(`{"__proto__":{"polluted":1},"constructor":"x"}`),
+  Array.from({ length: 100 }).reduce<unknown>((inner) => ({ inner }), "deep"),
+  "long ".repeat(60_000)
+]
+
+const names = [
+  "a",
+  "A",
+  "a ",
+  " a",
+  "ab",
+  "",
+  "%",
+  "_",
+  "a/b",
+  "a'",
+  'a"',
+  "\\",
+  "\\0000",
+  "\0",
+  "ä",
+  "a\u0308",
+  "\uD83D",
+  "👋"
+]
+
+/** A row for each name as an id, and as a kind. */
+const named = (sessionId: string): ReadonlyArray<Row> => [
+  ...names.map((id) => row(id, [sessionId, id])),
+  ...names.map((kind) => row("1", [sessionId, kind], kind))
+]
+
+/** Rows in one order, as text. */
+const sorted = (rows: ReadonlyArray<Row>): ReadonlyArray<string> =>
+  rows.map(({ data, id, kind }) => shown([kind, id, data])).toSorted()
+
+const sameRows = (actual: ReadonlyArray<Row>, expected: ReadonlyArray<Row>, what: string): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const [a, e] = [sorted(actual), sorted(expected)]
+    const other = a.findIndex((text, i) => text !== e[i])
+    if (other < 0 && a.length === e.length) return Effect.void
+    const clip = (text: string | undefined) => text?.slice(0, 200) ?? "no more"
+    return Effect.dieMessage(
+      `${what}: expected ${e.length} rows, got ${a.length}; the first that differs is ${clip(e[Math.max(other, 0)])}, got ${clip(a[Math.max(other, 0)])}`
+    )
+  })
+
+/** The error of an effect that has to fail with this tag. */
+const refused = <Tag extends (Fenced | StorageError)["_tag"]>(
+  effect: Effect.Effect<unknown, Fenced | StorageError>,
+  tag: Tag,
+  what: string
+): Effect.Effect<Extract<Fenced | StorageError, { readonly _tag: Tag }>> =>
+  Effect.flatMap(Effect.exit(effect), (exit) => {
+    const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+    return error?._tag === tag
+      ? Effect.succeed(error as Extract<Fenced | StorageError, { readonly _tag: Tag }>)
+      : Effect.dieMessage(
+          `${what} has to fail with ${tag}: ${Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "it succeeded"}`
+        )
+  })
+
+/** Of the writes of a session, in the order of their epochs. */
+interface Mark {
+  readonly epoch: number
+  readonly n: number
+}
+
+const isBehind = (a: Mark, b: Mark): boolean => a.epoch > b.epoch || (a.epoch === b.epoch && a.n > b.n)
+
+/**
+ * What a session expects of a `SessionStorage`: rows come back as they were written; a write is stored as a whole or not
+ * at all, and in order; opening takes a session over, and whoever had it before is `Fenced`, however late; what is open is
+ * found again.
+ *
+ * `make` gives the storage of a place. Layers of one place, also at the same time, share what they store, as two processes
+ * with one database do; a place that was not named before is empty. The names of places are small letters.
+ *
+ * With `outage` the suite also looks at what a storage does while it cannot be reached: from when the effect has succeeded
+ * until its scope is closed. Leave it out if yours is always there.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const sessionStorage = (
+  make: (place: string) => Layer.Layer<SessionStorage, unknown>,
+  options: {
+    readonly it: It
+    readonly outage?: ((place: string) => Effect.Effect<void, unknown, Scope.Scope>) | undefined
+  }
+): void => {
+  const { outage } = options
+
+  const build = (place: string): Effect.Effect<Storage, unknown, Scope.Scope> =>
+    Effect.map(Layer.build(Layer.suspend(() => make(place))), Context.get(SessionStorage))
+
+  const test = (
+    name: string,
+    place: string,
+    body: (storage: Storage) => Effect.Effect<void, unknown, Scope.Scope>
+  ): void => {
+    options.it.effect(name, () => Effect.scoped(Effect.flatMap(build(place), body)))
+  }
+
+  const rowsOf = (storage: Storage, sessionId: string): Effect.Effect<ReadonlyArray<Row>, StorageError> =>
+    Effect.map(storage.open(sessionId), ({ rows }) => rows)
+
+  test("a session that was never written has no rows, and each opening has a higher epoch", "epochs", (storage) =>
+    Effect.gen(function* () {
+      for (const sessionId of ["a", "b", "a", "a"]) yield* sameRows(yield* rowsOf(storage, sessionId), [], "its rows")
+      const epochs: Array<number> = []
+      for (let i = 0; i < 5; i++) epochs.push((yield* storage.open("a")).epoch)
+      yield* check(
+        epochs.every((epoch, i) => Number.isSafeInteger(epoch) && epoch > (epochs[i - 1] ?? 0)),
+        () => `epochs have to be whole numbers that rise: ${shown(epochs)}`
+      )
+    })
+  )
+
+  test("rows come back as they were written", "rows", (storage) =>
+    Effect.gen(function* () {
+      const { epoch } = yield* storage.open("a")
+      const rows = values.map((data, i) => row(String(i), data))
+      yield* storage.write("a", epoch, rows, true)
+      yield* sameRows(yield* rowsOf(storage, "a"), rows, "the rows")
+    })
+  )
+
+  test("a row takes the place of that of its kind and id; without data it is deleted", "replaced", (storage) =>
+    Effect.gen(function* () {
+      const { epoch } = yield* storage.open("a")
+      yield* storage.write("a", epoch, [row("1", 1), row("2", 2), row("3", 3), row("1", "call", "call")], true)
+      yield* storage.write("a", epoch, [row("1", "new"), row("2", undefined), row("none", undefined)], true)
+      yield* storage.write("a", epoch, [], true)
+      yield* storage.write("a", epoch, [row("4", 4), row("3", null)], true)
+      const expected = [row("1", "new"), row("3", null), row("4", 4), row("1", "call", "call")]
+      yield* sameRows(yield* rowsOf(storage, "a"), expected, "the rows")
+    })
+  )
+
+  test("a row that one write names twice is as it was named last", "twice", (storage) =>
+    Effect.gen(function* () {
+      const { epoch } = yield* storage.open("a")
+      const rows = [row("1", 1), row("2", undefined), row("1", undefined), row("2", 2), row("2", "two"), row("3", 3)]
+      yield* storage.write("a", epoch, rows, true)
+      yield* sameRows(yield* rowsOf(storage, "a"), [row("2", "two"), row("3", 3)], "the rows")
+    })
+  )
+
+  test("sessions, kinds and ids are told apart, whatever is in their names", "names", (storage) =>
+    Effect.gen(function* () {
+      for (const sessionId of names) {
+        const { epoch } = yield* storage.open(sessionId)
+        const rows = named(sessionId)
+        yield* storage.write(sessionId, epoch, rows, true)
+      }
+      for (const sessionId of names) {
+        const { epoch, rows } = yield* storage.open(sessionId)
+        const expected = named(sessionId)
+        yield* sameRows(rows, expected, `the rows of ${shown(sessionId)}`)
+        const [first, ...others] = expected as [Row, ...Array<Row>]
+        yield* storage.write(sessionId, epoch, [{ ...first, data: undefined }], true)
+        yield* sameRows(yield* rowsOf(storage, sessionId), others, `the rows of ${shown(sessionId)} but one`)
+      }
+      yield* same((yield* storage.unfinished).toSorted(), names.toSorted(), "the sessions with something open")
+    })
+  )
+
+  test("what was written, or read, is nobody else's", "copies", (storage) =>
+    Effect.gen(function* () {
+      const { epoch } = yield* storage.open("a")
+      const data = { list: [1] }
+      yield* storage.write("a", epoch, [row("1", data)], true)
+      data.list.push(2)
+      const read = yield* rowsOf(storage, "a")
+      yield* sameRows(read, [row("1", { list: [1] })], "the rows, after what was written has changed")
+      for (const { data } of read) (data as { readonly list: Array<number> }).list.push(3)
+      yield* sameRows(
+        yield* rowsOf(storage, "a"),
+        [row("1", { list: [1] })],
+        "the rows, after what was read has changed"
+      )
+    })
+  )
+
+  test("a write with something that is no JSON fails as a whole, and names the row", "whole", (storage) =>
+    Effect.gen(function* () {
+      const { epoch } = yield* storage.open("a")
+      yield* storage.write("a", epoch, [row("1", 1)], false)
+      const circle: Record<string, unknown> = {}
+      circle.self = circle
+      for (const odd of [circle, 1n, { deep: [2n] }, () => 1]) {
+        const writing = storage.write("a", epoch, [row("1", 2), row("2", odd), row("3", 3)], true)
+        const error = yield* refused(writing, "StorageError", "a write with something that is no JSON")
+        yield* same(error.row, "item/2", "the row that is named")
+        yield* check(error.message !== "", () => "the error says nothing")
+      }
+      yield* same(yield* storage.unfinished, [], "the sessions with something open")
+      yield* sameRows(yield* rowsOf(storage, "a"), [row("1", 1)], "the rows")
+    })
+  )
+
+  test("opening takes over: a write of an older epoch is Fenced, and changes nothing", "fenced", (storage) =>
+    Effect.gen(function* () {
+      const older = yield* storage.open("a")
+      yield* storage.write("a", older.epoch, [row("1", 1)], false)
+      const old = yield* storage.open("a")
+      yield* storage.write("a", old.epoch, [row("1", 2)], false)
+      const now = yield* storage.open("a")
+      const changes = [row("1", "late"), row("2", "late")]
+      for (const { epoch } of [old, older]) {
+        for (const rows of [changes, [], [row("1", undefined)]]) {
+          const fenced = yield* refused(storage.write("a", epoch, rows, true), "Fenced", "a write of an older epoch")
+          yield* same([fenced.sessionId, fenced.epoch], ["a", epoch], "whose write was fenced")
+        }
+        yield* refused(storage.remove("a", epoch), "Fenced", "removing with an older epoch")
+      }
+      const { epoch } = yield* storage.open("b")
+      yield* refused(storage.write("a", Math.max(epoch, now.epoch) + 1, changes, true), "Fenced", "an epoch to come")
+      yield* refused(storage.write("none", now.epoch, changes, true), "Fenced", "a session that was never opened")
+      yield* same(yield* storage.unfinished, [], "the sessions with something open")
+      yield* storage.write("a", now.epoch, [row("2", 2)], true)
+      yield* sameRows(yield* rowsOf(storage, "a"), [row("1", 2), row("2", 2)], "the rows")
+    })
+  )
+
+  test("a session that was removed is empty, and its epochs go on rising", "removed", (storage) =>
+    Effect.gen(function* () {
+      const other = yield* storage.open("b")
+      yield* storage.write("b", other.epoch, [row("1", "of b")], true)
+      const old = yield* storage.open("a")
+      const now = yield* storage.open("a")
+      yield* storage.write("a", now.epoch, [row("1", 1), row("2", 2)], true)
+      yield* storage.remove("a", now.epoch)
+      yield* same(yield* storage.unfinished, ["b"], "the sessions with something open")
+      yield* refused(storage.write("a", old.epoch, [row("1", "late")], true), "Fenced", "a write of an older epoch")
+      const next = yield* storage.open("a")
+      yield* sameRows(next.rows, [], "the rows of a session that was removed")
+      yield* check(next.epoch > now.epoch, () => `epoch ${next.epoch} comes behind epoch ${now.epoch}`)
+      for (const { epoch } of [now, old]) {
+        yield* refused(storage.write("a", epoch, [row("1", "late")], true), "Fenced", "a write from before the removal")
+      }
+      yield* storage.write("a", next.epoch, [row("3", 3)], false)
+      yield* sameRows(yield* rowsOf(storage, "a"), [row("3", 3)], "the rows")
+      yield* sameRows(yield* rowsOf(storage, "b"), [row("1", "of b")], "the rows of another session")
+    })
+  )
+
+  test("unfinished has the sessions whose last write said so", "unfinished", (storage) =>
+    Effect.gen(function* () {
+      const epochs = new Map<string, number>()
+      for (const id of ["a", "b", "c", "d", "e"]) epochs.set(id, (yield* storage.open(id)).epoch)
+      const say = (id: string, open: boolean) => storage.write(id, epochs.get(id) ?? 0, [row("1", open)], open)
+      const are = (expected: ReadonlyArray<string>) =>
+        Effect.flatMap(storage.unfinished, (ids) => same(ids.toSorted(), expected, "the sessions with something open"))
+      yield* are([])
+      for (const [id, open] of [
+        ["a", true],
+        ["b", false],
+        ["c", true],
+        ["d", true]
+      ] as const)
+        yield* say(id, open)
+      yield* are(["a", "c", "d"])
+      yield* storage.write("a", epochs.get("a") ?? 0, [], false)
+      yield* say("b", true)
+      yield* are(["b", "c", "d"])
+      // whoever opens a session has yet to see what is open
+      yield* storage.open("c")
+      yield* storage.remove("d", epochs.get("d") ?? 0)
+      yield* are(["b", "c"])
+    })
+  )
+
+  test("writes of one epoch are stored in their order, though nobody waits for them", "order", (storage) =>
+    Effect.gen(function* () {
+      const { epoch } = yield* storage.open("a")
+      const count = 40
+      yield* Effect.forEach(
+        Array.from({ length: count }, (_, i) => i),
+        (i) =>
+          storage.write("a", epoch, [row("last", i), row(String(i % 7), i % 5 === 0 ? undefined : i)], i % 2 === 0),
+        { concurrency: "unbounded", discard: true }
+      )
+      const expected = new Map<string, Row>()
+      for (let i = 0; i < count; i++) {
+        if (i % 5 === 0) expected.delete(String(i % 7))
+        else expected.set(String(i % 7), row(String(i % 7), i))
+      }
+      yield* same(yield* storage.unfinished, [], "the sessions with something open")
+      yield* sameRows(yield* rowsOf(storage, "a"), [row("last", count - 1), ...expected.values()], "the rows")
+    })
+  )
+
+  test("many sessions write at once, and one that is fenced disturbs no other", "many", (storage) =>
+    Effect.gen(function* () {
+      const ids = Array.from({ length: 40 }, (_, i) => `s${i}`)
+      const isOld = (id: string) => id.endsWith("7")
+      const writers = yield* Effect.forEach(ids, (id) =>
+        Effect.gen(function* () {
+          const { epoch } = yield* storage.open(id)
+          if (isOld(id)) yield* storage.open(id)
+          return { id, epoch }
+        })
+      )
+      yield* Effect.forEach(
+        writers,
+        ({ epoch, id }) =>
+          Effect.gen(function* () {
+            for (let i = 0; i < 4; i++) {
+              const writing = storage.write(id, epoch, [row(String(i), `${id} ${i}`), row("last", i)], true)
+              if (isOld(id)) yield* refused(writing, "Fenced", "a write of an older epoch")
+              else yield* writing
+            }
+          }),
+        { concurrency: "unbounded", discard: true }
+      )
+      for (const id of ids) {
+        const expected = isOld(id) ? [] : [...[0, 1, 2, 3].map((i) => row(String(i), `${id} ${i}`)), row("last", 3)]
+        yield* sameRows(yield* rowsOf(storage, id), expected, `the rows of ${id}`)
+      }
+    })
+  )
+
+  test("an interrupted write is stored as a whole or not at all, and those behind it are", "interrupted", (storage) =>
+    Effect.gen(function* () {
+      const { epoch } = yield* storage.open("a")
+      for (let i = 0; i < 20; i++) {
+        const ids = ["1", "2", "3"]
+        const fibers = yield* Effect.forEach(["a", "b"], (name) =>
+          begin(
+            storage.write(
+              "a",
+              epoch,
+              ids.map((id) => row(`${name}${id}`, i)),
+              true
+            )
+          )
+        )
+        for (let n = 0; n < i % 4; n++) yield* Effect.yieldNow()
+        yield* Effect.forEach(fibers, Fiber.interrupt, { discard: true })
+        yield* storage.write("a", epoch, [row("next", i)], true)
+      }
+      const { rows } = yield* storage.open("a")
+      for (const name of ["a", "b"]) {
+        const written = rows.filter(({ id }) => id.startsWith(name)).map(({ data }) => data)
+        yield* check(
+          written.length === 0 || (written.length === 3 && new Set(written).size === 1),
+          () => `a part of an interrupted write is stored: ${shown(written)}`
+        )
+      }
+      yield* sameRows(
+        rows.filter(({ id }) => id === "next"),
+        [row("next", 19)],
+        "what was written behind"
+      )
+    })
+  )
+
+  test("what is stored outlives the layer", "outlives", () =>
+    Effect.gen(function* () {
+      const written = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const storage = yield* build("outlives")
+          const { epoch } = yield* storage.open("a")
+          yield* storage.write("a", epoch, [row("1", { kept: true }), row("2", 2)], true)
+          return epoch
+        })
+      )
+      const storage = yield* build("outlives")
+      yield* same(yield* storage.unfinished, ["a"], "the sessions with something open")
+      const { epoch, rows } = yield* storage.open("a")
+      yield* sameRows(rows, [row("1", { kept: true }), row("2", 2)], "the rows")
+      yield* check(epoch > written, () => `epoch ${epoch} comes behind epoch ${written}`)
+      yield* refused(storage.write("a", written, [row("1", "late")], true), "Fenced", "a write of an older epoch")
+    })
+  )
+
+  test(
+    "owners who take a session from each other: each sees all that the ones before were told is stored",
+    "race",
+    (one) =>
+      Effect.gen(function* () {
+        const other = yield* build("race")
+        const stored: Array<Mark> = []
+        const taken: Array<{ readonly epoch: number; readonly last: Mark | undefined }> = []
+        const owner = (storage: Storage, rounds: number) =>
+          Effect.gen(function* () {
+            for (let round = 0; round < rounds; round++) {
+              const { epoch, rows } = yield* storage.open("a")
+              const marks = rows.map(({ data }) => data as Mark)
+              yield* check(
+                marks.length === 0 || (marks.length === 2 && shown(marks[0]) === shown(marks[1])),
+                () => `a part of a write is stored: ${shown(rows)}`
+              )
+              taken.push({ epoch, last: marks[0] })
+              for (let n = 0; n < 3 + (round % 4); n++) {
+                const mark = { epoch, n }
+                // begun behind a later opening that has returned
+                const late = taken.some((other) => other.epoch > epoch)
+                const exit = yield* Effect.exit(storage.write("a", epoch, [row("1", mark), row("2", mark)], true))
+                if (Exit.isSuccess(exit)) {
+                  stored.push(mark)
+                  yield* check(!late, () => `a write of epoch ${epoch} was stored behind a later opening`)
+                  continue
+                }
+                const error = Option.getOrUndefined(Cause.failureOption(exit.cause))
+                yield* check(error?._tag === "Fenced", () => `a write failed: ${Cause.pretty(exit.cause)}`)
+                break
+              }
+            }
+          })
+        yield* Effect.forEach(
+          [one, other, one, other],
+          (storage) => Effect.zipRight(Effect.yieldNow(), owner(storage, 12)),
+          { concurrency: "unbounded", discard: true }
+        )
+        yield* same(new Set(taken.map(({ epoch }) => epoch)).size, taken.length, "different epochs")
+        for (const { epoch, last } of taken) {
+          const lost = stored.find((mark) => mark.epoch < epoch && (last === undefined || isBehind(mark, last)))
+          yield* check(
+            lost === undefined,
+            () => `epoch ${epoch} began with ${shown(last)}, and knew nothing of ${shown(lost)}, which was stored`
+          )
+        }
+        yield* check(stored.length > 0, () => "nobody could write")
+      })
+  )
+
+  if (outage !== undefined) {
+    test("while it cannot be reached each call fails with a StorageError; afterwards it goes on", "outage", (storage) =>
+      Effect.gen(function* () {
+        const { epoch } = yield* storage.open("a")
+        yield* storage.write("a", epoch, [row("1", 1), row("2", 2)], true)
+        const change = [row("1", "one"), row("2", undefined), row("3", "three")]
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* outage("outage")
+            for (let i = 0; i < 2; i++) {
+              const error = yield* refused(storage.write("a", epoch, change, false), "StorageError", "a write")
+              yield* check(error.message !== "", () => "the error says nothing")
+            }
+            yield* refused(storage.remove("a", epoch), "StorageError", "removing")
+          })
+        )
+        yield* storage.write("a", epoch, change, true)
+        yield* same(yield* storage.unfinished, ["a"], "the sessions with something open")
+        yield* sameRows(yield* rowsOf(storage, "a"), [row("1", "one"), row("3", "three")], "the rows")
+      })
+    )
+  }
 }
 
 /** Has a part what its type needs? What comes from a `LanguageModel` has been decoded; other models send what they like. */

@@ -1,6 +1,6 @@
 /**
  * What a test of an agent needs: a scripted model, a session in virtual time, a cursor over its events, stubs for tools,
- * a judge, a clock for long simulations, and suites for models and outputs of your own.
+ * a judge, a clock for long simulations, and suites for models, outputs and storages of your own.
  *
  * @since 0.1.0
  */

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest"
 import * as Approvals from "../../src/internal/machine/approval.js"
 import * as Calls from "../../src/internal/machine/calls.js"
 import * as Closing from "../../src/internal/machine/closing.js"
+import * as Incoming from "../../src/internal/machine/incoming.js"
 import type { Outcome, State } from "../../src/internal/machine/state.js"
 import * as Turns from "../../src/internal/machine/turns.js"
 import type { ApprovalVerdict } from "../../src/internal/machine/words.js"
@@ -224,7 +225,10 @@ describe("what stands in the state", () => {
       decide(s, "p", "Edit")
       expect(callOf(s, "p").call.arguments).toEqual({ n: 2 })
       expect(runOf(s, "p").params).toEqual({ n: 2 })
-      if (plays) input(s, () => Turns.interrupt(s, step.speech))
+      if (plays) {
+        input(s, () => Turns.interrupt(s, step.speech))
+        for (const entry of step.entries) if (entry._tag === "Text") input(s, () => Incoming.playEnded(s, entry, true))
+      }
       end(s, "p")
       expect(
         s.history.flatMap((item) => (item._tag === "FunctionCall" ? [[item.callId, item.arguments]] : []))

@@ -219,7 +219,14 @@ describe("replies", () => {
     ["[D5]", "completed", (s) => answer(s, "so far")],
     ["[D4]", "skipped", (s) => answer(s, "")],
     ["[D4]", "skipped", (s) => answer(s, "  \n")],
-    ["[D6]", "interrupted", (s) => input(s, () => Turns.interruptAll(s, false))],
+    [
+      "[D6]",
+      "interrupted",
+      (s) => {
+        say(s, stepOf(s), "so")
+        input(s, () => Turns.interruptAll(s, false))
+      }
+    ],
     ["[D6]", "failed", (s) => input(s, () => Incoming.modelEnded(s, stepOf(s), failure()))]
   ]
 
@@ -232,7 +239,9 @@ describe("replies", () => {
     expect(delivery!.state).toEqual({ _tag: "Ended", how })
     expect(pairs(s)).toEqual(["c1_update_1"])
     expect(s.pending.size).toBe(0)
-    expect(history(s).filter((line) => line.startsWith("assistant")).length).toBe(how === "completed" ? 2 : 1)
+    expect(history(s).filter((line) => line.startsWith("assistant")).length).toBe(
+      how === "completed" || how === "interrupted" ? 2 : 1
+    )
   })
 
   it.each(["skipped", "failed", "completed"])("[D6] one that is %s is not given again", (how) => {

@@ -285,6 +285,8 @@ describe("[T2] a call that begins after its step", () => {
     input(s, () => Turns.interruptAll(s, true))
     expect(phases(s)).toEqual(["c1 working"])
     end(s, "c1")
+    // the text stands before the call, and how much of it was heard is known once the output has stopped
+    for (const entry of step.entries) if (entry._tag === "Text") input(s, () => Incoming.playEnded(s, entry, true))
     expect(outputs(s)).toEqual(['output c1: "c1 is done"'])
   })
 
@@ -297,7 +299,8 @@ describe("[T2] a call that begins after its step", () => {
     call(s, stepOf(s), "c1", "book")
     const { commands, events } = input(s, () => Agents.abandonTask(s, task))
     expect(events).toContainEqual(expect.stringContaining("c1 error: "))
-    expect(commands).toContain("CloseAgent ask")
+    // once, though the call ends in the middle of it
+    expect(commands.filter((line) => line === "CloseAgent ask")).toHaveLength(1)
     expect(s.runs.size).toBe(0)
     const other = held()
     call(other, stepOf(other), "c1", "book")

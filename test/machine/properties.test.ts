@@ -11,7 +11,7 @@ const play = (given: ReadonlyArray<number>): World => {
   return world
 }
 
-it("[T9] [T2] [D9] [U6] [F1] [F5] [R1] whatever comes in, all comes to its one end, in order", () => {
+it("[T9] [T2] [D9] [U6] [F1] [F5] [R1] [A4] [A7] [G3] whatever comes in, all comes to its one end, in order", () => {
   fc.assert(
     fc.property(numbers, (given) => {
       const world = play(given)
@@ -35,6 +35,25 @@ it("[S2] a session that closes at any moment comes to its end, and is silent the
       expect(world.wrong.slice(0, 3)).toEqual([])
     }),
     { numRuns: times(100, 1_000) }
+  )
+})
+
+it("[Q2] [Q5] [Q6] [T9] [D9] a process that dies at any moment: another one goes on, and all comes to its one end", () => {
+  fc.assert(
+    fc.property(numbers, fc.array(fc.nat({ max: 60 }), { minLength: 1, maxLength: 4 }), (given, lives) => {
+      let world = new World(given, undefined, true)
+      for (const inputs of lives) {
+        for (let n = 0; n < inputs && !world.over && world.wrong.length === 0; n++) world.next()
+        expect(world.wrong.slice(0, 3)).toEqual([])
+        world = world.reborn()
+      }
+      while (!world.over && world.wrong.length === 0) world.next()
+      world.finish()
+      expect(world.wrong.slice(0, 3)).toEqual([])
+      const kinds = Array.from(world.rows.values(), ({ kind }) => kind)
+      expect(kinds.filter((kind) => kind !== "item" && kind !== "session" && kind !== "turn")).toEqual([])
+    }),
+    { numRuns: times(100, 2_000) }
   )
 })
 

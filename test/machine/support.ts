@@ -18,6 +18,7 @@ import {
   make,
   type Options,
   type Outcome,
+  type OutputTraits,
   Phrase,
   type Run,
   type Speech,
@@ -113,6 +114,7 @@ export interface AgentPlan {
   readonly task?: Task
   /** text is to be played piece by piece */
   readonly plays?: boolean
+  readonly output?: Partial<OutputTraits>
 }
 
 /** An agent that has been built and not begun. */
@@ -126,6 +128,10 @@ export const agent = (name: string, plan: AgentPlan = {}): Activity => {
     prompts,
     hasCompanions: true,
     instantOutput: plan.plays !== true,
+    output:
+      plan.plays === true
+        ? { stopTimeout: 1000, stallTimeout: undefined, canPause: false, tellsStart: true, ...plan.output }
+        : undefined,
     context: plan.context ?? "inherit",
     // the shell's, which the machine never looks into
     built: Object.freeze({}) as AgentParts,
@@ -204,8 +210,16 @@ const plain = (value: unknown): string =>
     ? value.map((one) => (typeof one === "string" ? one : (one as Call).callId)).join(",")
     : String(value)
 
-/** One input, as the shell gives it: what the machine left comes back as data, and those who waited are told. */
-export const input = <A>(s: State, f: (s: State) => A, at: number = s.now + 1): Left<A> => {
+/**
+ * One input, as the shell gives it: what the machine left comes back as data, and those who waited are told. They may give
+ * inputs of their own: `first` has what this one left before them.
+ */
+export const input = <A>(
+  s: State,
+  f: (s: State) => A,
+  at: number = s.now + 1,
+  first: (raw: Left<A>["raw"]) => void = () => undefined
+): Left<A> => {
   s.now = at
   const result = f(s)
   pump(s)
@@ -214,6 +228,7 @@ export const input = <A>(s: State, f: (s: State) => A, at: number = s.now + 1): 
   if (events.length > 0) s.events = []
   if (commands.length > 0) s.commands = []
   if (observations.length > 0) s.observations = []
+  first({ events, commands, observations })
   for (const command of commands) if (command._tag === "Wake") command.resume()
   return new Left(result, { events, commands, observations })
 }
@@ -386,6 +401,8 @@ export const history = (s: State): ReadonlyArray<string> => s.history.map(showIt
 
 export const showEvent = (e: SessionEvent): string => {
   switch (e._tag) {
+    case "UserTurnPartial":
+      return `the user: ${e.text}`
     case "UserStateChanged":
       return `user ${e.state}`
     case "AgentStateChanged":
@@ -465,6 +482,8 @@ export const showCommand = (c: Command): string => {
       return `${c._tag} ${c.step.speech.id}`
     case "Play":
     case "StopPlaying":
+    case "PausePlaying":
+    case "ResumePlaying":
       return `${c._tag} ${c.entry.step.speech.id}`
     case "StartTimer":
     case "StopTimer":

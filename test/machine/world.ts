@@ -2,19 +2,27 @@
  * All that is outside the machine, as random numbers decide it: models that stream, handlers, policies, an output, timers,
  * programs. It keeps to what the shell keeps to, and looks at the state after each input.
  */
+
+import { needsKey } from "../../src/internal/machine/admission.js"
 import * as Agents from "../../src/internal/machine/agents.js"
+import * as Approvals from "../../src/internal/machine/approval.js"
 import * as Calls from "../../src/internal/machine/calls.js"
 import * as Closing from "../../src/internal/machine/closing.js"
+import * as Durable from "../../src/internal/machine/durable.js"
 import * as Fillers from "../../src/internal/machine/fillers.js"
 import * as Idle from "../../src/internal/machine/idle.js"
 import * as Incoming from "../../src/internal/machine/incoming.js"
 import * as Jobs from "../../src/internal/machine/jobs.js"
-import type { Command, Timer } from "../../src/internal/machine/protocol.js"
+import * as Messages from "../../src/internal/machine/messages.js"
+import type { Command, Decoded, Timer } from "../../src/internal/machine/protocol.js"
 import { pump, runEnded, timerFired } from "../../src/internal/machine/pump.js"
+import * as Reviving from "../../src/internal/machine/reviving.js"
+import * as Rows from "../../src/internal/machine/rows.js"
 import * as Speech from "../../src/internal/machine/speech.js"
 import {
   type Activity,
   type Admission,
+  type Approval,
   addWaiter,
   type Call,
   type Delivery,
@@ -32,11 +40,13 @@ import {
   type SpeechWaiter,
   type State,
   type Step,
-  type TextEntry
+  type TextEntry,
+  type Tool
 } from "../../src/internal/machine/state.js"
+import * as Stored from "../../src/internal/machine/stored.js"
 import * as Turns from "../../src/internal/machine/turns.js"
 import * as Updates from "../../src/internal/machine/updates.js"
-import type { DeliveryMode, SessionEvent, Verdict } from "../../src/internal/machine/words.js"
+import type { ApprovalVerdict, DeliveryMode, Row, SessionEvent, Verdict } from "../../src/internal/machine/words.js"
 import { agent, callPart, decodedOf, executor, failure, input, options, type ToolPlan } from "./support.js"
 
 const modes = ["allow", "reject", "replace", "confirm", "join"] as const
@@ -81,6 +91,9 @@ export class World {
   private readonly decoding = new Set<Call>()
   private readonly comparing = new Map<Admission, ReadonlyArray<Run>>()
   private readonly policies = new Map<Admission, ReadonlyArray<Run>>()
+  private readonly ruling = new Set<Approval>()
+  /** whose fiber was stopped, and may have come to its end all the same */
+  private readonly ruledLate: Array<Approval> = []
   private readonly timers = new Map<Timer, number>()
   private readonly filling = new Set<Filler>()
   private readonly leaving: Array<{ readonly from: Activity; readonly handoff: Handoff | undefined }> = []
@@ -102,6 +115,14 @@ export class World {
   private readonly ended = new Map<string, number>()
   private readonly delivered = new Map<Delivery, string>()
   private readonly steps = new Set<Step>()
+  /** calls that wait until somebody agrees, and what was decided of those that did */
+  private readonly asking = new Set<string>()
+  private readonly decided = new Map<string, string>()
+  /** what is written of a call from some place of the history on has these arguments */
+  private readonly edited = new Map<string, { readonly from: number; readonly args: unknown }>()
+  private sent = 0
+  private taken = 0
+  private lost = 0
   private stepEnds = 0
   private used = 0
   private drained = 0
@@ -110,20 +131,125 @@ export class World {
   private draining = false
   private at = 0
 
-  constructor(private readonly numbers: ReadonlyArray<number>) {
+  constructor(
+    private readonly numbers: ReadonlyArray<number>,
+    /** whose conversation this is: its process has died */
+    earlier?: World,
+    durable = false
+  ) {
+    if (earlier !== undefined) {
+      this.s = make(earlier.s.options)
+      this.session = executor("session", undefined, earlier.session.limit)
+      this.wakeUp(earlier)
+      return
+    }
     const given: Options = {
       ...options,
       maxToolSteps: 1 + this.pick(3),
       maxPendingUpdates: 1 + this.pick(3),
       maxRunning: [64, 2, 4][this.pick(3)]!,
+      maxMessages: [32, 1, 2][this.pick(3)]!,
       drainTimeout: [30_000, 0, Number.POSITIVE_INFINITY][this.pick(3)]!,
       onInterruptedReply: this.pick(2) === 0 ? "drop" : "redeliver",
       deltas: true
     }
     this.s = make(given)
+    if (durable) this.s.durable = Durable.make()
     this.session = executor("session", undefined, [Number.POSITIVE_INFINITY, 1, 2][this.pick(3)])
     const first = this.agent()
     this.input((s) => Agents.startSession(s, first))
+  }
+
+  // ------------------------------------------------------------------------------------------------------ another life
+
+  /** what is stored of a durable session */
+  readonly rows = new Map<string, Row>()
+
+  private store(): void {
+    const { s } = this
+    if (s.durable === undefined) return
+    for (const row of Rows.changes(s, s.durable).rows) {
+      const key = `${row.kind}/${row.id}`
+      if (row.data === undefined) this.rows.delete(key)
+      // as a database gives it back
+      else this.rows.set(key, JSON.parse(JSON.stringify(row)))
+    }
+  }
+
+  /** The process dies, and another one goes on with what is stored. */
+  reborn(): World {
+    const next = new World(this.numbers.slice(this.at), this)
+    const before = this.s.history.map(({ id }) => id)
+    const after = next.s.history.slice(0, before.length).map(({ id }) => id)
+    if (before.join() !== after.join()) next.wrong.push(`[Q2] ${before.join()} became ${after.join()}`)
+    for (const callId of next.started.keys()) {
+      if (this.ended.has(callId)) next.wrong.push(`[T9] ${callId} had ended`)
+    }
+    return next
+  }
+
+  private wakeUp(earlier: World): void {
+    const { s } = this
+    s.now = earlier.s.now
+    this.names = earlier.names
+    this.calls = earlier.calls
+    for (const callId of earlier.asking) this.asking.add(callId)
+    for (const [callId, decision] of earlier.decided) this.decided.set(callId, decision)
+    for (const [callId, args] of earlier.edited) this.edited.set(callId, args)
+    for (const [key, row] of earlier.rows) this.rows.set(key, row)
+    const rows = Array.from(earlier.rows.values())
+    const stored = Stored.read(rows)
+    if (Stored.isDamaged(stored)) throw new Error(`${stored.row}: ${stored.message}`)
+    const { session } = stored
+    if (session === undefined) throw new Error("no session is stored")
+    const durable = Durable.make()
+    s.durable = durable
+    Reviving.recall(s, durable, stored)
+    Reviving.remember(durable, rows)
+    const again = (name: string): Activity => {
+      const one = earlier.built.find((other) => other.name === name)
+      if (one === undefined) throw new Error(`no agent ${name}`)
+      const tools = new Map<string, Tool>()
+      const made: Activity = { ...one, tools, task: undefined, state: "new", since: 0, carried: [], running: 0 }
+      const limit = Array.from(one.tools.values()).find(({ executor }) => executor.activity === one)?.executor.limit
+      const home = executor(name, made, limit)
+      for (const tool of one.tools.values()) {
+        tools.set(tool.name, { ...tool, executor: tool.executor.activity === one ? home : this.session })
+      }
+      this.built.push(made)
+      return made
+    }
+    const base = again(session.agents[0]!.name)
+    const others = new Map(Array.from(Reviving.othersOf(stored), (name) => [name, again(name)] as const))
+    const next = session.handoff === undefined ? undefined : again(session.handoff.to)
+    const decoded = new Map<string, Decoded>()
+    const letters = new Map<string, ReadonlyArray<{ readonly message: unknown; readonly value: unknown }>>()
+    for (const id of stored.runs.keys()) {
+      const call = stored.calls.get(id)
+      const tool = call === undefined ? undefined : Reviving.toolOf(call, base, others)
+      if (call === undefined || tool === undefined) continue
+      const params = tool.ownArguments(call.arguments)
+      decoded.set(id, { _tag: "Decoded", params, key: needsKey(tool) ? JSON.stringify(params) : undefined })
+      letters.set(
+        id,
+        stored.letters.filter(({ run }) => run === id).map(({ message }) => ({ message, value: message }))
+      )
+    }
+    this.input((state) =>
+      Reviving.revive(state, durable, {
+        stored,
+        session,
+        base,
+        next,
+        others,
+        decoded,
+        letters,
+        mayRerun: ({ name }) => name !== "send",
+        isIdempotent: ({ name }) => name === "find",
+        failureOf: (told) => ({ ...failure(false).failure, ...told })
+      })
+    )
+    for (const { inbox } of s.runs) this.sent += inbox?.unread.length ?? 0
   }
 
   // ---------------------------------------------------------------------------------------------------------- numbers
@@ -149,6 +275,8 @@ export class World {
     const plan = (name: string): ToolPlan => {
       // one number for each plan: many cases are to be short
       const n = this.pick(1 << 16)
+      // other bits of the same number
+      const m = Math.imul(n, 0x9e3779b1) >>> 16
       const allowCancellation = (n & 1) === 1
       return {
         name,
@@ -163,6 +291,9 @@ export class World {
         ...((n >> 10) % 4 === 3 ? { releaseAfter: [0, 50][(n >> 12) % 2]! } : {}),
         ...((n >> 11) % 4 === 3 ? { timeout: 80 } : {}),
         afterStep: (n >> 14) % 3 === 2,
+        approval: (["always", "policy", undefined, undefined] as const)[m % 4],
+        ...((m >> 2) % 3 === 2 ? { approvalTimeout: [40, 200][(m >> 4) % 2]! } : {}),
+        ...((m >> 5) % 3 > 0 ? { messages: true } : {}),
         ...((n >> 13) % 2 === 1 ? { in: this.session } : {})
       }
     }
@@ -184,23 +315,24 @@ export class World {
   input<A>(f: (s: State) => A, later = 1): A {
     const { s } = this
     const closed = s.phase === "closed"
-    const { raw, result } = input(s, f, s.now + later)
-    // a wake was told by `input`
-    for (const event of raw.events) {
-      // the user speaks on while the last resources are released (rule F4)
-      if (closed && event._tag !== "UserStateChanged") this.wrong.push(`[S2] a closed session emits ${event._tag}`)
-      this.heard(event)
-    }
-    for (const observed of raw.observations) {
-      if (observed._tag === "DeliveryEnded") {
-        if (this.delivered.has(observed.delivery)) this.wrong.push(`[D9] ${observed.delivery.id} ended twice`)
-        this.delivered.set(observed.delivery, observed.how)
-      } else if (observed._tag === "CallStarted") {
-        this.started.set(observed.call.callId, observed.call)
-        this.alive.add(observed.call)
-      } else if (observed._tag === "StepStarted") this.steps.add(observed.step)
-    }
-    this.commands.push(...raw.commands)
+    // in the order in which they happened: who is told gives inputs of their own
+    const { result } = input(s, f, s.now + later, (raw) => {
+      for (const event of raw.events) {
+        // the user speaks on while the last resources are released (rule F4)
+        if (closed && event._tag !== "UserStateChanged") this.wrong.push(`[S2] a closed session emits ${event._tag}`)
+        this.heard(event)
+      }
+      for (const observed of raw.observations) {
+        if (observed._tag === "DeliveryEnded") {
+          if (this.delivered.has(observed.delivery)) this.wrong.push(`[D9] ${observed.delivery.id} ended twice`)
+          this.delivered.set(observed.delivery, observed.how)
+        } else if (observed._tag === "CallStarted") {
+          this.started.set(observed.call.callId, observed.call)
+          this.alive.add(observed.call)
+        } else if (observed._tag === "StepStarted") this.steps.add(observed.step)
+      }
+      this.commands.push(...raw.commands)
+    })
     if (!this.draining) {
       this.draining = true
       for (let next = this.commands.shift(); next !== undefined; next = this.commands.shift()) this.carryOut(next)
@@ -216,13 +348,47 @@ export class World {
       this.stepEnds++
       this.used += event.usage?.outputTokens ?? 0
     }
+    this.heardOfApproval(event)
+    if (event._tag === "ToolCallMessaged") this.sent++
+    if (event._tag === "ToolCallMessagesLost") this.lost += event.count
     if (event._tag === "ToolCallEnded") this.ended.set(event.callId, (this.ended.get(event.callId) ?? 0) + 1)
+  }
+
+  /** Each call is asked for once, and decided once, before it ends (rules A4, A6, A7). */
+  private heardOfApproval(event: SessionEvent): void {
+    switch (event._tag) {
+      case "ApprovalRequested": {
+        const { callId } = event.call
+        if (this.asking.has(callId) || this.decided.has(callId)) this.wrong.push(`[A4] ${callId} is asked for twice`)
+        this.asking.add(callId)
+        return
+      }
+      case "ApprovalDecided": {
+        const { callId, decision } = event
+        if (!this.asking.delete(callId)) this.wrong.push(`[A4] ${callId} is ${decision}, and does not wait`)
+        this.decided.set(callId, decision)
+        return
+      }
+      case "ToolCallEnded":
+        if (this.asking.has(event.callId)) this.wrong.push(`[A7] ${event.callId} ends while it waits`)
+        return
+    }
+  }
+
+  /** Nothing but a person lets a call run that has to be approved (rules A1, A4, A7). */
+  private mayStart({ calls, tool }: Run): void {
+    const decisions = calls.map(({ callId }) => this.decided.get(callId)).filter((decision) => decision !== undefined)
+    const approved = decisions.some((decision) => decision === "approved" || decision === "edited")
+    const asked = tool.approval === "always" || decisions.length > 0
+    if (asked && !approved)
+      this.wrong.push(`[A4] ${calls[0]?.callId} runs, and is ${decisions.join(", ") || "not asked for"}`)
   }
 
   private carryOut(c: Command): void {
     switch (c._tag) {
       case "StartRun": {
         const { run } = c
+        this.mayStart(run)
         this.runs.push(run)
         if (run.stop !== undefined) {
           const reason = run.stop
@@ -252,6 +418,13 @@ export class World {
       case "StopPolicy":
         this.policies.delete(c.admission)
         this.comparing.delete(c.admission)
+        return
+      case "AskApproval":
+        if (c.approval.state._tag === "Asking") this.ruling.add(c.approval)
+        return
+      case "StopApproval":
+        this.ruling.delete(c.approval)
+        this.ruledLate.push(c.approval)
         return
       case "AskModel":
       case "ReadText":
@@ -427,7 +600,7 @@ export class World {
     const handler = this.oneOf(this.handlers.values())
     if (handler === undefined) return this.model()
     const { owner, run } = handler
-    const n = this.pick(20)
+    const n = this.pick(24)
     if (handler.waits && run.stop === undefined) return n < 10 ? this.model() : this.answered()
     if (n < 6) {
       const mode = deliveries[this.pick(3)]!
@@ -494,6 +667,11 @@ export class World {
       }
       case 18:
         return this.task(handler)
+      case 20:
+      case 21:
+      case 22:
+      case 23:
+        return this.read(run)
       default: {
         const own = owner.step.agent
         if (own.task !== undefined) {
@@ -508,6 +686,19 @@ export class World {
         return this.input(() => addWaiter<"waiters", SpeechWaiter>(speech, "waiters", { caller: owner, resume }))
       }
     }
+  }
+
+  /** A fiber of the handler takes a message, or waits for one. */
+  private read(run: Run): void {
+    const { inbox } = run
+    if (inbox === undefined) return this.model()
+    const waiting = inbox.unread.length
+    const letter = this.input(() => Messages.take(inbox))
+    if (letter !== undefined) this.taken++
+    if ((letter !== undefined) !== waiting > 0) this.wrong.push("[G2] a message is there and cannot be read")
+    if (letter !== undefined || run.phase === "ended") return
+    const { resume } = this.waiter("message")
+    this.input(() => addWaiter<"readers", () => void>(inbox, "readers", resume))
   }
 
   /** A task runs under the floor. */
@@ -563,8 +754,13 @@ export class World {
   private answered(): void {
     const call = this.oneOf(this.decoding)
     if (call !== undefined && this.chance(2)) return this.decoded(call)
+    const approval = this.oneOf(this.ruling)
+    if (approval !== undefined && this.chance(2)) return this.ruled(approval)
     const admission = this.oneOf(this.policies.keys()) ?? this.oneOf(this.comparing.keys())
     if (admission !== undefined) return this.admitted(admission)
+    if (approval !== undefined) return this.ruled(approval)
+    const late = this.ruledLate.pop()
+    if (late !== undefined) return this.ruled(late)
     const jobs = this.entering.shift()
     if (jobs !== undefined) return this.input((s) => Jobs.close(s, jobs))
     const gone = this.leaving.shift()
@@ -599,6 +795,76 @@ export class World {
     ]
     const verdict = verdicts[this.pick(5)]
     this.input((s) => Calls.policyDecided(s, admission, verdict))
+  }
+
+  private ruled(approval: Approval): void {
+    this.ruling.delete(approval)
+    const verdicts: ReadonlyArray<ApprovalVerdict | undefined> = [
+      { _tag: "Run" },
+      { _tag: "Ask", reason: "dear" },
+      { _tag: "Deny", reason: "no" },
+      // it has failed: a person is asked
+      undefined
+    ]
+    const asked = approval.state._tag === "Asking"
+    const events = this.events.length
+    this.input((s) => Calls.approvalRuled(s, approval, verdicts[this.pick(4)]))
+    if (!asked && this.events.length > events) this.wrong.push("[A7] a policy that was stopped decides")
+  }
+
+  /** A person decides about a call, which may have been decided, or have ended, or be unknown. */
+  private decides(): void {
+    const waiting = Approvals.pending(this.s).map(({ callId }) => callId)
+    const callId = (this.chance(3) ? undefined : this.oneOf(waiting)) ?? this.oneOf(this.started.keys())
+    if (callId !== undefined) this.decide(callId)
+  }
+
+  private decide(callId: string): void {
+    const { s } = this
+    const run = s.calls.get(callId)?.run
+    const approval = s.approvals.find((one) => one.run === run && one.state._tag === "Waiting")
+    const n = this.pick(5)
+    const args = { seat: n }
+    const given: Calls.ByPerson =
+      n === 0
+        ? { _tag: "Deny", by: "ann", reason: "no" }
+        : n === 1
+          ? { _tag: "Answer", by: undefined, outcome: { _tag: "Success", output: "by hand" } }
+          : n === 2 && run !== undefined
+            ? { _tag: "Edit", by: "ann", arguments: args, decoded: this.editedFor(run, args) }
+            : { _tag: "Approve", by: "ann" }
+    const from = s.history.length
+    const before = this.events.length
+    const problem = this.input(() => Calls.decideBy(s, callId, given))
+    const told = this.events.slice(before).filter((event) => event._tag === "ApprovalDecided")
+    // one that it replaces may wait, too, and is withdrawn
+    const times = told.filter((event) => event.decision !== "withdrawn").length
+    // who comes second is told, and nothing else happens
+    if ((problem === undefined) !== (approval !== undefined)) this.wrong.push(`[A4] ${callId} is told: ${problem}`)
+    if (times !== (approval === undefined ? 0 : 1)) this.wrong.push(`[A4] ${callId} is decided ${times} times`)
+    if (problem === undefined && given._tag === "Edit") {
+      for (const call of approval?.run.calls ?? []) this.edited.set(call.callId, { from, args })
+    }
+  }
+
+  private editedFor({ tool }: Run, args: Record<string, unknown>) {
+    const params = tool.ownArguments(args)
+    return { _tag: "Decoded" as const, params, key: needsKey(tool) ? JSON.stringify(params) : undefined }
+  }
+
+  /** A call is told something, or whoever tells it is told why not (rules G1, G3). */
+  private tell(): void {
+    const { s } = this
+    const open = Array.from(s.calls.values()).flatMap(({ callId, run }) => (run?.inbox === undefined ? [] : [callId]))
+    const callId = (this.chance(4) ? undefined : this.oneOf(open)) ?? this.oneOf(this.started.keys())
+    if (callId === undefined) return
+    const run = s.calls.get(callId)?.run
+    const room = s.options.maxMessages - (run?.inbox?.unread.length ?? s.options.maxMessages)
+    const takes = run !== undefined && run.stop === undefined && run.phase !== "approving" && room > 0
+    const before = this.sent
+    const problem = this.input(() => Calls.message(s, callId, { from: "program", message: "hurry", value: "hurry" }))
+    if ((problem === undefined) !== takes) this.wrong.push(`[G3] ${callId} is told: ${problem}`)
+    if (this.sent - before !== (takes ? 1 : 0)) this.wrong.push(`[G1] ${callId} was told ${this.sent - before} times`)
   }
 
   private gone({ from, handoff }: World["leaving"][number]): void {
@@ -678,7 +944,7 @@ export class World {
   }
 
   private program(): void {
-    const n = this.pick(14)
+    const n = this.pick(22)
     if (this.s.phase !== "open") return this.handler()
     switch (n) {
       case 0:
@@ -723,6 +989,16 @@ export class World {
       }
       case 12:
         return this.handOff()
+      case 14:
+      case 15:
+      case 16:
+      case 17:
+        return this.decides()
+      case 18:
+      case 19:
+      case 20:
+      case 21:
+        return this.tell()
       default: {
         const one = this.outside.shift()
         if (one === undefined) return
@@ -763,6 +1039,9 @@ export class World {
       runs: s.runs.size,
       running: s.running,
       gates: s.gates.size,
+      approvals: s.approvals.length,
+      asking: this.asking.size,
+      ruling: this.ruling.size,
       pending: s.pending.size,
       urgent: s.urgent,
       queue: s.queue.length,
@@ -802,6 +1081,10 @@ export class World {
       if (times !== expected) this.wrong.push(`[S2b] ${one.name} was closed ${times} times, and not ${expected}`)
     }
     this.orders()
+    this.writtenAsEdited()
+    if (this.sent !== this.taken + this.lost) {
+      this.wrong.push(`[G3] ${this.sent} messages: ${this.taken} were read, ${this.lost} told as lost`)
+    }
     if (s.phase === "closed" && this.drained !== 1) this.wrong.push(`[S2] drained ${this.drained} times`)
   }
 
@@ -822,6 +1105,20 @@ export class World {
     }
     for (const admission of [...this.policies.keys(), ...this.comparing.keys()]) {
       this.admitted(admission)
+      return true
+    }
+    for (const approval of this.ruling) {
+      this.ruled(approval)
+      return true
+    }
+    const [waiting] = Approvals.pending(this.s)
+    if (waiting !== undefined) {
+      this.decide(waiting.callId)
+      return true
+    }
+    const late = this.ruledLate.pop()
+    if (late !== undefined) {
+      this.ruled(late)
       return true
     }
     const jobs = this.entering.shift()
@@ -861,12 +1158,13 @@ export class World {
   /** What always holds. */
   private look(): void {
     const { s } = this
+    this.store()
     const wrong = (what: string): void => void this.wrong.push(what)
     let running = 0
     for (const { phase, tool } of s.runs) {
       if (phase === "ended") wrong("a run that has ended is in the books")
       if (tool.kind === "companion") continue
-      if (phase !== "admitting" && phase !== "held") running++
+      if (phase !== "admitting" && phase !== "held" && phase !== "approving") running++
       this.executor(tool.executor)
     }
     if (running !== s.running) wrong(`[T12] ${running} are running, and not ${s.running}`)
@@ -878,6 +1176,7 @@ export class World {
         if (one.run.phase !== "admitting") wrong(`[P4] ${one.call.callId} is ${one.run.phase} in a gate`)
       }
     }
+    this.approvals()
     let urgent = 0
     for (const delivery of s.pending) {
       if (delivery.mode === "interrupt") urgent++
@@ -929,6 +1228,46 @@ export class World {
     // all that has become possible was done
     pump(s)
     if (s.events.length + s.commands.length + s.phrases.length > 0) wrong("there was more to do")
+  }
+
+  /** What waits is a run of the books, has left its turn, and is bounded (rules A1, A2). */
+  private approvals(): void {
+    const { s } = this
+    const wrong = (what: string): void => void this.wrong.push(what)
+    const approving = Array.from(s.runs).filter(({ phase }) => phase === "approving")
+    if (approving.length !== s.approvals.length) wrong(`[A1] ${approving.length} wait, not ${s.approvals.length}`)
+    for (const { run, state } of s.approvals) {
+      const [first] = run.calls
+      if (!approving.includes(run) || state._tag === "Over")
+        wrong(`[A1] ${first?.callId} is ${run.phase}, ${state._tag}`)
+      if (state._tag !== "Waiting") continue
+      if (first !== undefined && !this.asking.has(first.callId))
+        wrong(`[A2] ${first.callId} waits, and nobody is asked`)
+      for (const call of run.calls) {
+        if (call.state._tag !== "Background") wrong(`[A2] ${call.callId} waits, and is ${call.state._tag}`)
+      }
+    }
+    const waiting = s.approvals.filter(Approvals.isWaiting).length
+    if (waiting > s.options.maxRunning) wrong(`[A1] ${waiting} wait`)
+    for (const { inbox } of s.runs) {
+      if ((inbox?.unread.length ?? 0) > s.options.maxMessages) wrong("[G3] an inbox is too full")
+    }
+  }
+
+  /** From an edit on a call has the arguments that a person gave (rule A5). */
+  private writtenAsEdited(): void {
+    for (const [callId, { args, from }] of this.edited) {
+      for (const item of this.s.history.slice(from)) {
+        if (item._tag !== "FunctionCall") continue
+        // another call may have an id that looks like that of a report
+        const rest =
+          item.callId.startsWith(callId) && !this.started.has(item.callId) ? item.callId.slice(callId.length) : ""
+        const own = item.callId === callId || /^_(update_\d+|final)$/.test(rest)
+        if (own && JSON.stringify(item.arguments) !== JSON.stringify(args)) {
+          this.wrong.push(`[A5] ${item.callId} has ${JSON.stringify(item.arguments)}`)
+        }
+      }
+    }
   }
 
   private executor(executor: Executor): void {

@@ -24,6 +24,10 @@ export interface Config {
   readonly shuffled: boolean
   /** characters a second; none: text counts as played at once */
   readonly pace: number | undefined
+  /** what an output that plays does, beside to play */
+  readonly outputs: ReadonlyArray<"dies" | "stalls" | "late" | "silent" | "offsets" | "pauses">
+  /** how often the user speaks in turns */
+  readonly spoken: number
   /** through a `LanguageModel` instead of the seam */
   readonly languageModel: boolean
   /** the model's answers are streams, and the library's own output plays: that costs several times as much */
@@ -36,6 +40,8 @@ export interface Config {
   readonly foreign: number
   /** how many tools ask before their calls run */
   readonly approvals: number
+  /** it is stored, and goes on to behave as if it was not */
+  readonly durable: boolean
   /** what `onItems` does; `fails`: now and then it dies */
   readonly saves: "nothing" | "all" | "fails"
   readonly maxToolSteps: number
@@ -72,6 +78,14 @@ export type Action = { readonly pause: number } & (
   | { readonly kind: "reply"; readonly n: number; readonly options: Turn }
   | { readonly kind: "interrupt"; readonly force: boolean }
   | { readonly kind: "claim"; readonly millis: number; readonly send: number | undefined }
+  | {
+      readonly kind: "turn"
+      readonly n: number
+      readonly millis: number
+      readonly partials: number
+      readonly speech: "keep" | "pause" | "interrupt"
+      readonly ends: "commit" | "discard" | "close"
+    }
   | {
       readonly kind: "tell"
       readonly n: number
@@ -227,6 +241,22 @@ const action = (random: Random.Random, n: number): Action => {
   }
 }
 
+/** Now and then the user speaks in a turn of its own. */
+const spoken = (random: Random.Random, n: number, often: number): ReadonlyArray<Action> =>
+  random.chance(often)
+    ? [
+        {
+          pause: random.chance(0.4) ? 0 : random.pick(...pauses),
+          kind: "turn",
+          n: 1000 + n,
+          millis: random.pick(...pauses),
+          partials: random.pick(0, 1, 1, 2),
+          speech: random.pick("keep", "pause", "pause", "interrupt"),
+          ends: random.pick("commit", "commit", "discard", "close")
+        }
+      ]
+    : []
+
 /** Now and then somebody decides about a call that waits. */
 const decision = (random: Random.Random): ReadonlyArray<Action> =>
   random.chance(0.45)
@@ -260,6 +290,9 @@ export const make = (seed: number): Program => {
   ]
   const specs = random.fork("tools")
   const more = random.fork("more")
+  const heard = random.fork("heard")
+  const outputs = (["dies", "stalls", "late", "silent", "offsets", "pauses"] as const).filter(() => heard.chance(0.15))
+  const broken = outputs.includes("dies") || outputs.includes("stalls")
   const config: Config = {
     tools: places.map((place, i) => toolSpec(specs, `t${i}`, place)),
     shuffled: chance(0.6),
@@ -270,6 +303,7 @@ export const make = (seed: number): Program => {
     pauses: more.chance(0.3) ? more.pick(0.1, 0.3, 0.9) : 0,
     foreign: more.chance(0.2) ? 0.4 : 0,
     saves: more.chance(0.2) ? more.pick("all", "fails") : "nothing",
+    durable: random.fork("durable").chance(0.25),
     approvals: more.chance(0.35) ? more.pick(0.3, 0.8) : 0,
     maxToolSteps: pick(1, 2, 3, 3, 3, 8),
     maxPendingUpdates: pick(1, 2, 3, 32),
@@ -281,7 +315,10 @@ export const make = (seed: number): Program => {
     cancellationTimeout: pick(50, 500, 5000),
     onInterruptedReply: pick("drop", "redeliver"),
     concurrency: { shared: pick(1, 2, 100), first: pick(1, 2, 100), firstSet: pick(1, 2, 100) },
-    secondContext: pick("inherit", "empty"),
+    // what a failed output leaves is shown to the next agent, and not known to the reference
+    secondContext: pick("inherit", "empty") === "empty" && !broken ? "empty" : "inherit",
+    outputs,
+    spoken: heard.chance(0.4) ? heard.pick(0.1, 0.4) : 0,
     onEnter: pick("nothing", "nothing", "say", "reply", "sleep"),
     onExit: pick("nothing", "nothing", "nothing", "say", "wait", "sleep")
   }
@@ -300,10 +337,15 @@ export const make = (seed: number): Program => {
   const actions = random.fork("actions")
   const length = pick(4, 12, 30, 60, 90)
   const planned = Array.from({ length: 2 + int(length) }, (_, i) => action(actions, i + 1))
+  const speaking = random.fork("spoken")
   return {
     seed,
     config: { ...config, tools: config.tools.map(asks) },
-    actions: config.approvals === 0 ? planned : planned.flatMap((one) => [one, ...decision(asking)]),
+    actions: planned.flatMap((one, i) => [
+      one,
+      ...(config.approvals === 0 ? [] : decision(asking)),
+      ...spoken(speaking, i, config.spoken)
+    ]),
     abrupt: chance(0.35)
   }
 }

@@ -34,6 +34,8 @@ export interface Text {
   before: string
   whole: boolean
   recorded: boolean
+  /** some of it came while the user had the floor */
+  held?: boolean
   readonly step: Step | undefined
   /** its place among the parts of the step */
   readonly place: number
@@ -195,6 +197,14 @@ interface Speech {
   acting: number
 }
 
+/** What an output has reported of a text; it may play it more than once. */
+export interface Played {
+  readonly before: string
+  readonly pieces: Array<string>
+  /** it reports nothing */
+  readonly silent: boolean
+}
+
 interface ReplyState {
   readonly id: string
   readonly items: ReadonlyArray<Delivery>
@@ -301,14 +311,54 @@ export class Reference {
   readonly endedSpeeches = new Map<string, { readonly interrupted: boolean }>()
   readonly floors: Array<Call> = []
   readonly policies = new Map<string, string>()
+  /** how many claims of the user there have been, and in which the message of a speech was sent */
   claims = 0
+  readonly answers = new Map<string, number>()
   pending: Array<Delivery> = []
   closing = false
   closed = false
   turns = 0
-  private userState = "listening"
+  userState = "listening"
   private next: Array<(event: Event) => boolean> = []
   private itemIds = new Set<string>()
+  /** While the user has the floor: it answers what was sent in the newest claim (rule O1). */
+  private mayGoOn(speechId: string): boolean {
+    return this.answers.get(speechId) === this.claims
+  }
+
+  /** Something of a speech begins now: a model is asked, or an output. */
+  plays(what: string, speechId?: string): void {
+    if (this.userState !== "speaking" || this.config.languageModel) return
+    const may =
+      speechId === undefined
+        ? Array.from(this.speeches.keys()).some((id) => this.mayGoOn(id) || this.mayAnswer.has(id))
+        : this.mayGoOn(speechId) || this.mayAnswer.has(speechId) || this.heard.has(speechId)
+    this.must(may, "O1", () => `${what} begins while the user has the floor`)
+  }
+
+  /** speeches that may answer what was sent in the newest claim: who has asked for them is not known */
+  readonly mayAnswer = new Set<string>()
+
+  /** The user begins to speak, or somebody else does. */
+  claim(): void {
+    this.claims++
+    this.opening++
+  }
+
+  /** It is known to the session, too. */
+  claimed(): void {
+    this.opening--
+  }
+
+  private opening = 0
+
+  /** A speech answers what was sent in the claim that is the newest one. */
+  answered(speechId: string, claim: number): void {
+    if (this.opening === 0 && claim === this.claims) this.answers.set(speechId, claim)
+  }
+
+  /** speeches of which the output has reported something */
+  readonly heard = new Set<string>()
   private readonly limbo = new Set<Delivery>()
   private readonly replies = new Map<string, ReplyState>()
   private readonly allReplies: Array<ReplyState> = []
@@ -721,6 +771,7 @@ export class Reference {
       case "UserStateChanged": {
         this.must(event.state !== this.userState, "E1", () => `the user is ${event.state} twice`)
         this.userState = event.state
+        this.mayAnswer.clear()
         return
       }
       case "AgentStateChanged": {
@@ -736,6 +787,7 @@ export class Reference {
         return this.handedOff(event)
       case "SessionError": {
         this.count(`error ${event.error.tag}`)
+        if (event.error.tag.startsWith("Output")) this.brokenAt = this.at
         return
       }
       case "EventsMissed":
@@ -852,17 +904,19 @@ export class Reference {
       "F3",
       () => `${show(known.given)} was said, and ${show(text)} is recorded${interrupted ? ", interrupted" : ""}`
     )
-    if (interrupted && this.config.pace === undefined && !this.config.languageModel) {
+    if (interrupted && this.config.pace === undefined && !this.config.languageModel && known.held !== true) {
       this.must(
         text.length >= known.before.length,
         "F3",
         () => `${show(known.before)} was played, ${show(text)} is recorded`
       )
     }
-    const pieces = this.played.get(name)
+    const played = this.played.get(name)
     if (this.config.pace !== undefined) {
-      const all = pieces?.join("") ?? ""
-      const most = pieces?.slice(0, -1).join("") ?? ""
+      const { before, pieces, silent } = played ?? { before: "", pieces: [], silent: false }
+      const longer = (heard: string): string => (heard.length < before.length ? before : heard)
+      const all = silent ? known.given : longer(pieces.join(""))
+      const most = longer(pieces.slice(0, -1).join(""))
       this.must(
         text === all || (interrupted && text === most),
         "F3",
@@ -874,7 +928,9 @@ export class Reference {
   }
 
   /** what the output has played of each text */
-  readonly played = new Map<string, Array<string>>()
+  readonly played = new Map<string, Played>()
+  /** when an output last failed */
+  private brokenAt = -1
 
   private expectPair(delivery: Delivery): void {
     const { id } = delivery
@@ -1058,7 +1114,10 @@ export class Reference {
   private stepEnded({ agent, finishReason, speechId }: EventOf<"StepEnded">): void {
     // on its way through a LanguageModel a request may come after its end
     if (this.config.languageModel) return
-    const step = this.steps.find((other) => !other.over && other.agent.name === agent)
+    const open = this.steps.filter((other) => !other.over && other.agent.name === agent)
+    // one that has given the mouth back is read beside the next
+    const mine = open.filter((other) => this.maybeOf(other, speechId) && other.finish === finishReason)
+    const step = mine[0] ?? open[0]
     if (step === undefined) {
       // cut before the model was asked
       this.must(finishReason === undefined, "B4", () => `a step of ${agent} ended, and the model was not asked`)
@@ -1066,7 +1125,7 @@ export class Reference {
     }
     step.over = true
     this.must(this.maybeOf(step, speechId), "B4", () => `step ${step.index} is one of ${speechId}`)
-    step.speech = speechId
+    if (mine.length < 2) step.speech = speechId
     this.must(
       finishReason === undefined || finishReason === step.finish,
       "B4",
@@ -1672,6 +1731,9 @@ export class Reference {
       if (!now.stops.has(how)) this.adoptStopped(now, how)
       if (!now.stops.has(how)) {
         if (how === "drained" && (this.closing || this.handoffAsked)) return true
+        // its speech was cut, and ends once the output has stopped
+        const cut = spec?.options.cancelOnInterruption === true && this.config.pace !== undefined
+        if (how === "cancelled" && cut) return true
         return bad("C1", `nobody asked for it; asked for: ${Array.from(now.stops).join(" ")}`)
       }
       if (now.committed && !this.closing) return bad("C1b", "it was past its point of no return")
@@ -1837,6 +1899,10 @@ export class Reference {
     const delivery = this.deliveries.get(event.id)
     if (delivery === undefined) throw new Violation("U6", `${event.id} is dropped, and never was there`)
     const { call } = delivery
+    if (this.maybeAgain.has(delivery)) this.isAgain(event.id)
+    else if (call.waiting.length <= this.config.maxPendingUpdates) {
+      for (const other of Array.from(this.maybeAgain).toReversed()) if (other.call === call) this.isAgain(other.id)
+    }
     const speaks = this.modelSpeaks()
     const mayBeShown = (other: Delivery) => other.state === "silent" && (other.maybeShown || speaks)
     while (call.waiting.length > 0 && call.waiting[0] !== delivery && mayBeShown(call.waiting[0] as Delivery))
@@ -1882,6 +1948,7 @@ export class Reference {
       acting: 0
     })
     if (event.source === "say") return
+    if (event.source === "reply" && this.userState === "speaking") this.mayAnswer.add(event.speechId)
     for (const delivery of this.deliveries.values()) if (delivery.state === "silent") delivery.maybeShown = true
   }
 
@@ -1948,6 +2015,7 @@ export class Reference {
   }
 
   private scheduled(event: EventOf<"ReplyScheduled">): void {
+    for (const id of event.updateIds.toReversed()) this.isAgain(id)
     for (const id of event.updateIds) {
       const delivery = this.deliveries.get(id)
       if (delivery !== undefined && this.unsure.delete(delivery)) delivery.call.owner = undefined
@@ -2033,6 +2101,7 @@ export class Reference {
 
   private replyEnded(event: EventOf<"ReplyEnded">): void {
     this.count(`reply ${event.status}`)
+    for (const id of event.updateIds.toReversed()) if (event.status === "dropped") this.isAgain(id)
     if (event.status === "dropped") {
       for (const id of event.updateIds) {
         const delivery = this.deliveries.get(id)
@@ -2065,12 +2134,15 @@ export class Reference {
       "D5",
       () => `reply ${event.replyId} ends with other items than it began`
     )
+    // what an output has failed waits for one that plays, and nobody is told so (rule O5)
+    const broken = this.brokenAt === this.at
+    const known = this.hasBegun(reply)
+    const begun = broken && known !== true ? undefined : known
+    if (event.status === "interrupted") this.count(`reply cut, ${begun === false ? "not " : ""}begun`)
     const again: Array<Delivery> = []
     for (const delivery of reply.items) {
-      const redeliver =
-        event.status === "interrupted" &&
-        this.config.onInterruptedReply === "redeliver" &&
-        this.target(delivery).state !== "ended"
+      const open = (event.status === "interrupted" || broken) && this.target(delivery).state !== "ended"
+      const redeliver = open && !broken && (this.config.onInterruptedReply === "redeliver" || begun === false)
       if (redeliver && !this.closing) {
         delivery.state = "waiting"
         delivery.mode = "when-idle"
@@ -2078,13 +2150,39 @@ export class Reference {
         delivery.interruptedAt = this.at
         again.push(delivery)
       } else {
-        this.end(delivery, event.status)
+        this.end(delivery, open && broken ? "interrupted" : event.status)
+        if (open && (begun === undefined || broken)) this.maybeAgain.add(delivery)
         // closing began a moment ago, or is about to begin
         if (redeliver) this.limbo.add(delivery)
       }
     }
     this.pending.unshift(...again)
     for (const delivery of again.toReversed()) if (delivery.kind === "update") delivery.call.waiting.unshift(delivery)
+  }
+
+  /** What of a reply that was interrupted may wait again, since it is not known here whether anything was heard of it. */
+  private readonly maybeAgain = new Set<Delivery>()
+
+  /** Something of it was heard, or it has made a call (rule O5); undefined: that is not known here. */
+  private hasBegun(reply: ReplyState): boolean | undefined {
+    const steps = this.steps.filter((step) => step.reply === reply)
+    if (steps.some((step) => step.calls.length > 0)) return true
+    if (steps.some((step) => step.asked.length > 0) || this.config.languageModel) return undefined
+    const texts = steps.flatMap((step) => step.texts).filter((text) => text.given !== "")
+    if (texts.length === 0) return false
+    // text that counts as played at once does so only while its speech may be played
+    if (this.config.pace === undefined) return undefined
+    const pieces = texts.flatMap((text) => this.played.get(text.name)?.pieces ?? [])
+    return pieces.length === 0 ? false : pieces.length > 1 ? true : undefined
+  }
+
+  private isAgain(id: string): void {
+    const delivery = this.deliveries.get(id)
+    if (delivery === undefined || !this.maybeAgain.delete(delivery)) return
+    delivery.state = "waiting"
+    delivery.mode = "when-idle"
+    this.pending.unshift(delivery)
+    if (delivery.kind === "update") delivery.call.waiting.unshift(delivery)
   }
 
   private end(delivery: Delivery, how: string): void {
@@ -2246,7 +2344,7 @@ export class Reference {
       )
     }
     this.must(
-      at.streaming <= 1 || this.config.languageModel,
+      at.streaming <= 1 || this.config.languageModel || this.claims > 0,
       "F1",
       () => `${at.streaming} model steps are read at once`
     )
@@ -2261,17 +2359,20 @@ export class Reference {
     const mouth = at.streaming > 0 || at.playing > 0
     if (!mouth) {
       const inline = Array.from(this.calls.values()).filter((call) => call.output === undefined)
-      const waiting = active.filter((speech) => speech.source !== "say")
+      // while the user has the floor only what was sent in it goes on (rule O1)
+      const goingOn = this.userState === "speaking" ? active.filter((speech) => this.mayGoOn(speech.id)) : active
+      const waiting = goingOn.filter((speech) => speech.source !== "say")
       this.must(
-        active.length === waiting.length && (waiting.length === 0 || inline.length > 0),
+        goingOn.length === waiting.length && (waiting.length === 0 || inline.length > 0),
         "F1",
-        () => `nobody speaks, and ${active.map((speech) => speech.id).join(" ")} wait for nothing`
+        () => `nobody speaks, and ${goingOn.map((speech) => speech.id).join(" ")} wait for nothing`
       )
     }
     const unanswered = Array.from(this.calls.values()).some((call) => call.output === undefined)
     // one that waits for idle, where somebody holds the floor or the user speaks, comes first
     const held = this.floors.length > 0 || this.byProgram
-    const behind = this.handoffAsked && (held || this.userState === "speaking")
+    // so does what has given the mouth back to the user in the middle of a step
+    const behind = this.userState === "speaking" || (this.handoffAsked && held)
     this.must(mouth || unanswered || behind || at.handoffs === 0, "S4", () => `nobody speaks, and a hand-off waits`)
     const idle = active.length === 0 && this.userState === "listening" && this.floors.length === 0 && !mouth
     if (!idle) return

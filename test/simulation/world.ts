@@ -29,6 +29,7 @@ import {
   RunContext,
   type SessionEvent,
   SessionModel,
+  SessionStorage,
   type SpeechHandle,
   ToolPrompts
 } from "effect-meantime"
@@ -222,6 +223,7 @@ class World {
       : undefined
     let step: Step | undefined
     this.guard(() => {
+      this.ref.plays("a model step")
       step = this.ref.asked({ agent: name, toolChoice, note })
       if (this.session !== undefined) {
         const { session } = this
@@ -280,6 +282,7 @@ class World {
         parts.push(() => {
           text ??= this.text(name, "", step)
           text.given += delta
+          if (this.ref.userState === "speaking") text.held = true
           return { type: "text-delta", id: name, delta }
         })
       }
@@ -612,7 +615,7 @@ class World {
         })
       }
       case "handoff": {
-        const to = this.agent(`${chance(0.6) ? "second" : "first"}#h${handler.number}.${++this.entered}`)
+        const to = this.agent(this.nameOf(chance(0.6) ? "second" : "first", `h${handler.number}.`))
         return Effect.zipRight(this.announce(handler, { what: "handoff" }), this.switches(RunContext.handoff(to))).pipe(
           Effect.catchTag("ToolError", () => {
             this.ref.count("hand-off refused")
@@ -1004,6 +1007,23 @@ class World {
     )
   }
 
+  /** hand-offs of a durable session, by who asked */
+  private readonly handed = new Map<string, number>()
+
+  /** A durable session finds its agents by their names, so it has a list of them. */
+  nameOf(name: "first" | "second", suffix: string): string {
+    if (!this.config.durable) return `${name}#${suffix}${++this.entered}`
+    const n = this.handed.get(suffix) ?? 0
+    this.handed.set(suffix, n + 1)
+    return `${name}#${suffix}${n}`
+  }
+
+  get names(): ReadonlyArray<string> {
+    const list = (suffix: string, length: number) =>
+      Array.from({ length }, (_, n) => [`first#${suffix}${n}`, `second#${suffix}${n}`]).flat()
+    return [...list("o", 100), ...Array.from({ length: 100 }, (_, i) => list(`h${i + 1}.`, 3)).flat()]
+  }
+
   agent(name: string): Agent.Agent<never> {
     const { concurrency, onEnter, onExit, secondContext } = this.config
     const first = baseName(name) === "first"
@@ -1222,7 +1242,10 @@ class World {
       case "claim":
         return this.beside(
           Effect.zipRight(
-            session.claimUserTurn,
+            Effect.suspend(() => {
+              this.ref.claim()
+              return Effect.tap(session.claimUserTurn, () => this.ref.claimed())
+            }),
             Effect.suspend(() => {
               const { send } = action
               const turn =
@@ -1230,12 +1253,41 @@ class World {
                   ? Effect.void
                   : Effect.suspend(() => {
                       this.ref.sent.push(`claimed${send}`)
-                      return Effect.ignore(session.send(`claimed${send}`))
+                      const { claims } = this.ref
+                      return Effect.ignore(
+                        Effect.map(session.send(`claimed${send}`), ({ id }) => this.ref.answered(id, claims))
+                      )
                     })
               return Effect.zipRight(turn, this.sleeping(action.millis))
             })
           )
         )
+      case "turn": {
+        const { ends, millis, n, partials, speech } = action
+        const self = this
+        const speak = Effect.gen(function* () {
+          self.ref.claim()
+          const turn = yield* Effect.ensuring(
+            session.userTurn({ speech }),
+            Effect.sync(() => self.ref.claimed())
+          )
+          for (let i = 0; i < partials; i++) {
+            yield* self.sleeping(millis)
+            yield* turn.partial(`spoken${n}`)
+          }
+          yield* self.sleeping(millis)
+          if (ends === "discard") return yield* turn.discard
+          if (ends === "close") return
+          self.ref.sent.push(`spoken${n}`)
+          const { claims } = self.ref
+          const handle = yield* partials > 0 ? turn.commit() : turn.commit(`spoken${n}`)
+          // somebody else may still hold the floor
+          self.ref.answered(handle.id, claims)
+          if ((yield* turn.commit()) !== handle) self.fail("O7", "a later commit gives another handle")
+          yield* turn.discard
+        })
+        return this.beside(Effect.scoped(Effect.ignore(speak)))
+      }
       case "cancel": {
         const all = Array.from(this.ref.calls.values())
         const some = action.who === "running" ? all.filter((call) => call.state !== "ended") : all
@@ -1291,7 +1343,7 @@ class World {
         return this.beside(
           Effect.suspend(() => {
             this.handoffs++
-            return session.handoff(this.agent(`${action.to}#o${++this.entered}`))
+            return session.handoff(this.agent(this.nameOf(action.to, "o")))
           }).pipe(
             Effect.exit,
             Effect.map(() => this.handoffs--)
@@ -1353,6 +1405,98 @@ const inWords =
       })
     )
 
+/**
+ * What the configuration says of an output: it fails, stalls, reports late, in offsets or not at all, and pauses. What it
+ * reports is known to the reference.
+ */
+const outputs = (world: World, plays: AgentOutput.Service["play"]): AgentOutput.Service => {
+  const { config } = world
+  const has = (what: Config["outputs"][number]): boolean => config.outputs.includes(what)
+  let n = 0
+  let paused = false
+  let resumed: (() => void) | undefined
+  const whilePaused: Effect.Effect<void> = Effect.suspend(() =>
+    paused
+      ? Effect.zipRight(
+          Effect.async<void>((resume) => {
+            resumed = () => resume(Effect.void)
+          }),
+          whilePaused
+        )
+      : Effect.void
+  )
+  const play: AgentOutput.Service["play"] = (text, played, speech) => {
+    const random = world.random.fork("output", ++n)
+    const silent = has("silent") && random.chance(0.3)
+    const fails = has("dies") && random.chance(0.15)
+    const hangs = has("stalls") && random.chance(0.15)
+    // longer, and the next speech begins beside it
+    const late = has("late") ? Math.min(random.pick(0, 100, 700, 2000), config.cancellationTimeout - 1) : undefined
+    let left = random.int(4)
+    let pieces: Array<string> | undefined
+    let all = ""
+    const report = (piece: string): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        if (silent) return Effect.void
+        pieces?.push(piece)
+        all += piece
+        world.ref.heard.add(speech.id)
+        return has("offsets") ? speech.playedTo(all.length) : played(piece)
+      })
+    const begin = (piece: string): void => {
+      const name = piece.trim()
+      const known = world.ref.played.get(name)
+      const heard = known?.pieces.join("") ?? ""
+      pieces = []
+      world.ref.played.set(name, {
+        before: known !== undefined && heard.length < known.before.length ? known.before : heard,
+        pieces,
+        silent
+      })
+    }
+    const word = (piece: string): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        if (pieces === undefined) begin(piece)
+        if (left-- <= 0) {
+          if (fails) return Effect.die("no device")
+          if (hangs) return Effect.never
+        }
+        return Effect.zipRight(whilePaused, report(piece))
+      })
+    return Effect.acquireUseRelease(
+      Effect.sync(() => {
+        if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
+        world.guard(() => world.ref.plays("an output", speech.id))
+      }),
+      () => plays(text, word, speech),
+      (_, exit) =>
+        Effect.zipRight(
+          late === undefined || Exit.isSuccess(exit) ? Effect.void : Effect.sleep(late),
+          Effect.sync(() => world.playing--)
+        )
+    )
+  }
+  return {
+    play,
+    ...(has("pauses")
+      ? {
+          pause: Effect.suspend(() => {
+            if (paused) world.fail("O7", "an output is paused twice")
+            paused = true
+            return Effect.void
+          }),
+          resume: Effect.suspend(() => {
+            if (!paused) world.fail("O7", "an output goes on that is not paused")
+            paused = false
+            resumed?.()
+            return Effect.void
+          })
+        }
+      : {}),
+    ...(has("stalls") ? { stallTimeout: 5000 } : {})
+  }
+}
+
 /** Runs what is ready at once: events are told the moment they are published. */
 const atOnce = { shouldYield: () => false as const, scheduleTask: (task: () => void) => task() }
 
@@ -1365,6 +1509,22 @@ class Fibers extends Supervisor.AbstractSupervisor<void> {
   override onEnd<A, E>(_: Exit.Exit<A, E>, fiber: Fiber.RuntimeFiber<A, E>): void {
     this.alive.delete(fiber)
   }
+}
+
+/** A storage that shows what it holds. */
+const watched = (storage: SessionStorage.Service) => {
+  const rows = new Map<string, SessionStorage.Row>()
+  const write: SessionStorage.Service["write"] = (id, epoch, changed, open) =>
+    Effect.tap(storage.write(id, epoch, changed, open), () =>
+      Effect.sync(() => {
+        for (const row of changed) {
+          const key = `${row.kind}/${row.id}`
+          if (row.data === undefined) rows.delete(key)
+          else rows.set(key, row)
+        }
+      })
+    )
+  return { ...storage, write, rows }
 }
 
 export const run = (program: Program, options?: { readonly record?: boolean }): Promise<Outcome> => {
@@ -1411,26 +1571,7 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
           AgentOutput.AgentOutput,
           Effect.map(
             Effect.provide(AgentOutput.AgentOutput, AgentOutput.layerPaced({ charactersPerSecond: config.pace })),
-            (paced): AgentOutput.Service => ({
-              play: (text, played) => {
-                let pieces: Array<string> | undefined
-                return Effect.acquireUseRelease(
-                  Effect.sync(() => {
-                    if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
-                  }),
-                  () =>
-                    (config.streams ? paced.play : inWords(config.pace as number))(text, (piece) => {
-                      if (pieces === undefined) {
-                        pieces = []
-                        world.ref.played.set(piece.trim(), pieces)
-                      }
-                      pieces.push(piece)
-                      return played(piece)
-                    }),
-                  () => Effect.sync(() => world.playing--)
-                )
-              }
-            })
+            (paced) => outputs(world, config.streams ? paced.play : inWords(config.pace as number))
           )
         )
 
@@ -1440,6 +1581,8 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
     world.buildTools()
     const scope = yield* Scope.make()
     const given = Given.make(config, world.random)
+    const memory = yield* Layer.build(SessionStorage.layerMemory)
+    const storage = watched(Context.get(memory, SessionStorage.SessionStorage))
     const session = yield* AgentSession.make({
       agent: world.agent("first"),
       tools: world.sessionTools as any,
@@ -1453,7 +1596,15 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       eventBuffer: 1_000_000,
       startAfter: config.startAfter,
       ...(given === undefined ? {} : { history: { items: given.items }, resume: given.resume }),
-      ...(given?.resume === true ? { agents: [world.agent("second")] } : {}),
+      ...(given?.resume === true || config.durable
+        ? {
+            agents: [
+              world.agent("second"),
+              ...(config.durable ? world.names : []).map((name) => Agent.make(name, { instructions: "" }))
+            ]
+          }
+        : {}),
+      ...(config.durable ? { id: "session" } : {}),
       ...(config.saves === "nothing" ? {} : { onItems: world.saves }),
       ...(config.releaseAfter === undefined ? {} : { releaseAfter: config.releaseAfter })
     }).pipe(
@@ -1461,7 +1612,8 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       Effect.provide(config.languageModel ? languageModel : (model as any)),
       Effect.provide(output as Layer.Layer<never>),
       Effect.provide(ToolPrompts.layer(templates)),
-      Effect.provide(world.handlerContext)
+      Effect.provide(world.handlerContext),
+      Effect.provideService(SessionStorage.SessionStorage, storage)
     ) as Effect.Effect<AgentSession.Service, never, never>
     world.session = session
     if (given !== undefined) world.ref.opens(given, Effect.runSync(session.history).items)
@@ -1510,6 +1662,17 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
       if (world.violation === undefined) {
         world.step("rest")
         world.checkSaved()
+        if (config.durable) {
+          const rows = Array.from(storage.rows.values())
+          const odd = rows.filter(({ kind }) => kind !== "item" && kind !== "session" && kind !== "turn")
+          if (odd.length > 0) world.fail("Q2", `at rest there are rows of ${odd.map(({ kind }) => kind).join(" ")}`)
+          const stored = rows
+            .filter(({ kind }) => kind === "item")
+            .sort((one, other) => (one.id < other.id ? -1 : 1))
+            .map(({ data }) => (data as { readonly item: ChatContext.ChatItem }).item.id)
+          const ids = (yield* session.history).items.map(({ id }) => id)
+          if (stored.join() !== ids.join()) world.fail("Q2", `stored are ${stored.join()}, and there are ${ids.join()}`)
+        }
         const running = yield* session.runningTools
         if (running.length > 0) world.fail("T9", `at rest ${running.map((tool) => tool.callId).join(" ")} still run`)
         if (world.runsOpen > 0) world.fail("R1", `at rest ${world.runsOpen} runs have not come back`)
@@ -1525,13 +1688,15 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
     world.step("close")
     world.note(() => "close")
     world.finishing = true
-    yield* Scope.addFinalizer(
-      scope,
-      Effect.sync(() => {
-        world.ref.closing = true
-      })
+    const closes = Effect.sync(() => {
+      world.ref.closing = true
+    })
+    yield* Scope.addFinalizer(scope, closes)
+    const closing = yield* Effect.forkDaemon(
+      config.durable
+        ? Effect.zipRight(Effect.zipRight(closes, Effect.exit(session.end)), Scope.close(scope, Exit.void))
+        : Scope.close(scope, Exit.void)
     )
-    const closing = yield* Effect.forkDaemon(Scope.close(scope, Exit.void))
     const limit = config.drainTimeout === 0 ? config.cancellationTimeout : config.drainTimeout
     yield* clock.settle
     for (let i = 0; i < 4 && closing.unsafePoll() === null; i++) yield* clock.advance(limit)

@@ -126,7 +126,7 @@ export const talk = (setup: Setup): Effect.Effect<Talk, never, Scope.Scope> =>
     }
   })
 
-const lineOf = (item: ChatContext.ChatItem): string => {
+export const lineOf = (item: ChatContext.ChatItem): string => {
   switch (item._tag) {
     case "Message":
       return `${item.role}: ${item.text.trim()}${item.interrupted ? " [cut]" : ""}`

@@ -17,6 +17,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { cutOff, fromSdkError, isRetryable, noAnswer, retryAfter } from "./errors.js"
 import { type Aside, fromStreamPart } from "./response.js"
+import type { Warn } from "./warnings.js"
 
 type Part = Response.StreamPartEncoded
 
@@ -31,9 +32,6 @@ type ReadPart = Awaited<ReturnType<Reader["read"]>>
 
 /** What is asked, with the signal of this request. */
 export type Call = (abort: Abort) => LanguageModelV3CallOptions
-
-/** Warnings are logged once for each model: most of them come with each request. */
-export type Warn = (warnings: ReadonlyArray<unknown>) => Effect.Effect<void>
 
 const nothing = (): void => {}
 

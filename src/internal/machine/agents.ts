@@ -58,6 +58,7 @@ export const startSession = (
 
 const begin = (s: State, to: Activity, from: Activity | undefined, jobs: ReadonlyArray<Job>): void => {
   to.state = "current"
+  if (s.durable !== undefined) s.durable.entered = false
   to.since = to.context === "inherit" ? 0 : s.history.length
   if (from === undefined) return
   handedOff(s, from, to, jobs)
@@ -72,6 +73,7 @@ const handedOff = (s: State, from: Activity, to: Activity, jobs: ReadonlyArray<J
 
 /** Hand-offs that came meanwhile are asked for again. */
 const hasLeft = (s: State): void => {
+  if (s.durable !== undefined) s.durable.leaving = undefined
   s.leavingSince = undefined
   s.handoffWaiters = allWoken(s, s.handoffWaiters)
 }
@@ -165,13 +167,14 @@ export const startHandoff = (s: State): boolean => {
   // the end of a task ends its own leaving: this one begins behind it
   endTasks(s, { _tag: "Declined", reason: "the conversation was handed to another agent" })
   s.leavingSince = ++s.seq
+  if (s.durable !== undefined) s.durable.leaving = handoff
   command(s, { _tag: "LeaveAgent", handoff, from: currentAgent(s) })
   return true
 }
 
 const handoffIsDue = (s: State, handoff: Handoff): boolean => {
   const { call } = handoff
-  if (s.mouth !== undefined) return false
+  if (!Speech.isMouthFree(s)) return false
   // the turn that asked is paused by a task
   if (handoff.when === "inline" && call?.step.agent.state === "paused") return false
   if (handoff.when === "now" || call === undefined)
@@ -203,7 +206,7 @@ export const enterAgent = (s: State, handoff: Handoff): void => {
 /** A step of the agent that leaves is not cut: what it calls is called while the agent is still there. */
 export const takeOver = (s: State): boolean => {
   const handoff = s.entering
-  if (handoff === undefined || s.mouth !== undefined) return false
+  if (handoff === undefined || !Speech.isMouthFree(s)) return false
   s.entering = undefined
   hasLeft(s)
   const from = currentAgent(s)
@@ -212,7 +215,7 @@ export const takeOver = (s: State): boolean => {
   end(s, from)
   begin(s, to, from, handoff.jobs)
   // outputs that are let in from here on are shown to the new agent anyway
-  if (to.context === "empty") to.carried = Replies.pairsOf(s, s.pending)
+  if (to.context === "empty") to.carried = Replies.pairsOf(s, [...s.pending, ...s.parked])
   const hasRuns = from.running > 0
   leaveBehind(s, runsOf(s, from))
   for (const call of s.calls.values()) if (call.owner === from) Updates.release(s, call, "timer")
@@ -276,7 +279,7 @@ export const abandonTask = (s: State, task: Activity): void => {
 const taskIsDone = (s: State): boolean => {
   const agent = currentAgent(s)
   const done = agent.task?.done
-  if (done === undefined || s.mouth !== undefined) return false
+  if (done === undefined || !Speech.isMouthFree(s)) return false
   if (done.call !== undefined && done.call.output === undefined) return false
   // what it still had to say is said first; a turn that only waits for calls is over
   return !s.queue.some((speech) => speech.agent === agent && speech.source === "say")
@@ -305,6 +308,8 @@ const endTask = (s: State, otherwise: TaskResult): void => {
   const back = s.agents[s.agents.length - 1]
   if (task?.task === undefined || back === undefined) return
   end(s, task)
+  // else it is closed as the last of them ends: those that are held do so below
+  const hasRuns = task.running > 0
   hasLeft(s)
   for (const speech of Array.from(s.speeches)) {
     if (speech.agent !== task) continue
@@ -312,13 +317,12 @@ const endTask = (s: State, otherwise: TaskResult): void => {
       speech.agent = back
       continue
     }
-    if (speech.state === "holding") speech.interrupted = true
+    if (speech.state === "holding" || Speech.isMidStep(speech)) speech.interrupted = true
     Speech.end(s, speech)
   }
   Calls.settleHeld(s)
   back.state = "current"
   if (s.phase === "open") handedOff(s, task, back, jobsOfTask(task))
-  const hasRuns = task.running > 0
   leaveBehind(s, runsOf(s, task))
   Replies.dropPending(
     s,

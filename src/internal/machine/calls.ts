@@ -5,6 +5,7 @@
 import * as Admission from "./admission.js"
 import * as Approvals from "./approval.js"
 import { isApproving, isCompanion, whyNot, whyNotRun } from "./cancelling.js"
+import * as Durable from "./durable.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
 import * as Messages from "./messages.js"
@@ -47,6 +48,7 @@ import {
   awaitApproval,
   decline,
   edit,
+  lose,
   markOpen,
   promptsOf,
   refuse,
@@ -72,6 +74,7 @@ export const requested = (s: State, step: Step, part: CallPart): void => {
   s.calls.set(callId, call)
   s.unrecorded.set(callId, call)
   step.calls.push(call)
+  step.speech.begun = true
   Jobs.open(call.jobs)
   emit(s, { _tag: "ToolCallStarted", call: call.call })
   observe(s, { _tag: "CallStarted", call })
@@ -155,28 +158,7 @@ export const waitOn = (
 
 /** The run of a call enters the books; `leave` takes it out again. */
 const register = (s: State, call: Call, tool: Tool): Run => {
-  const run: Run = {
-    tool,
-    calls: [call],
-    owner: tool.executor.activity,
-    params: undefined,
-    argsKey: undefined,
-    phase: tool.afterStep ? "held" : "admitting",
-    stop: undefined,
-    committed: false,
-    updated: false,
-    silent: true,
-    lastUpdate: undefined,
-    lastIsText: false,
-    lastFiles: undefined,
-    lastTemplate: undefined,
-    queuedAt: undefined,
-    timeoutTimer: undefined,
-    endWaiters: none,
-    stopWaiters: none,
-    inbox: Messages.inboxFor(tool),
-    fiber: undefined
-  }
+  const run = makeRun(call, tool)
   call.run = run
   s.runs.add(run)
   if (isCompanion(tool)) return run
@@ -184,6 +166,29 @@ const register = (s: State, call: Call, tool: Tool): Run => {
   if (run.phase !== "held") startRelease(s, call, tool)
   return run
 }
+
+const makeRun = (call: Call, tool: Tool): Run => ({
+  tool,
+  calls: [call],
+  owner: tool.executor.activity,
+  params: undefined,
+  argsKey: undefined,
+  phase: tool.afterStep ? "held" : "admitting",
+  stop: undefined,
+  committed: false,
+  updated: false,
+  silent: true,
+  lastUpdate: undefined,
+  lastIsText: false,
+  lastFiles: undefined,
+  lastTemplate: undefined,
+  queuedAt: undefined,
+  timeoutTimer: undefined,
+  endWaiters: none,
+  stopWaiters: none,
+  inbox: Messages.inboxFor(tool),
+  fiber: undefined
+})
 
 /** The time after which the call leaves its turn (rule U9); one that waits for its step does not count it yet. */
 const startRelease = (s: State, call: Call, { releaseAfter }: Tool): void => {
@@ -611,8 +616,81 @@ const begin = (s: State, run: Run): void => {
   run.phase = "working"
   observe(s, { _tag: "RunStarted", run })
   command(s, { _tag: "StartRun", run })
-  if (run.tool.timeout !== undefined) run.timeoutTimer = startTimer(s, { _tag: "Timeout", run }, run.tool.timeout)
+  const { timeout } = run.tool
+  if (s.durable === undefined) {
+    if (timeout !== undefined) run.timeoutTimer = startTimer(s, { _tag: "Timeout", run }, timeout)
+    return
+  }
+  // from its first start, whatever came in between (rule Q14)
+  const life = Durable.lifeOf(s.durable, run)
+  life.begunAt ??= s.now
+  if (timeout === undefined || run.committed || life.replays) return
+  run.timeoutTimer = startTimer(s, { _tag: "Timeout", run }, Math.max(0, timeout - (s.now - life.begunAt)))
 }
+
+// ------------------------------------------------------------------------------------------------------ earlier lives
+
+/** A run of an earlier life of the session enters the books again, as far as it had come (rules Q). */
+export const enlist = (
+  s: State,
+  calls: ReadonlyArray<Call>,
+  tool: Tool,
+  given: Pick<Run, "phase"> & Partial<Omit<Run, "calls" | "tool" | "phase">>
+): Run => {
+  const run: Run = { ...makeRun(calls[0] as Call, tool), ...given }
+  run.calls.splice(0, 1, ...calls)
+  s.runs.add(run)
+  for (const call of calls) call.run = run
+  if (isCompanion(tool)) return run
+  if (tool.executor.activity !== undefined) tool.executor.activity.running++
+  if (run.phase === "held") return run
+  for (const call of calls) {
+    if (call.state._tag !== "Inline" || tool.releaseAfter === undefined || tool.releaseAfter === 0) continue
+    const left = Math.max(0, tool.releaseAfter - (s.now - call.startedAt))
+    call.releaseTimer = startTimer(s, { _tag: "Release", call }, left)
+  }
+  return run
+}
+
+/** It had begun: its handler runs again, from its start. */
+export const workAgain = (s: State, run: Run): void => {
+  if (!isCompanion(run.tool)) {
+    s.running++
+    run.tool.executor.active++
+  }
+  begin(s, run)
+}
+
+/** It waited for its executor, and had not begun. */
+export const queueAgain = (s: State, run: Run): void => {
+  if (isCompanion(run.tool)) return begin(s, run)
+  const { executor } = run.tool
+  s.running++
+  if (executor.active >= executor.limit) {
+    run.phase = "queued"
+    executor.queue.push(run)
+    return
+  }
+  executor.active++
+  begin(s, run)
+}
+
+/** Somebody is still to agree; who listens has been told. */
+export const askAgain = (
+  s: State,
+  run: Run,
+  replaces: ReadonlyArray<Run>,
+  { expiresAt, reason, requestedAt }: Pick<PendingApproval, "expiresAt" | "reason" | "requestedAt">
+): void => {
+  const approval = Approvals.arrive(s, run, replaces)
+  const left = expiresAt === undefined ? undefined : Math.max(0, expiresAt - s.now)
+  const timer = left === undefined ? undefined : startTimer(s, { _tag: "Expire", approval }, left)
+  approval.state = { _tag: "Waiting", reason, requestedAt, expiresAt, timer }
+  observe(s, { _tag: "ApprovalRequested", approval })
+}
+
+/** It has ended, and nobody knows how. */
+export const loseRun = (s: State, run: Run): void => end(s, run, (call) => lose(s, call))
 
 /** Takes a run out of all the books; its calls are settled by the caller. */
 const leave = (s: State, run: Run): void => {
@@ -622,6 +700,7 @@ const leave = (s: State, run: Run): void => {
   run.phase = "ended"
   s.runs.delete(run)
   run.timeoutTimer = stopTimer(s, run.timeoutTimer)
+  if (s.durable !== undefined) Durable.runLeft(s.durable, run)
   Messages.closeInbox(s, run)
   if (was === "approving") {
     const approval = Approvals.of(s, run)

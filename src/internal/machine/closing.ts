@@ -20,6 +20,7 @@ export const close = (s: State): void => {
   Agents.dropHandoff(s)
   for (const filler of Array.from(s.fillers)) Fillers.end(s, filler)
   for (const speech of Array.from(s.speeches)) {
+    if (speech === s.stopping) continue
     speech.interrupted = true
     Speech.end(s, speech)
   }
@@ -31,6 +32,7 @@ export const close = (s: State): void => {
   Agents.endTasks(s, { _tag: "SessionClosed" })
   for (const run of Array.from(s.runs)) if (mayBeCut(run)) Calls.stop(s, run, "drained")
   Replies.dropPending(s, Array.from(s.pending))
+  Replies.endParked(s)
   s.leavingSince = undefined
   if (s.runs.size === 0) return
   if (s.options.drainTimeout === 0) drainTimedOut(s)
@@ -70,7 +72,8 @@ export const giveUp = (s: State): void => {
 }
 
 export const finish = (s: State): void => {
-  if (s.runs.size > 0) return
+  // what was heard of the last speech is on its way (rule O4)
+  if (s.runs.size > 0 || s.stopping !== undefined) return
   s.drainTimer = stopTimer(s, s.drainTimer)
   s.phase = "closed"
   command(s, { _tag: "Drained" })

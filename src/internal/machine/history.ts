@@ -3,6 +3,7 @@
  */
 import { ours } from "../values/metadata.js"
 import { pair } from "../values/pairing.js"
+import { itemAdded, itemChanged, itemRemoved } from "./durable.js"
 import { emit, follow, type Job, none, type Speech, type State, type Step } from "./state.js"
 import type { ChatItem } from "./words.js"
 
@@ -21,6 +22,7 @@ export const add = (
   const added = item as ChatItem
   if (added._tag === "FunctionCallOutput") follow(added, "output")
   s.history.push(added)
+  if (s.durable !== undefined) itemAdded(s.durable, added, jobs)
   const said = speech !== undefined && added._tag === "Message" && added.role === "assistant" && added.text !== ""
   if (said) speech.said = isSplit(speech) ? speech.said + added.text : added.text
   if (speech !== undefined) speech.items.push(added)
@@ -51,6 +53,7 @@ export const removePair = (s: State, callId: string): void => {
         if (s.saving.given > i) s.saving.given--
         if (s.saving.offered > i) s.saving.offered--
       }
+      if (s.durable !== undefined) itemRemoved(s.durable, i)
       left--
     }
   }
@@ -61,8 +64,24 @@ export const removePair = (s: State, callId: string): void => {
 export const setOpen = (s: State, callId: string, open: "running" | "approval"): void => {
   const i = s.history.findLastIndex((item) => item._tag === "FunctionCallOutput" && item.callId === callId)
   const item = s.history[i]
-  if (item?._tag === "FunctionCallOutput") s.history[i] = { ...item, open }
+  if (item?._tag !== "FunctionCallOutput") return
+  const changed = { ...item, open }
+  s.history[i] = changed
+  if (s.durable !== undefined) itemChanged(s.durable, item, changed)
 }
+
+/** A message that was said of an answer that is asked for again: whoever has the old item keeps it. */
+export const cut = (s: State, item: ChatItem): void => {
+  if (item._tag !== "Message" || item.interrupted) return
+  const i = s.history.lastIndexOf(item)
+  if (i < 0) return
+  const changed = { ...item, interrupted: true }
+  s.history[i] = changed
+  if (s.durable !== undefined) itemChanged(s.durable, item, changed)
+}
+
+/** The item of this id, of the last ones. */
+export const find = (s: State, id: string): ChatItem | undefined => s.history.findLast((item) => item.id === id)
 
 /** Numbers of items beyond this one are none of ours, and leave no room to count on. */
 const lastNumber = 2 ** 52

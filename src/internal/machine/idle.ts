@@ -28,6 +28,9 @@ import {
 export const isIdle = (s: State, caller: Call | undefined, strict = false): boolean =>
   hindrances(s, caller, strict)?.length === 0
 
+/** Somebody has the mouth, or had it, and its output has not stopped. */
+const isSpeaking = (s: State): boolean => s.mouth !== undefined || s.stopping !== undefined
+
 /** A turn that waits counts, unless it waits for the caller: by its own call, or by one that waits for it in turn. */
 const isInTheWay = (s: State, speech: SpeechState, caller: Call, strict: boolean): boolean =>
   !isInlineIn(caller, speech) &&
@@ -45,7 +48,7 @@ export const hindrances = (
   caller: Call | undefined,
   strict: boolean
 ): ReadonlyArray<SpeechState | Floor> | undefined => {
-  if (s.phase !== "open" || s.mouth !== undefined || s.userClaims > 0 || s.leavingSince !== undefined) return undefined
+  if (s.phase !== "open" || isSpeaking(s) || s.userClaims > 0 || s.leavingSince !== undefined) return undefined
   // the session has not begun
   if (s.agents.length === 1 && s.agents[0]?.state === "paused") return undefined
   const found: Array<SpeechState | Floor> = s.floors.filter(
@@ -109,7 +112,7 @@ const isBehind = (s: State, run: Run, waits: (run: Run) => boolean): boolean =>
  */
 export const isQuiet = (s: State): boolean =>
   s.speeches.size === 0 &&
-  s.runs.size === 0 &&
+  (s.runs.size === 0 || (s.durable !== undefined && onlyAsks(s))) &&
   s.pending.size === 0 &&
   s.phase === "open" &&
   // no task
@@ -124,9 +127,14 @@ export const isQuiet = (s: State): boolean =>
   s.leavingSince === undefined &&
   s.entering === undefined
 
+/** All that is open waits for somebody to agree, and for no time: a durable session keeps it without being there. */
+const onlyAsks = (s: State): boolean =>
+  s.runs.size === s.approvals.length &&
+  s.approvals.every(({ state }) => state._tag === "Waiting" && state.expiresAt === undefined)
+
 /** For `onExit`, which waits while its agent leaves: nothing that may be spoken is left. */
 const isSilent = (s: State): boolean =>
-  s.mouth === undefined && s.userClaims === 0 && !Array.from(s.speeches).some((speech) => Speech.mayGoOn(s, speech))
+  !isSpeaking(s) && s.userClaims === 0 && !Array.from(s.speeches).some((speech) => Speech.mayGoOn(s, speech))
 
 /** Is this call the one that holds the floor, or is it part of what that one waits for? */
 const within = (s: State, call: Call, holder: Call): boolean =>
@@ -159,12 +167,18 @@ export const tellWaiter = (s: State, waiter: IdleWaiter): void => {
 
 const waitsFor = (speech: SpeechState, run: Run): boolean => speech.waiters.some(({ caller }) => caller?.run === run)
 
+/** The user has the floor: what has the mouth and has not begun gives it back (rule O1). */
 export const claimUserTurn = (s: State): void => {
+  s.claims++
   if (++s.userClaims === 1) emit(s, { _tag: "UserStateChanged", state: "speaking" })
+  Speech.giveBack(s)
 }
 
+/** Once the floor is free, what was paused goes on (rule O7). */
 export const releaseUserTurn = (s: State): void => {
-  if (--s.userClaims === 0) emit(s, { _tag: "UserStateChanged", state: "listening" })
+  if (--s.userClaims > 0) return
+  emit(s, { _tag: "UserStateChanged", state: "listening" })
+  Speech.resume(s)
 }
 
 // ----------------------------------------------------------------------------------------------------------- the floor

@@ -4,10 +4,23 @@
 
 import { mergeMetadata } from "../values/metadata.js"
 import * as Calls from "./calls.js"
+import { touch } from "./durable.js"
 import * as History from "./history.js"
+import * as Playing from "./playing.js"
 import type { ModelEnd, ModelFailure, Part, ProviderCallPart, ProviderResultPart } from "./protocol.js"
 import * as Speech from "./speech.js"
-import { drop, emit, observe, put, type ReasoningEntry, type State, type Step, type TextEntry } from "./state.js"
+import {
+  drop,
+  emit,
+  observe,
+  type Playback,
+  put,
+  type ReasoningEntry,
+  type State,
+  type Step,
+  stopTimer,
+  type TextEntry
+} from "./state.js"
 
 // -------------------------------------------------------------------------------------------------------- from a model
 
@@ -96,6 +109,7 @@ const addMetadata = (
 
 /** A call of the provider's own: it is recorded, and starts nothing (rule T1). */
 const providerCall = (s: State, step: Step, part: ProviderCallPart): void => {
+  step.speech.begun = true
   const callId = History.takeCallId(s, step, part.id, "provider")
   step.providerCalls = put(step.providerCalls, part.id, callId)
   step.entries.push({ _tag: "Call", callId, name: part.name, arguments: part.arguments, metadata: part.metadata })
@@ -151,13 +165,7 @@ const modelFailed = (s: State, step: Step, failure: ModelFailure): void => {
   if (step.closed || speech.state === "ended" || speech.step !== step) return
   observe(s, { _tag: "StepFailed", step, failure })
   if (failure.malformed && !speech.retried) {
-    Speech.cutStep(s, step)
-    if (step.calls.length === 0) {
-      speech.retried = true
-      speech.continues = step.continues
-      Speech.enqueue(s, speech)
-    }
-    return
+    return Speech.retry(s, step)
   }
   Speech.fail(s, speech, failure)
 }
@@ -169,21 +177,57 @@ export const textRead = (s: State, step: Step, text: string): void => {
   if (!step.closed && entry?._tag === "Text" && typeof text === "string") Speech.textDelta(s, entry, text)
 }
 
-export const played = (_: State, entry: TextEntry, piece: string): void => {
-  if (entry.play !== "playing" || entry.step.closed || typeof piece !== "string") return
-  entry.played += piece
-  Speech.hear(entry.step.speech, piece)
+export const isStopping = (entry: TextEntry): boolean => entry.play === "stopping"
+
+/** The output has begun to play: only one that may stall says so. */
+export const playBegan = (s: State, entry: TextEntry): void => Playing.watch(s, entry)
+
+/** It has asked for text, and there is none yet: only one that may stall says so. */
+export const playStarved = (s: State, entry: TextEntry): void => Playing.starve(s, entry)
+
+/** Sound begins (rule O3). */
+export const playStarted = (s: State, entry: TextEntry): void => {
+  const { playback, step } = entry
+  if (playback === undefined || !Playing.mayReport(entry)) return
+  reported(s, step, playback)
+  step.speech.heard = true
 }
 
+export const played = (s: State, entry: TextEntry, piece: string): void => {
+  const { playback, step } = entry
+  if (playback === undefined || !Playing.mayReport(entry) || typeof piece !== "string" || piece === "") return
+  Playing.piece(entry, playback, piece)
+  reported(s, step, playback)
+  Speech.hear(step.speech, piece)
+}
+
+/** An offset into the text that this `play` was given (rule O2). */
+export const playedTo = (s: State, entry: TextEntry, offset: number): void => {
+  const { playback, step } = entry
+  if (playback === undefined || !Playing.mayReport(entry) || typeof offset !== "number" || Number.isNaN(offset)) return
+  Playing.offset(entry, playback, offset)
+  reported(s, step, playback)
+  Speech.hear(step.speech, entry.played)
+}
+
+const reported = (s: State, step: Step, playback: Playback): void => {
+  playback.quietSince = s.now
+  touch(s)
+  Speech.beginToSpeak(s, step.speech)
+}
+
+/** The fiber of the output has ended; failed, it may have been interrupted. */
 export const playEnded = (s: State, entry: TextEntry, failed: boolean): void => {
-  if (entry.play !== "playing" || entry.step.closed) return
-  entry.play = "done"
-  if (failed) {
-    emit(s, { _tag: "SessionError", error: { tag: "OutputFailed", message: "The output failed while it played." } })
-    entry.step.speech.interrupted = true
-    Speech.end(s, entry.step.speech)
-    return
+  if (!Playing.mayReport(entry)) return
+  const { speech } = entry.step
+  if (!failed && Playing.ended(entry)) {
+    Speech.beginToSpeak(s, speech)
+    Speech.hear(speech, entry.text)
   }
-  entry.ended = true
+  if (entry.play === "stopping") return Speech.stopped(s, entry)
+  if (entry.playback !== undefined) entry.playback.timer = stopTimer(s, entry.playback.timer)
+  entry.play = "done"
+  if (failed) return Speech.outputFailed(s, entry, "died")
+  if (!Playing.isWhole(entry)) entry.ended = true
   Speech.advance(s, entry.step)
 }

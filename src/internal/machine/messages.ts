@@ -2,6 +2,7 @@
  * Messages to a call at work (rules G1 to G4): its inbox, which is bounded, and what becomes of what nobody has read.
  */
 import { isApproving } from "./cancelling.js"
+import { letterSent } from "./durable.js"
 import { allWoken, type Call, emit, none, observe, type Run, type State, type Tool, type Waiters } from "./state.js"
 import { inboxFull, noMessages, stopping, waitsForApproval } from "./texts.js"
 
@@ -11,6 +12,8 @@ export interface Letter {
   readonly call: Call
   /** the shell's: as the handler gets it */
   readonly value: unknown
+  /** as it was sent */
+  readonly message: unknown
 }
 
 export interface Inbox {
@@ -46,7 +49,8 @@ export const whyNotNow = (s: State, { call, callId, run }: Call): string | undef
 export const put = (s: State, call: Call, { from, message, value }: Sent): void => {
   const inbox = call.run?.inbox
   if (inbox === undefined) return
-  inbox.unread.push({ call, value })
+  inbox.unread.push({ call, value, message })
+  if (s.durable !== undefined && call.run !== undefined) letterSent(s.durable, call.run, message)
   inbox.readers = allWoken(s, inbox.readers)
   emit(s, { _tag: "ToolCallMessaged", callId: call.callId, from, message })
   observe(s, { _tag: "CallMessaged", call, from, message })
@@ -63,7 +67,10 @@ export const moveTo = (s: State, other: Run, own: Run): void => {
   if (to === undefined || other.stop !== undefined || other.tool.options.messages !== own.tool.options.messages) return
   const room = s.options.maxMessages - to.unread.length
   if (room <= 0) return
-  to.unread.push(...inbox.unread.splice(0, room))
+  for (const letter of inbox.unread.splice(0, room)) {
+    to.unread.push(letter)
+    if (s.durable !== undefined) letterSent(s.durable, other, letter.message)
+  }
   to.readers = allWoken(s, to.readers)
 }
 

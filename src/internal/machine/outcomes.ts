@@ -65,6 +65,10 @@ export const answered = (value: unknown): Settlement =>
 export const refused = (errorType: string, value: string): Settlement =>
   by(ways.refused, value, { how: "refused", errorType })
 
+/** It may have done its work, or not (rule Q8). */
+export const unknown = (value: Phrase): Settlement =>
+  by(ways.refused, value, { how: "refused", errorType: "outcome_unknown" })
+
 /** Nobody has agreed that it runs (rule A6). */
 export const declined = (how: "denied" | "expired", value: Phrase): Settlement =>
   by(ways[how], value, { how, errorType: how })

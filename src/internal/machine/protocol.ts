@@ -15,6 +15,7 @@ import type {
   Filler,
   Handoff,
   Job,
+  Playback,
   Reply,
   Run,
   Speech,
@@ -129,6 +130,7 @@ export type TimerKind =
   | { readonly _tag: "Replace"; readonly admission: Admission }
   | { readonly _tag: "Expire"; readonly approval: Approval }
   | { readonly _tag: "Filler"; readonly filler: Filler }
+  | { readonly _tag: "Stop" | "Stall"; readonly entry: TextEntry; readonly playback: Playback }
   | { readonly _tag: "Drain" }
   | { readonly _tag: "GiveUp" }
 
@@ -151,6 +153,8 @@ export type Command =
   | { readonly _tag: "StopReading"; readonly step: Step }
   | { readonly _tag: "Play"; readonly entry: TextEntry }
   | { readonly _tag: "StopPlaying"; readonly entry: TextEntry }
+  | { readonly _tag: "PausePlaying"; readonly entry: TextEntry }
+  | { readonly _tag: "ResumePlaying"; readonly entry: TextEntry }
   | { readonly _tag: "StartTimer"; readonly timer: Timer }
   | { readonly _tag: "StopTimer"; readonly timer: Timer }
   | { readonly _tag: "SayFiller"; readonly filler: Filler }

@@ -8,6 +8,7 @@ import * as Calls from "./calls.js"
 import * as Closing from "./closing.js"
 import * as Fillers from "./fillers.js"
 import * as Idle from "./idle.js"
+import * as Playing from "./playing.js"
 import type { Timer } from "./protocol.js"
 import * as Speech from "./speech.js"
 import { command, emit, type Outcome, type Run, type State } from "./state.js"
@@ -21,6 +22,7 @@ import * as Waits from "./waits.js"
 export const pump = (s: State): void => {
   for (;;) {
     Calls.settleHeld(s)
+    if (s.unsaid.length > 0) Turns.recordUnsaid(s)
     if (s.phase === "closing") {
       setAgentState(s)
       return Closing.finish(s)
@@ -33,6 +35,7 @@ export const pump = (s: State): void => {
     if (Voicing.startUrgentTurn(s)) continue
     if (Voicing.startUrgentReply(s)) continue
     if (Turns.giveMouth(s)) continue
+    if (Turns.start(s)) continue
     if (Idle.grantFloor(s)) continue
     if (Voicing.startReply(s)) continue
     if (Tasks.press(s)) continue
@@ -87,6 +90,14 @@ export const timerFired = (s: State, timer: Timer): void => {
       kind.filler.timer = undefined
       kind.filler.due = true
       return command(s, { _tag: "SayFiller", filler: kind.filler })
+    }
+    case "Stop": {
+      if (kind.entry.playback === kind.playback) Speech.stopped(s, kind.entry)
+      return
+    }
+    case "Stall": {
+      if (Playing.hasStalled(s, kind.entry, kind.playback)) Speech.outputFailed(s, kind.entry, "stalled")
+      return
     }
     case "Drain":
       return Closing.drainTimedOut(s)

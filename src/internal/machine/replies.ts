@@ -11,8 +11,10 @@ import {
   type Delivery,
   emit,
   follow,
+  none,
   observe,
   type Reply,
+  type Speech,
   type State,
   Waiting,
   without
@@ -118,6 +120,7 @@ const drop = (s: State, delivery: Delivery): void => {
   if (delivery.written) {
     History.removePair(s, delivery.id)
     if (unqueue(s, delivery)) Jobs.close(s, delivery.call.jobs)
+    else s.parked = without(s.parked, delivery)
     const j = s.silent.indexOf(delivery)
     if (j >= 0) s.silent.splice(j, 1)
   } else {
@@ -207,7 +210,12 @@ export const atTail = (s: State, reply: Reply): boolean => {
   return last?._tag === "FunctionCallOutput" && newest !== undefined && last.callId === newest.id
 }
 
-export const endReply = (s: State, reply: Reply, status: "completed" | "interrupted" | "skipped" | "failed"): void => {
+export const endReply = (
+  s: State,
+  reply: Reply,
+  status: "completed" | "interrupted" | "skipped" | "failed",
+  { begun, broken }: Pick<Speech, "begun" | "broken">
+): void => {
   emit(s, {
     _tag: "ReplyEnded",
     replyId: reply.id,
@@ -216,7 +224,9 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
     status
   })
   observe(s, { _tag: "ReplyEnded", reply, status })
-  const again = status === "interrupted" && s.options.onInterruptedReply === "redeliver" && s.phase === "open"
+  // nothing of it was heard, so nothing is lost; else the session's option decides, after an interruption (rules D6, O5)
+  const redeliver = status === "interrupted" && (!begun || s.options.onInterruptedReply === "redeliver")
+  const again = s.phase === "open" && (redeliver || (broken !== undefined && !begun))
   const waiting: Array<Delivery> = []
   for (const delivery of reply.items) {
     if (again && target(s, delivery).state !== "ended") {
@@ -231,13 +241,46 @@ export const endReply = (s: State, reply: Reply, status: "completed" | "interrup
     }
   }
   if (waiting.length === 0) return
-  // they are older than all that came since, and count again
+  // they count again, among what waits by its age
+  for (const delivery of waiting) {
+    const { call } = delivery
+    if (delivery.kind === "update") call.waiting = [...call.waiting, delivery].sort((a, b) => a.seq - b.seq)
+  }
+  if (broken === undefined) requeue(s, waiting)
+  else park(s, waiting)
+  for (const delivery of waiting) bound(s, delivery.call)
+}
+
+/** Nobody waits for an output that has failed: they wait for one that plays (rule O5). */
+const park = (s: State, deliveries: ReadonlyArray<Delivery>): void => {
+  s.parked = [...s.parked, ...deliveries]
+  for (const { call } of deliveries) Jobs.close(s, call.jobs)
+}
+
+/** A speech has begun to be played: what an output has failed is tried again. */
+export const unpark = (s: State): void => {
+  const { parked } = s
+  s.parked = none
+  for (const { call } of parked) call.jobs = Jobs.reopen(call.jobs)
+  requeue(s, parked)
+  dropPending(
+    s,
+    parked.filter((delivery) => target(s, delivery).state === "ended")
+  )
+}
+
+/** The session closes: their last reply was the one that failed them. */
+export const endParked = (s: State): void => {
+  for (const delivery of s.parked) {
+    delivery.state = { _tag: "Ended", how: "interrupted" }
+    observe(s, { _tag: "DeliveryEnded", delivery, how: "interrupted" })
+  }
+  s.parked = none
+}
+
+const requeue = (s: State, deliveries: ReadonlyArray<Delivery>): void => {
   const later = Array.from(s.pending)
   s.pending.clear()
   s.urgent = 0
-  for (const delivery of waiting.concat(later)) queue(s, delivery)
-  for (const delivery of waiting.toReversed()) {
-    if (delivery.kind === "update") delivery.call.waiting = [delivery, ...delivery.call.waiting]
-  }
-  for (const delivery of waiting) bound(s, delivery.call)
+  for (const delivery of deliveries.concat(later)) queue(s, delivery)
 }

@@ -16,15 +16,18 @@ export const begin = (s: State): void => {
   s.saving = { given: s.history.length, offered: s.history.length }
 }
 
+/** A durable session shows only what is stored (rule R7). */
+const lengthOf = (s: State): number => s.durable?.safe ?? s.history.length
+
 /** There is something that has not been offered yet; with `again` also something that was not taken. */
 export const waits = (s: State, again: boolean): boolean =>
-  s.saving !== undefined && s.history.length > (again ? s.saving.given : s.saving.offered)
+  s.saving !== undefined && lengthOf(s) > (again ? s.saving.given : s.saving.offered)
 
 /** All that is not with the program yet, what it did not take included. */
 export const offer = (s: State): ReadonlyArray<ChatItem> => {
   if (s.saving === undefined) return []
-  s.saving.offered = s.history.length
-  return s.history.slice(s.saving.given)
+  s.saving.offered = lengthOf(s)
+  return s.history.slice(s.saving.given, s.saving.offered)
 }
 
 export const taken = (s: State): void => {

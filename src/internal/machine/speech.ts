@@ -4,6 +4,7 @@
 import { mergeMetadata, withoutItemId } from "../values/metadata.js"
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
+import * as Playing from "./playing.js"
 import type { Metadata, ModelFailure } from "./protocol.js"
 import * as Replies from "./replies.js"
 import {
@@ -28,6 +29,9 @@ import {
   type Speech,
   type State,
   type Step,
+  type Stopping,
+  startTimer,
+  stopTimer,
   type Text,
   type TextEntry,
   type ToolChoice,
@@ -35,7 +39,7 @@ import {
 } from "./state.js"
 import * as Usage from "./usage.js"
 
-interface NewSpeech {
+export interface NewSpeech {
   readonly source: Speech["source"]
   readonly agent: Activity
   readonly priority?: number | undefined
@@ -48,6 +52,7 @@ interface NewSpeech {
   readonly reply?: Reply
   readonly jobs?: ReadonlyArray<Job>
   readonly filler?: Filler
+  readonly claim?: number
 }
 
 const make = (s: State, options: NewSpeech): Speech => ({
@@ -75,6 +80,9 @@ const make = (s: State, options: NewSpeech): Speech => ({
   said: "",
   spoke: false,
   heard: false,
+  begun: false,
+  broken: undefined,
+  claim: options.claim ?? 0,
   urgent: false,
   step: undefined,
   items: [],
@@ -84,6 +92,20 @@ const make = (s: State, options: NewSpeech): Speech => ({
   waiters: none,
   trace: undefined
 })
+
+/** A speech of an earlier life of the session: what it was is set by whoever knows it. */
+export const revived = (s: State, id: string, seq: number, options: NewSpeech): Speech => {
+  const speech = { ...make(s, options), id, seq }
+  s.speechId--
+  s.seq--
+  return speech
+}
+
+/** A step of it. */
+export const revivedStep = (speech: Speech, index: number, toolChoice: ToolChoice, more: Partial<Step> = {}): Step => {
+  const step = newStep(speech, toolChoice, undefined)
+  return { ...step, index, streamEnded: true, closed: true, told: true, ...more }
+}
 
 /** Stands for the step of a call that a stored conversation has: its turn is over. */
 export const past = (s: State, agent: Activity): Step => {
@@ -110,8 +132,10 @@ export const create = (s: State, options: NewSpeech): Speech => {
   return speech
 }
 
-export const setAllowInterruptions = (_: State, speech: Speech, value: boolean): void => {
+/** What may not be interrupted is not paused, either (rule O7). */
+export const setAllowInterruptions = (s: State, speech: Speech, value: boolean): void => {
   speech.allowInterruptions = value
+  if (!value && s.mouth === speech) resume(s)
 }
 
 /** By priority, then by order; a turn that comes back from its tools has its old place. */
@@ -148,8 +172,22 @@ export const mayGoOn = (s: State, speech: Speech): boolean =>
   s.leavingSince === undefined || speech.source === "say" || (speech.seq > s.leavingSince && !speech.userTurn)
 
 const releaseMouth = (s: State, speech: Speech): void => {
-  if (s.mouth === speech) s.mouth = undefined
-  if (speech.state === "holding") speech.state = "waiting"
+  freeMouth(s, speech)
+  if (speech.state === "queued") leaveQueue(s, speech)
+  if (speech.state !== "ended") speech.state = "waiting"
+}
+
+const freeMouth = (s: State, speech: Speech): void => {
+  if (s.mouth !== speech) return
+  s.mouth = undefined
+  s.starting = false
+  // what ends is let go on once it has stopped
+  if (s.stopping === undefined) endPause(s)
+}
+
+const leaveQueue = (s: State, speech: Speech): void => {
+  const queued = s.queue.indexOf(speech)
+  if (queued >= 0) s.queue.splice(queued, 1)
 }
 
 const newStep = (speech: Speech, toolChoice: ToolChoice, note: Text | undefined): Step => ({
@@ -217,10 +255,12 @@ export const openText = (step: Step, id: string, metadata: Metadata): TextEntry 
     played: "",
     ended: false,
     play: "idle",
+    playback: undefined,
     metadata: mergeMetadata(undefined, metadata),
     unread: [],
     notify: undefined,
-    fiber: undefined
+    fiber: undefined,
+    begun: false
   }
   step.entries.push(entry)
   step.openText = put(step.openText, id, entry)
@@ -238,21 +278,28 @@ export const textDelta = (s: State, entry: TextEntry, delta: string): void => {
   if (delta === "") return
   entry.text += delta
   if (s.options.deltas) emit(s, { _tag: "TextDelta", speechId: entry.step.speech.id, text: delta })
-  if (entry.step.agent.instantOutput) {
-    entry.played = entry.text
-    beginToSpeak(s, entry.step.speech)
-    hear(entry.step.speech, delta)
-    return
-  }
+  if (entry.step.agent.instantOutput) return show(s, entry)
   entry.unread.push(delta)
   notify(s, entry)
   if (entry.step.entries[entry.step.cursor] === entry) advance(s, entry.step)
 }
 
+/** Text that counts as played as it comes does so only while its speech may be played. */
+const show = (s: State, entry: TextEntry): void => {
+  const { speech } = entry.step
+  if (!mayPlay(s, speech)) return
+  entry.played = entry.text
+  beginToSpeak(s, speech)
+  if (!speech.heard) hear(speech, entry.text)
+}
+
 /** Its first words are out. */
-const beginToSpeak = (s: State, speech: Speech): void => {
-  if (!speech.spoke) observe(s, { _tag: "SpeechSpoke", speech })
+export const beginToSpeak = (s: State, speech: Speech): void => {
+  if (speech.spoke) return
+  observe(s, { _tag: "SpeechSpoke", speech })
   speech.spoke = true
+  speech.begun = true
+  if (s.parked.length > 0) Replies.unpark(s)
 }
 
 /** A text of blanks alone is no word. */
@@ -265,6 +312,7 @@ const notify = (s: State, entry: TextEntry): void => {
   if (resume !== undefined) {
     entry.notify = undefined
     wake(s, resume)
+    if (entry.playback?.starved === true) Playing.fed(s, entry)
   }
 }
 
@@ -293,6 +341,8 @@ export const streamEnded = (s: State, step: Step): void => {
 
 /** Plays and records what can be, in order; then lets the outputs in. */
 export const advance = (s: State, step: Step): void => {
+  // cut: it goes on once the output has stopped
+  if (step.closed && !step.played) return
   if (recordParts(s, step) && step.streamEnded && !step.played) {
     step.played = true
     forgetParts(step)
@@ -310,14 +360,23 @@ const recordParts = (s: State, step: Step): boolean => {
     switch (entry._tag) {
       case "Text": {
         if (step.agent.instantOutput || entry.text === "") {
-          if (!entry.ended) return false
+          if (!entry.ended || isToCome(s, step)) return false
+          if (entry.played !== entry.text) {
+            show(s, entry)
+            if (entry.played !== entry.text) return false
+          }
         } else if (entry.play === "idle") {
+          if (!mayPlay(s, step.speech)) return false
           entry.play = "playing"
-          beginToSpeak(s, step.speech)
+          entry.playback = Playing.begin(entry, s.now)
           command(s, { _tag: "Play", entry })
           return false
-        } else if (entry.play === "playing") {
+        } else if (entry.play !== "done") {
           return false
+        } else if (Playing.isWhole(entry)) {
+          // the output asks for no more of it; what still comes counts as played, too
+          if (!entry.ended && step.cursor === step.entries.length - 1) return false
+          entry.played = entry.text
         }
         recordText(s, entry, false)
         break
@@ -339,6 +398,13 @@ const recordParts = (s: State, step: Step): boolean => {
   }
   return true
 }
+
+/**
+ * A durable session records a text that nobody plays together with what comes behind it, or with the end of the answer: an
+ * answer whose end is not stored is asked for again, and would say the text twice (rule Q6).
+ */
+const isToCome = (s: State, step: Step): boolean =>
+  s.durable !== undefined && !step.streamEnded && step.cursor === step.entries.length - 1
 
 /** They are in the history now. */
 const forgetParts = (step: Step): void => {
@@ -388,7 +454,7 @@ const recordFile = (s: State, step: Step, { file, metadata }: FileEntry): void =
   )
 }
 
-const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
+export const recordCall = (s: State, step: Step, entry: CallEntry | ResultEntry): void => {
   if (entry._tag === "Call") {
     recordReasoning(s, step)
     History.add(
@@ -492,14 +558,32 @@ export const stepIsDone = (step: Step): boolean => step.played && step.nextOutpu
 
 // -------------------------------------------------------------------------------------------------------------- ends
 
-/** Cuts a step: what was played is recorded, what was called goes on, what still streams in no longer counts. */
-export const cutStep = (s: State, step: Step): void => {
-  if (step.played) return
+/**
+ * Cuts a step: what was heard is recorded, what was called goes on, what still streams in no longer counts. False if its
+ * output still has to say what was heard (rule O4): then what is to come comes once it has stopped.
+ */
+export const cutStep = (s: State, step: Step, then: "end" | "retry"): boolean => {
+  if (step.played) return true
+  closeStep(s, step)
+  const entry = step.entries[step.cursor]
+  if (entry?._tag === "Text" && Playing.mayReport(entry)) {
+    stopPlaying(s, entry, then)
+    return false
+  }
+  recordCut(s, step)
+  return true
+}
+
+const closeStep = (s: State, step: Step): void => {
+  if (step.closed) return
   step.closed = true
   if (!step.streamEnded) command(s, { _tag: "StopReading", step })
   step.streamEnded = true
   History.forgetAnnounced(s, step)
   Usage.stepEnded(s, step)
+}
+
+const recordCut = (s: State, step: Step): void => {
   let cut = false
   for (; step.cursor < step.entries.length; step.cursor++) {
     const entry = step.entries[step.cursor] as Entry
@@ -507,7 +591,7 @@ export const cutStep = (s: State, step: Step): void => {
       case "Text": {
         entry.ended = true
         notify(s, entry)
-        if (entry.play === "playing") command(s, { _tag: "StopPlaying", entry })
+        if (Playing.isWhole(entry)) entry.played = entry.text
         // text behind the one that was cut has never been played
         if (cut) loseReasoning(step)
         else recordText(s, entry, true)
@@ -536,11 +620,20 @@ export const cutStep = (s: State, step: Step): void => {
 }
 
 export const end = (s: State, speech: Speech): void => {
-  if (speech.state === "ended") return
-  if (speech.step !== undefined) cutStep(s, speech.step)
-  if (s.mouth === speech) s.mouth = undefined
-  const queued = s.queue.indexOf(speech)
-  if (queued >= 0) s.queue.splice(queued, 1)
+  if (speech.state === "ended" || speech === s.stopping) return
+  if (speech.step === undefined || cutStep(s, speech.step, "end")) return over(s, speech)
+  s.stopping = speech
+  freeMouth(s, speech)
+  speech.state = "waiting"
+}
+
+const over = (s: State, speech: Speech): void => {
+  if (speech === s.stopping) {
+    s.stopping = undefined
+    endPause(s)
+  }
+  freeMouth(s, speech)
+  leaveQueue(s, speech)
   speech.state = "ended"
   s.speeches.delete(speech)
   if (speech.filler?.speech === speech) speech.filler.speech = undefined
@@ -549,22 +642,174 @@ export const end = (s: State, speech: Speech): void => {
   if (reply !== undefined) {
     // the calls that it told of are not to live as long as those that it made
     speech.reply = undefined
-    Replies.endReply(
-      s,
-      reply,
-      speech.failure !== undefined
-        ? "failed"
-        : speech.interrupted
-          ? "interrupted"
-          : speech.items.some((item) => item._tag === "Message" || item._tag === "FunctionCall")
-            ? "completed"
-            : "skipped"
-    )
+    Replies.endReply(s, reply, statusOf(speech), speech)
   }
   observe(s, { _tag: "SpeechEnded", speech })
   for (const waiter of speech.waiters) wake(s, () => waiter.resume(false))
   speech.waiters = none
   Jobs.close(s, speech.jobs)
+}
+
+const statusOf = (speech: Speech): "completed" | "interrupted" | "skipped" | "failed" => {
+  if (speech.failure !== undefined || speech.broken === "stalled") return "failed"
+  if (speech.interrupted) return "interrupted"
+  return speech.items.some((item) => item._tag === "Message" || item._tag === "FunctionCall") ? "completed" : "skipped"
+}
+
+/** What could not be read is asked for once more, unless something was called in it (rule T3). */
+export const retry = (s: State, step: Step): void => {
+  if (cutStep(s, step, "retry")) askAgain(s, step)
+}
+
+const askAgain = (s: State, step: Step): void => {
+  const { speech } = step
+  if (step.calls.length > 0) return
+  speech.retried = true
+  speech.continues = step.continues
+  enqueue(s, speech)
+}
+
+// ------------------------------------------------------------------------------------- the output, and who has the floor
+
+/** It has the mouth, and nobody has paused it (rules O1, O7). */
+const mayPlay = (s: State, speech: Speech): boolean =>
+  s.mouth === speech && s.paused === undefined && s.stopping === undefined
+
+/** Milliseconds in which an output may say where it stopped, if it does not say how long it needs (rule O4). */
+export const defaultStopTimeout = 1000
+
+/** Behind the first reason comes only one that is stronger. */
+const strength = { hold: 0, retry: 1, end: 2 } as const
+
+const stopPlaying = (s: State, entry: TextEntry, then: Stopping): void => {
+  const { playback } = entry
+  if (playback === undefined) return
+  if (playback.stop !== undefined) {
+    if (strength[then] > strength[playback.stop]) playback.stop = then
+    return
+  }
+  playback.stop = then
+  entry.play = "stopping"
+  playback.timer = stopTimer(s, playback.timer)
+  command(s, { _tag: "StopPlaying", entry })
+  const stopTimeout = entry.step.agent.output?.stopTimeout ?? defaultStopTimeout
+  const millis = Number.isFinite(stopTimeout) ? stopTimeout : s.options.cancellationTimeout
+  if (Number.isFinite(millis)) playback.timer = startTimer(s, { _tag: "Stop", entry, playback }, millis)
+}
+
+/** The output has stopped, or has had its time: what was heard is known. */
+export const stopped = (s: State, entry: TextEntry): void => {
+  const { playback, step } = entry
+  if (entry.play !== "stopping" || playback === undefined) return
+  playback.timer = stopTimer(s, playback.timer)
+  const { stop } = playback
+  if (stop !== "hold") {
+    entry.play = "done"
+    recordCut(s, step)
+    return stop === "retry" ? askAgain(s, step) : over(s, step.speech)
+  }
+  notify(s, entry)
+  if (entry.ended && (Playing.isWhole(entry) || entry.played.length >= entry.text.length)) entry.play = "done"
+  else {
+    entry.play = "idle"
+    Playing.rewind(entry)
+  }
+  letGo(s, step.speech)
+  advance(s, step)
+}
+
+/**
+ * The user has the floor: what has the mouth and has not begun gives it back. It keeps its place, and its model is read on
+ * (rule O1). An output that cannot tell when sound begins may have begun what it was asked to play: that is not cut.
+ */
+export const giveBack = (s: State): void => {
+  const speech = s.mouth
+  if (speech === undefined || speech.spoke) return
+  const entry = speech.step?.entries[speech.step.cursor]
+  if (entry?._tag !== "Text" || !Playing.mayReport(entry)) letGo(s, speech)
+  else if (entry.step.agent.output?.tellsStart === true) stopPlaying(s, entry, "hold")
+}
+
+const letGo = (s: State, speech: Speech): void => {
+  freeMouth(s, speech)
+  if (speech.filler?.ended === true) {
+    speech.interrupted = true
+    return end(s, speech)
+  }
+  enqueue(s, speech)
+  // what was heard in part comes first
+  if (!speech.spoke) return
+  leaveQueue(s, speech)
+  s.queue.unshift(speech)
+}
+
+/** It is in the queue, in the middle of a step. */
+export const isMidStep = ({ state, step }: Speech): boolean => state === "queued" && step !== undefined && !step.played
+
+/** Nobody has it, or is in the middle of a step: the agent may leave. */
+export const isMouthFree = (s: State): boolean =>
+  s.mouth === undefined && s.stopping === undefined && !s.queue.some((speech) => isActive(speech) && isMidStep(speech))
+
+/** It had the mouth, and nothing of it was heard: the user's answer passes it (rule O1). */
+export const isPassed = (speech: Speech): boolean => {
+  if (speech.begun || speech.userTurn || speech.reply !== undefined) return false
+  const entry = speech.step?.entries[speech.step.cursor]
+  return isMidStep(speech) || (entry?._tag === "Text" && entry.playback?.stop === "hold")
+}
+
+/** Pauses the speech that has the mouth: where its output cannot, it is stopped, and begins its sentence anew (rule O7). */
+export const pause = (s: State, speech: Speech): void => {
+  if (s.mouth !== speech || s.paused !== undefined) return
+  const entry = speech.step?.entries[speech.step.cursor]
+  if (entry?._tag !== "Text" || !Playing.mayReport(entry)) {
+    s.paused = { entry: undefined }
+  } else if (entry.play === "playing") {
+    if (entry.step.agent.output?.canPause !== true) return stopPlaying(s, entry, "hold")
+    s.paused = { entry }
+    if (entry.playback !== undefined) entry.playback.timer = stopTimer(s, entry.playback.timer)
+    command(s, { _tag: "PausePlaying", entry })
+  }
+}
+
+/** The output could not be paused after all. */
+export const pauseFailed = (s: State, entry: TextEntry): void => {
+  if (s.paused?.entry !== entry || entry.play !== "playing") return
+  s.paused = undefined
+  stopPlaying(s, entry, "hold")
+}
+
+/** It does not go on: no other report of it will come. */
+export const resumeFailed = (s: State, entry: TextEntry): void => {
+  if (entry.play === "playing") outputFailed(s, entry, "died")
+}
+
+const endPause = (s: State): void => {
+  const { paused } = s
+  s.paused = undefined
+  if (paused?.entry !== undefined) command(s, { _tag: "ResumePlaying", entry: paused.entry })
+}
+
+/** What was paused goes on. What ends is only resumed once it has stopped. */
+export const resume = (s: State): void => {
+  const speaking = s.mouth
+  if (s.paused === undefined || speaking === undefined || s.stopping !== undefined) return
+  const { entry } = s.paused
+  endPause(s)
+  if (entry !== undefined) Playing.watch(s, entry)
+  if (speaking.step !== undefined) advance(s, speaking.step)
+}
+
+/** The output has reported nothing for too long (rule O6), or does not go on after a pause. */
+export const outputFailed = (s: State, entry: TextEntry, how: "died" | "stalled"): void => {
+  const { speech } = entry.step
+  const [tag, message] =
+    how === "died"
+      ? ["OutputFailed", "The output failed while it played."]
+      : ["OutputStalled", "The output has reported nothing for too long; its speech ends."]
+  emit(s, { _tag: "SessionError", error: { tag, message } })
+  speech.broken = how
+  speech.interrupted = true
+  end(s, speech)
 }
 
 export const fail = (s: State, speech: Speech, failure: ModelFailure): void => {

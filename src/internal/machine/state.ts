@@ -2,6 +2,7 @@
  * The state of a session as types: two state machines (a call, a delivery), the speeches that take turns, and what
  * the machine asks the shell to do. Only inputs of the machine change it; nothing here or there runs an Effect.
  */
+import type { Durable } from "./durable.js"
 import type { Inbox } from "./messages.js"
 import type { Command, Decoded, Metadata, ModelFailure, Observation, Timer, TimerKind } from "./protocol.js"
 import type { Saving } from "./saving.js"
@@ -371,10 +372,16 @@ export interface Speech {
   continues: number | undefined
   /** what its last answer said; a text that a pause has split is one */
   said: string
-  /** its step was given to the output */
+  /** the output has reported something of the step (rule O3) */
   spoke: boolean
-  /** the output has reported a word of the step: from here on something was heard (rule O3) */
+  /** and that a word of it was heard, or that sound has begun */
   heard: boolean
+  /** the output has reported something of it, or it has made a call, in any of its steps (rule O5) */
+  begun: boolean
+  /** its output has failed it */
+  broken: "died" | "stalled" | undefined
+  /** the claim in which its message was sent, by number: in that one it is played (rule O1); 0: in none */
+  readonly claim: number
   /** a first update that interrupts let it go on (rule U7) */
   urgent: boolean
   step: Step | undefined
@@ -458,15 +465,58 @@ export interface TextEntry {
   readonly _tag: "Text"
   readonly step: Step
   text: string
-  /** how much of it has been played */
+  /** what was heard of it, by offsets or pieces (rule O2) */
   played: string
   ended: boolean
-  play: "idle" | "playing" | "done"
+  /**
+   * idle ──▶ playing ──▶ stopping ──▶ done. What is only held goes from `stopping` back to `idle`, and is played once
+   * more from the sentence that was interrupted.
+   */
+  play: "idle" | "playing" | "stopping" | "done"
+  /** the call of the output that plays it, or was the last to; none: it was never asked to */
+  playback: Playback | undefined
   metadata: Metadata
   /** the shell's: text not yet handed to the output, and whom to tell */
   unread: Array<string>
   notify: (() => void) | undefined
   fiber: Fiber | undefined
+  /** the output has been asked to play it, and does not wait for another to stop */
+  begun: boolean
+}
+
+/** One call of the output's `play`. */
+export interface Playback {
+  /** where in the text of the entry its own text begins */
+  readonly from: number
+  /** what had been heard before it */
+  readonly before: string
+  /** the pieces that it has reported; none: no piece yet */
+  pieces: string | undefined
+  /** it has reported an offset: pieces do not count any more */
+  offsets: boolean
+  /** it ended by itself and has reported nothing: all of its text was played (rule O4) */
+  whole: boolean
+  /** what comes once it has stopped; none: nobody has stopped it */
+  stop: Stopping | undefined
+  /** while it plays: of an output that may stall; while it stops: how long it may report */
+  timer: Timer | undefined
+  /** of an output that may stall: since when it has reported nothing, and that it waits for text */
+  quietSince: number
+  starved: boolean
+}
+
+/** The speech ends; its step is asked for again; or it waits until the user no longer has the floor, and goes on. */
+export type Stopping = "end" | "retry" | "hold"
+
+/** What the machine has to know of an output that plays. */
+export interface OutputTraits {
+  /** milliseconds in which it may still report where it stopped (rule O4) */
+  readonly stopTimeout: number
+  /** milliseconds that it may be without a report; none: for ever (rule O6) */
+  readonly stallTimeout: number | undefined
+  readonly canPause: boolean
+  /** it knows when sound begins: before that, a speech can be taken back unheard (rule O1) */
+  readonly tellsStart: boolean
 }
 
 export interface ReasoningEntry {
@@ -513,6 +563,8 @@ export interface Activity {
   hasCompanions: boolean
   /** text counts as played as it comes */
   readonly instantOutput: boolean
+  /** none: it needs no time */
+  readonly output: OutputTraits | undefined
   readonly context: "inherit" | "empty"
   /** the shell's */
   readonly built: AgentParts
@@ -635,6 +687,13 @@ export interface Turn {
   endedAt: number | undefined
 }
 
+/** What the user has said while the output of what it cut was stopping: it comes behind what was heard of that. */
+export interface Unsaid {
+  readonly input: Input
+  readonly author: string | undefined
+  readonly jobs: ReadonlyArray<Job>
+}
+
 /** What the user says, as long as the turn that it begins has not begun (rule R8). */
 export interface Opening extends Input {
   readonly author: string | undefined
@@ -722,6 +781,8 @@ export interface State {
   historyRemovals: number
   /** how far `onItems` has come; none: nobody saves */
   saving: Saving | undefined
+  /** what is stored of it; none: it is not durable */
+  durable: Durable | undefined
   /** every call id of the history and of the calls at work; `provider`: a call of the provider's own without result */
   readonly callIds: Map<string, "call" | "pair" | "provider">
   /** where to look for the next free `<callId>_<n>` */
@@ -745,16 +806,27 @@ export interface State {
   readonly pending: Set<Delivery>
   /** how many of them interrupt */
   urgent: number
+  /** deliveries whose output has failed them: they wait until a speech begins (rule O5) */
+  parked: ReadonlyArray<Delivery>
   /** silent updates that no reply has shown to the model yet */
   silent: Array<Delivery>
   /** tool steps of replies that may act, since the user's last turn */
   actSteps: number
 
   mouth: Speech | undefined
+  /** it ends once its output has stopped; the next may have the mouth, and begins then (rule O4) */
+  stopping: Speech | undefined
+  /** the speech that has the mouth is to begin its step then */
+  starting: boolean
   readonly queue: Array<Speech>
   /** every speech that has not ended */
   readonly speeches: Set<Speech>
+  /** how many claims and turns of the user are open, and how many there have been */
   userClaims: number
+  claims: number
+  /** the speech is paused that has the mouth, or had it: with the play of this text, if there is one (rule O7) */
+  paused: { readonly entry: TextEntry | undefined } | undefined
+  unsaid: ReadonlyArray<Unsaid>
   readonly floors: Array<Floor>
   readonly floorRequests: Array<FloorRequest>
   readonly fillers: Set<Filler>
@@ -791,6 +863,7 @@ export const make = (options: Options): State => ({
   history: [],
   historyRemovals: 0,
   saving: undefined,
+  durable: undefined,
   callIds: new Map(),
   nextSuffix: new Map(),
   agents: [],
@@ -803,12 +876,18 @@ export const make = (options: Options): State => ({
   approvals: none,
   pending: new Set(),
   urgent: 0,
+  parked: none,
   silent: [],
   actSteps: 0,
   mouth: undefined,
+  stopping: undefined,
+  starting: false,
   queue: [],
   speeches: new Set(),
   userClaims: 0,
+  claims: 0,
+  paused: undefined,
+  unsaid: none,
   floors: [],
   floorRequests: [],
   fillers: new Set(),

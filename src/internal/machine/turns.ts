@@ -50,7 +50,9 @@ const begin = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyA
   const { allowInterruptions, author, instructions, interrupt, priority, toolChoice } = options
   if (interrupt !== false) {
     interruptAll(s, false)
-    recordMessage(s, input, author, jobs)
+    // what was heard of it comes first
+    if (s.stopping === undefined) recordMessage(s, input, author, jobs)
+    else s.unsaid = [...s.unsaid, { input, author, jobs }]
   }
   const { files, text } = input
   const opening = interrupt === false ? { text, files, author, urged: false } : undefined
@@ -63,8 +65,17 @@ const begin = (s: State, input: Input, options: UserTurnOptions, jobs: ReadonlyA
     opening,
     instructions,
     toolChoice,
-    jobs
+    jobs,
+    claim: s.userClaims > 0 ? s.claims : 0
   })
+}
+
+/** What was heard of the speech that was cut is in the history, and the user's words come behind it (rule O4). */
+export const recordUnsaid = (s: State): void => {
+  if (s.stopping !== undefined) return
+  const { unsaid } = s
+  s.unsaid = none
+  for (const { author, input, jobs } of unsaid) recordMessage(s, input, author, jobs)
 }
 
 const recordMessage = (
@@ -96,6 +107,7 @@ export const turn = (s: State, id: string, input: Input, options: UserTurnOption
   }
   forgetTurns(s)
   const job = Jobs.make()
+  s.durable?.turnOf.set(job, id)
   const made: Turn = { id, input, job, speech: begin(s, input, options, [job, ...jobs]), endedAt: undefined }
   s.turns.delete(id)
   s.turns.set(id, made)
@@ -161,7 +173,7 @@ export const runOnce = (
 
 /** Cuts a speech. Its inline calls go on, but for those that asked not to (rule C8). */
 export const interrupt = (s: State, speech: SpeechState): void => {
-  if (speech.state === "ended") return
+  if (speech.state === "ended" || speech === s.stopping) return
   speech.interrupted = true
   const calls = speech.step?.calls ?? []
   Speech.end(s, speech)
@@ -196,10 +208,17 @@ export const stop = (s: State, job: Job, waiter: JobWaiter): void => {
 
 /** Cuts the speech that has the mouth, and turns that wait for their calls. The first that disallows it is told. */
 export const interruptAll = (s: State, force: boolean): SpeechState | undefined => {
-  const begun = Array.from(s.speeches).filter((speech) => Speech.isActive(speech) && speech.step !== undefined)
+  const begun = Array.from(s.speeches).filter((speech) => isCurrent(s, speech))
   for (const speech of begun) if (force || speech.allowInterruptions) interrupt(s, speech)
   return force ? undefined : begun.find((speech) => !speech.allowInterruptions)
 }
+
+/** It has begun; what was not heard of and waits is passed (rule O1). */
+const isCurrent = (s: State, speech: SpeechState): boolean =>
+  Speech.isActive(speech) &&
+  speech !== s.stopping &&
+  (speech.step !== undefined || speech === s.mouth) &&
+  !Speech.isPassed(speech)
 
 // ------------------------------------------------------------------------------------------------------- its steps
 
@@ -258,24 +277,47 @@ const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
   return first ? speech.toolChoice : "auto"
 }
 
+/** While the user has the floor, only the answer to what was said in it (rule O1). */
+const mayBegin = (s: State, speech: SpeechState): boolean => s.userClaims === 0 || speech.claim === s.claims
+
 export const giveMouth = (s: State): boolean => {
-  if (s.mouth !== undefined) return false
+  // what interrupts comes first, once what it has cut has ended
+  if (s.mouth !== undefined || (s.stopping !== undefined && s.urgent > 0)) return false
   const i = s.queue.findIndex(
-    (speech) => Speech.isActive(speech) && Speech.mayGoOn(s, speech) && Speech.before(s, speech).length === 0
+    (speech) =>
+      mayBegin(s, speech) &&
+      Speech.isActive(speech) &&
+      Speech.mayGoOn(s, speech) &&
+      Speech.before(s, speech).length === 0
   )
   const speech = s.queue[i]
   if (speech === undefined) return false
   s.queue.splice(i, 1)
-  const { opening } = speech
+  for (const filler of s.fillers) filler.timer = stopTimer(s, filler.timer)
+  if (!Speech.isMidStep(speech)) {
+    speech.spoke = false
+    speech.heard = false
+  }
+  s.mouth = speech
+  s.starting = true
+  speech.state = "holding"
+  return true
+}
+
+/** Its step begins once it is known what was heard of the one before (rule O4). */
+export const start = (s: State): boolean => {
+  const speech = s.mouth
+  if (!s.starting || speech === undefined || s.stopping !== undefined) return false
+  s.starting = false
+  const { opening, step } = speech
+  if (step !== undefined && !step.played) {
+    Speech.advance(s, step)
+    return true
+  }
   if (opening !== undefined) {
     speech.opening = undefined
     recordMessage(s, opening, opening.author, speech.jobs)
   }
-  s.mouth = speech
-  speech.state = "holding"
-  speech.spoke = false
-  speech.heard = false
-  for (const filler of s.fillers) filler.timer = stopTimer(s, filler.timer)
   Speech.startStep(s, speech, toolChoiceFor(s, speech), speech.instructions)
   return true
 }

@@ -3,7 +3,7 @@
  */
 import * as History from "./history.js"
 import * as Jobs from "./jobs.js"
-import { declined, refused, type Settlement, settlement } from "./outcomes.js"
+import { declined, refused, type Settlement, settlement, unknown } from "./outcomes.js"
 import type { ReleasedBy } from "./protocol.js"
 import * as Replies from "./replies.js"
 import * as Speech from "./speech.js"
@@ -187,6 +187,12 @@ export const settleWith = (s: State, call: Call, outcome: Outcome): void => {
 /** The call ends as an error, without having been run. */
 export const refuse = (s: State, call: Call, errorType: string, message: string): void =>
   settle(s, call, refused(errorType, message))
+
+/** It was at work when the session stopped, and nobody knows how far it came (rule Q8). */
+export const lose = (s: State, call: Call): void => {
+  const args = { toolName: call.call.name, callId: call.callId }
+  settle(s, call, unknown(phrase(s, promptsOf(call), "outcomeUnknown", args)))
+}
 
 /** The first end wins (rule T9). */
 export const settle = (s: State, call: Call, end: Settlement): void => {

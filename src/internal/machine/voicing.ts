@@ -33,6 +33,8 @@ export const startUrgentReply = (s: State): boolean => {
     interrupt(s, speaking)
     return true
   }
+  // what was cut may come with it
+  if (s.stopping !== undefined) return false
   formReply(s, may, true)
   return true
 }

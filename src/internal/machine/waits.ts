@@ -290,7 +290,8 @@ export const breakCircle = (s: State): boolean => {
   }
   // a turn that is to come behind one that waits for it begins beside that one
   for (const other of s.queue) {
-    if (other.opening === undefined || !graph.isStuck(other)) continue
+    // one that was urged, and still cannot begin, waits for something else
+    if (other.opening === undefined || other.opening.urged || !graph.isStuck(other)) continue
     other.opening.urged = true
     return true
   }

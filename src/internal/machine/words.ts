@@ -10,6 +10,7 @@ import type { ChatItem, File, ToolCall } from "../../ChatContext.js"
 import type { DuplicateScope, Mode, Verdict } from "../../DuplicatePolicy.js"
 import type { Delivery as DeliveryMode } from "../../RunContext.js"
 import type { ApprovalDecided, SessionEvent, Usage } from "../../SessionEvent.js"
+import type { Row } from "../../SessionStorage.js"
 import type { Prompts, Template, UpdateArgs } from "../../ToolPrompts.js"
 import type { Built } from "../scope/build.js"
 import type { ApprovalTrace, CallTrace, StepTrace, TurnTrace } from "../telemetry/recorder.js"
@@ -23,6 +24,7 @@ export type {
   Mode,
   PendingApproval,
   Prompts,
+  Row,
   SessionEvent,
   Template,
   ToolCall,

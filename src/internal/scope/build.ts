@@ -32,14 +32,15 @@ import {
   ToolOptionsError
 } from "../../Tags.js"
 import { takesMessages } from "../machine/messages.js"
-import type { Activity, Executor, Task } from "../machine/state.js"
+import { defaultStopTimeout } from "../machine/speech.js"
+import type { Activity, Executor, OutputTraits, Task } from "../machine/state.js"
 import { cancelTaskName, getRunningTasksName, messageTaskName } from "../machine/texts.js"
 import { rulesFor } from "../model/files.js"
 import { type Cache, makeCache } from "../model/prompt.js"
 import { type Provider, providerOf, toolProblem } from "../model/providers.js"
 import { fromLanguageModel } from "../model/seam.js"
 import { kept, suspended } from "../values/guarded.js"
-import { check, errorInTool, ofCalls } from "../values/options.js"
+import { check, errorInTool, ofCalls, ofOutput } from "../values/options.js"
 import * as Templates from "../values/templates.js"
 import * as Approval from "./approval.js"
 import { codecOf, workInSession } from "./codec.js"
@@ -63,6 +64,16 @@ export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect
 
 /** What plays text as fast as it comes. */
 const defaultOutput = Context.get(Context.empty(), AgentOutput)
+
+/** What the machine has to know of an output; one that makes no sense fails the build (rule L3). */
+const traitsOf = (output: Output, owner: string): Effect.Effect<OutputTraits> =>
+  Effect.map(check(`the output of ${owner}`, output, ofOutput), () => ({
+    stopTimeout: output.stopTimeout === undefined ? defaultStopTimeout : Duration.toMillis(output.stopTimeout),
+    stallTimeout: millisOf(output.stallTimeout),
+    // one that takes no speech cannot say so
+    tellsStart: output.play.length > 2,
+    canPause: output.pause !== undefined && output.resume !== undefined
+  }))
 
 /** Milliseconds; none for an infinite duration: it starts no timer. */
 export const millisOf = (duration: Duration.DurationInput | undefined): number | undefined => {
@@ -498,6 +509,7 @@ export const buildAgent = (options: {
           prompts,
           hasCompanions: false,
           instantOutput: output === defaultOutput,
+          output: output === defaultOutput ? undefined : yield* traitsOf(output, description),
           context: definition.options.context ?? "inherit",
           built,
           task: options.task,

@@ -57,7 +57,7 @@ export const bind = (tool: Tool.Any, options: Options, setting: Setting): Bound 
 }
 
 /** Once more does no more than once. What only reads does nothing. */
-const isRepeatable = (tool: Tool.Any): boolean =>
+export const isRepeatable = (tool: Tool.Any): boolean =>
   annotated(tool, Tool.Idempotent) === true || annotated(tool, Tool.Readonly) === true
 
 const mode = (mode: Mode, scope: DuplicateScope | undefined): Bound => ({

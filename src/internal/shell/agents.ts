@@ -15,6 +15,7 @@ import * as Scope from "effect/Scope"
 import type { Agent, AgentTask } from "../../Agent.js"
 import { RunContext } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
+import * as Durable from "../machine/durable.js"
 import * as Jobs from "../machine/jobs.js"
 import type * as State from "../machine/state.js"
 import * as Tasks from "../machine/tasks.js"
@@ -90,6 +91,8 @@ export const leave = (host: Host, from: State.Activity, handoff: State.Handoff |
 export const enter = (host: Host, activity: State.Activity, jobs: ReadonlyArray<State.Job>): void => {
   const built = activity.built
   const { onEnter } = built.definition.options
+  // before anything that it does
+  if (host.state.durable !== undefined) host.transact(Durable.hasEntered)
   const entered = (): void => host.transact((s) => Tasks.entered(s, activity, onEnter !== undefined))
   if (onEnter === undefined) {
     if (activity.task !== undefined) entered()

@@ -17,7 +17,7 @@ import type { Restored, Waiting } from "../machine/restoring.js"
 import type * as State from "../machine/state.js"
 import { printable } from "../model/errors.js"
 import { answerOf } from "../scope/codec.js"
-import { boundOf, toDecode } from "../scope/tool.js"
+import { type BoundTool, boundOf, toDecode } from "../scope/tool.js"
 import { canonical, copyPlain, isRecord, plainArguments } from "../values/json.js"
 import * as Door from "./door.js"
 import { fork } from "./fibers.js"
@@ -144,14 +144,18 @@ export const readWaiting = (
   Effect.forEach(waiting, (one): Effect.Effect<Restored> => {
     const tool = agent.tools.get(one.call.name)
     if (tool === undefined || tool.kind !== "user") return Effect.succeed({ ...one, decoded: undefined })
-    const bound = boundOf(tool)
-    const args = isRecord(one.call.arguments) ? plainArguments(one.call.arguments) : undefined
-    const invalid = (problem: string): Decoded => ({ _tag: "Invalid", problem })
-    const decoded =
-      args === undefined
-        ? Effect.succeed(invalid("they are not a JSON object"))
-        : Effect.catchTag(read(host, bound, Door.decode(bound, args)), "ToolError", () =>
-            Effect.succeed(invalid("their schema failed unexpectedly"))
-          )
-    return Effect.map(decoded, (decoded): Restored => ({ ...one, decoded }))
+    return Effect.map(
+      readArguments(host, boundOf(tool), one.call.arguments),
+      (decoded): Restored => ({ ...one, decoded })
+    )
   })
+
+/** Stored arguments by the schema of the tool that there is now. */
+export const readArguments = (host: Host, tool: BoundTool, given: unknown): Effect.Effect<Decoded> => {
+  const args = isRecord(given) ? plainArguments(given) : undefined
+  const invalid = (problem: string): Effect.Effect<Decoded> => Effect.succeed({ _tag: "Invalid", problem })
+  if (args === undefined) return invalid("they are not a JSON object")
+  return Effect.catchTag(read(host, tool, Door.decode(tool, args)), "ToolError", () =>
+    invalid("their schema failed unexpectedly")
+  )
+}

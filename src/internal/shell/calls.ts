@@ -12,26 +12,42 @@ import type * as State from "../machine/state.js"
 import { boundOf } from "../scope/tool.js"
 import { guarded, suspended } from "../values/guarded.js"
 import * as Door from "./door.js"
+import { DurableContext } from "./durableContext.js"
 import { fork, start } from "./fibers.js"
 import { HandlerContext } from "./handlerContext.js"
-import { type Host, interrupt, log, logOf } from "./host.js"
+import { type Host, interrupt, log } from "./host.js"
 import { withService } from "./overlay.js"
 
 export const startRun = (host: Host, run: State.Run): void => {
   const { stop } = run
-  // stopped before it began: nothing of it runs
-  if (stop !== undefined) return host.transact((s) => Machine.runEnded(s, run, { _tag: "Interrupted", reason: stop }))
-  const tool = boundOf(run.tool)
   const owner = run.calls[0] as State.Call
-  const context = withService(tool.context, RunContext, new HandlerContext(host, run, owner))
+  const { storing } = host
+  const { durable } = host.state
+  const stored =
+    storing === undefined || durable === undefined ? undefined : new DurableContext(host, run, owner, storing, durable)
+  // stopped before it began: nothing of it runs, but to take back what it did in an earlier life of the session
+  if (stop !== undefined && stored?.replays !== true) {
+    return host.transact((s) => Machine.runEnded(s, run, { _tag: "Interrupted", reason: stop }))
+  }
+  const tool = boundOf(run.tool)
+  const handler = stored ?? new HandlerContext(host, run, owner)
+  const context = withService(tool.context, RunContext, handler)
   const place = host.telemetry.inCall(owner, { context, fiberRefs: tool.fiberRefs })
   // the machine's `runs` own it: closing waits for them, or gives them up
   run.fiber = start(host, tool.work, place, (exit) => {
-    const outcome = Door.outcomeOf(run, exit, host, logOf(host))
-    host.transact((s) => Machine.runEnded(s, run, outcome))
+    const undo = handler.undoing(exit)
+    if (undo === undefined) return ended(host, run, handler, exit)
+    run.fiber = start(host, undo, place, () => ended(host, run, handler, exit))
   })
   // asked to stop while it started
-  if (run.stop !== undefined) interrupt(run.fiber)
+  if (stored?.replays === true ? stored.over : run.stop !== undefined) interrupt(run.fiber)
+}
+
+const ended = (host: Host, run: State.Run, handler: HandlerContext, exit: Exit.Exit<State.Outcome, unknown>): void => {
+  // it goes on in the next life of the session
+  if (host.storing?.stopped === true) return
+  const outcome = handler.outcome(exit)
+  host.transact((s) => Machine.runEnded(s, run, outcome))
 }
 
 export const decode = (host: Host, call: State.Call, run: State.Run): void => {

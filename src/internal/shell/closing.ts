@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import type { StorageError } from "../../Tags.js"
 import * as Closing from "../machine/closing.js"
 import { releaseAgent } from "./agents.js"
 import { noLonger } from "./fibers.js"
@@ -70,6 +71,7 @@ const beside = (one: Effect.Effect<void>, other: Effect.Effect<void> | undefined
 export const close = (host: Host): Effect.Effect<void> =>
   drain(host).pipe(
     Effect.zipRight(endFibers(host)),
+    (ends) => (host.storing === undefined ? ends : Effect.zipRight(ends, host.storing.idle)),
     // side by side: nothing is added to the history any more
     Effect.zipRight(beside(releaseAgent(host, host.scope.scope), host.saver?.finish)),
     Effect.ensuring(
@@ -82,13 +84,70 @@ export const close = (host: Host): Effect.Effect<void> =>
   )
 
 /** The same, once: whoever comes later waits for it. */
-export const closeOnce = (host: Host): Effect.Effect<void> =>
+export const closeOnce = (host: Host): Effect.Effect<void> => once(host, close(host))
+
+const once = (host: Host, ends: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (host.ending !== undefined) return Deferred.await(host.ending)
     const over = Deferred.unsafeMake<void>(FiberId.none)
     host.ending = over
     return Effect.ensuring(
-      close(host),
+      ends,
       Effect.sync(() => Deferred.unsafeDone(over, Exit.void))
     )
   })
+
+/** A session that can be left for another life of it. */
+export interface Suspendable extends Host {
+  readonly stop: () => void
+}
+
+/**
+ * A durable session is left as it is (rule Q18): handlers are interrupted, and nothing ends. What has begun to commit is
+ * waited for, as closing waits for a call.
+ */
+const suspend = (host: Suspendable): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { storing } = host
+    const runs = Array.from(host.state.runs, (run) => run.fiber).filter((fiber) => fiber !== undefined)
+    const isFenced = storing?.phase === "fenced"
+    host.stop()
+    const alive = runs.filter((fiber) => fiber.unsafePoll() === null)
+    const handlers =
+      alive.length === 0
+        ? Effect.void
+        : noLonger(
+            host,
+            Effect.forEach(alive, Fiber.await, { discard: true, concurrency: "unbounded" }),
+            Effect.logWarning("A handler did not stop in time as the session was suspended.")
+          )
+    const stored = noLonger(
+      host,
+      storing?.idle ?? Effect.void,
+      Effect.logError("What changed last in the session could not be stored in time.")
+    )
+    return handlers.pipe(
+      Effect.zipRight(endFibers(host)),
+      Effect.zipRight(stored),
+      Effect.zipRight(beside(releaseAgent(host, host.scope.scope), host.saver?.finish)),
+      Effect.ensuring(
+        Effect.sync(() => {
+          // one that another one has tells nothing more
+          if (!isFenced) host.hub.publish({ _tag: "SessionClosed", at: host.clock.unsafeCurrentTimeMillis() })
+          host.hub.close()
+          host.telemetry.close()
+        })
+      )
+    )
+  })
+
+export const suspendOnce = (host: Suspendable): Effect.Effect<void> => once(host, suspend(host))
+
+/** It ends for good; of what is stored only the history is left. */
+export const end = (host: Host): Effect.Effect<void, StorageError> =>
+  host.storing === undefined
+    ? closeOnce(host)
+    : Effect.zipRight(
+        closeOnce(host),
+        Effect.suspend(() => host.storing?.forget ?? Effect.void)
+      )

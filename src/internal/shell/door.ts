@@ -233,6 +233,13 @@ const errorTypeOfModel = (error: AiError.AiError): string =>
 
 const failureOf = (error: unknown): ModelFailure => describe(asAiError(error), undefined)
 
+/** A failure of an earlier life, as far as it was stored (rule Q19). */
+export const failureTold = (told: Pick<ModelFailure, "tag" | "message" | "errorType" | "malformed">): ModelFailure => ({
+  ...told,
+  error: new AiError.UnknownError({ ...inSession, description: told.message }),
+  cause: undefined
+})
+
 const unreadable: Part = {
   type: "failure",
   failure: describe(

@@ -27,6 +27,7 @@ import { defaultOutputLength, errorIn, errorInTool, ofListeners } from "../value
 import { inForce } from "../values/templates.js"
 import { approvalVerdictOf, askedOf, cutTo, type Log, refusedIn, textOf, thrownBy } from "./door.js"
 import * as Outside from "./outside.js"
+import { Undoing } from "./undoing.js"
 
 export const execute = (
   toolkit: Toolkit.Any,
@@ -68,6 +69,7 @@ export const execute = (
     if (args === undefined) {
       return Effect.succeed(fail(invalidArguments(call.name, "they are nested too deeply, or no JSON")))
     }
+    const undoing = new Undoing()
     const service = Outside.make({
       // the handler may change what it is given: its parameters are another copy
       call: { callId: call.callId ?? "call", name: call.name, arguments: copyPlain(args) },
@@ -84,7 +86,9 @@ export const execute = (
             })
           )
         }),
-      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(unwrap(value).value)))
+      progress: (value) => Effect.suspend(() => tell("onProgress", listeners?.onProgress, toJson(unwrap(value).value))),
+      step: undoing.step,
+      commit: undoing.commit
     })
     const timeout = millisOf(options.timeout)
     const added = addedParameters(options.onDuplicate, options)
@@ -126,6 +130,9 @@ export const execute = (
       onSuccess: (params) => (odd === undefined ? begun(params) : invalid(odd))
     })
     return run.pipe(
+      Effect.onExit((exit) =>
+        Exit.isSuccess(exit) && exit.value._tag !== "Failure" ? Effect.void : undoing.all(call.name)
+      ),
       Effect.flatMap((outcome): Effect.Effect<Executed> => {
         if (outcome._tag !== "Success" && outcome._tag !== "Failure") {
           return Effect.succeed({ output: undefined, isError: false, updates, ...withFiles() })

@@ -4,17 +4,20 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Stream from "effect/Stream"
 import type { Agent, AgentTask } from "../../Agent.js"
-import type { FillerOptions, UpdateOptions } from "../../RunContext.js"
+import type { CommitOptions, FillerOptions, StepOptions, UpdateOptions } from "../../RunContext.js"
 import { type SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
 import * as Calls from "../machine/calls.js"
+import { idOf } from "../machine/durable.js"
 import * as Fillers from "../machine/fillers.js"
 import * as Jobs from "../machine/jobs.js"
 import * as Speech from "../machine/speech.js"
-import type { Filler, TaskResult } from "../machine/state.js"
+import type { Filler, Handoff, Outcome, State, TaskResult } from "../machine/state.js"
 import * as Updates from "../machine/updates.js"
+import { nameOf } from "../machine/updates.js"
 import { printable } from "../model/errors.js"
 import { outsideSpans } from "../telemetry/recorder.js"
 import { unwrap } from "../values/files.js"
@@ -22,14 +25,62 @@ import { toJson } from "../values/json.js"
 import { errorIn, ofFiller } from "../values/options.js"
 import { build, buildTask, discard } from "./agents.js"
 import { Caller } from "./caller.js"
-import { messageOf, shown } from "./door.js"
+import { messageOf, outcomeOf, shown } from "./door.js"
 import { handleOf } from "./handles.js"
 import { logOf, waitIn } from "./host.js"
+import { keyOfSession } from "./keys.js"
 import { messagesTo } from "./messaging.js"
 import type { TaskFinisher } from "./task.js"
 import { inForeground, runTask } from "./tasks.js"
+import { stepOf, type Undo, undoAll, undoOf } from "./undoing.js"
 
 export class HandlerContext extends Caller implements TaskFinisher {
+  /** what takes back the steps that it has done, in their order (rule Q12) */
+  protected undos: Array<Effect.Effect<unknown>> | undefined = undefined
+
+  /** What is to be done of its steps once it has ended like this; none: nothing. */
+  undoing(exit: Exit.Exit<Outcome, unknown>): Effect.Effect<void> | undefined {
+    const { undos } = this
+    if (undos === undefined || (Exit.isSuccess(exit) && exit.value._tag !== "Failure")) return undefined
+    return undoAll(undos, nameOf(this.run))
+  }
+
+  /** How it has ended. */
+  outcome(exit: Exit.Exit<Outcome, unknown>): Outcome {
+    return outcomeOf(this.run, exit, this.host, logOf(this.host))
+  }
+
+  /** Of a step that is done. */
+  protected register<A>(value: A, undo: Undo<A> | undefined): Effect.Effect<void, never, any> {
+    if (undo === undefined) return Effect.void
+    return Effect.map(undoOf(value, undo), (made) => this.add(made))
+  }
+
+  private add(undo: Effect.Effect<void>): void {
+    this.undos ??= []
+    this.undos.push(undo)
+  }
+
+  get step() {
+    return <A, E, R, R2 = never>(
+      _name: string,
+      effect: Effect.Effect<A, E, R>,
+      options?: StepOptions<A, R2>
+    ): Effect.Effect<A, E, R | R2> => stepOf(effect, options, (undo) => this.add(undo))
+  }
+
+  get sleep() {
+    return (_name: string, duration: Duration.DurationInput): Effect.Effect<void> => Effect.sleep(duration)
+  }
+
+  get idempotencyKey(): Effect.Effect<string> {
+    return Effect.map(keyOfSession(this.host), (key) => `${key}/${idOf(this.run)}`)
+  }
+
+  get attempt(): Effect.Effect<number> {
+    return Effect.succeed(1)
+  }
+
   /** A copy at each look: a handler may change what it is given. */
   get call() {
     return shown(this.owner)
@@ -76,9 +127,15 @@ export class HandlerContext extends Caller implements TaskFinisher {
   }
 
   get commit() {
-    return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    return <A, E, R>(effect: Effect.Effect<A, E, R>, _options?: CommitOptions<A>): Effect.Effect<A, E, R> =>
       Effect.uninterruptible(
-        Effect.suspend(() => (this.host.transact((s) => Calls.commit(s, this.run)) ? effect : Effect.interrupt))
+        Effect.suspend(() => {
+          if (!this.host.transact((s) => Calls.commit(s, this.run))) return Effect.interrupt
+          return Effect.map(effect, (value) => {
+            this.undos = undefined
+            return value
+          })
+        })
       )
   }
 
@@ -117,7 +174,7 @@ export class HandlerContext extends Caller implements TaskFinisher {
             ),
             Effect.flatMap((to) =>
               host.transact((s) =>
-                Agents.requestHandoff(s, {
+                this.requestHandoff(s, {
                   to,
                   call: owner,
                   when,
@@ -135,6 +192,10 @@ export class HandlerContext extends Caller implements TaskFinisher {
         })
       )
     }
+  }
+
+  protected requestHandoff(s: State, handoff: Handoff): boolean {
+    return Agents.requestHandoff(s, handoff)
   }
 
   get foreground() {

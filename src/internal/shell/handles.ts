@@ -17,6 +17,9 @@ import * as Turns from "../machine/turns.js"
 import { callerOf } from "./caller.js"
 import { type Host, stillInHistory } from "./host.js"
 
+/** What was heard of one that is stopping may still come, and it is told of as ended then. */
+const isOver = ({ state }: Host, speech: State.Speech): boolean => speech.state === "ended" || state.stopping === speech
+
 export const handleOf = (host: Host, speech: State.Speech): SpeechHandle => {
   let handle = host.handles.get(speech)
   if (handle === undefined) {
@@ -51,7 +54,7 @@ class Handle implements SpeechHandle {
   }
 
   get done(): Effect.Effect<boolean> {
-    return Effect.sync(() => this.speech.state === "ended")
+    return Effect.sync(() => isOver(this.host, this.speech))
   }
 
   get allowInterruptions(): Effect.Effect<boolean> {
@@ -77,7 +80,7 @@ class Handle implements SpeechHandle {
           return Effect.fail(new InterruptionDisallowed({ speechId: speech.id }))
         }
         host.transact((s) => Turns.interrupt(s, speech))
-        return Effect.void
+        return host.storing === undefined ? Effect.void : host.storing.settled
       })
   }
 
@@ -85,7 +88,8 @@ class Handle implements SpeechHandle {
     const { host, speech } = this
     return Effect.flatMap(callerOf(host), (caller) =>
       Effect.async<void, CircularWait>((resume) => {
-        if (speech.state === "ended") return resume(Effect.void)
+        // what a durable session has not stored has not ended
+        if (speech.state === "ended") return resume(host.storing === undefined ? Effect.void : host.storing.settled)
         const circular = () => Effect.fail(new CircularWait({ speechId: speech.id, tool: caller?.call.name ?? "" }))
         if (caller !== undefined && Idle.isInlineIn(caller, speech)) return resume(circular())
         const waiter: State.SpeechWaiter = { caller, resume: (yes) => resume(yes ? circular() : Effect.void) }

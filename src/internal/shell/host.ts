@@ -20,6 +20,7 @@ import type { Recorder } from "../telemetry/recorder.js"
 import type { Log } from "./door.js"
 import type { Hub } from "./events.js"
 import type { Saver } from "./saving.js"
+import type { Storing } from "./storing.js"
 
 export interface Host {
   readonly state: State.State
@@ -44,6 +45,8 @@ export interface Host {
   watch: (() => void) | undefined
   /** the session is closing, by its scope or before that */
   ending: Deferred.Deferred<void> | undefined
+  /** what a durable session waits for before it tells and does anything; none: it is not durable */
+  readonly storing: Storing | undefined
   /** gives new items to the program, if it asked for them */
   saver: Saver | undefined
   /** its first agent is built */
@@ -56,6 +59,8 @@ export interface Host {
   drained: (() => void) | undefined
   /** the fiber that plays last, as long as it does */
   player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  /** the fiber that pauses an output, or lets it go on, as long as it does */
+  pausing: Fiber.RuntimeFiber<unknown, unknown> | undefined
   /** how many agents were built */
   activities: number
   /** One input of the machine: state first, then what has become possible, then events and commands. */

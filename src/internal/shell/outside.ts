@@ -28,6 +28,7 @@ const noSession: AgentSession = {
   events: Stream.empty,
   waitForIdle: closed,
   claimUserTurn: Effect.void,
+  userTurn: () => closed,
   runningTools: Effect.succeed([]),
   cancelTool: (callId) => noCall(callId),
   messageTool: (callId) => noCall(callId),
@@ -35,6 +36,7 @@ const noSession: AgentSession = {
   approve: (callId) => noCall(callId),
   deny: (callId) => noCall(callId),
   respond: (callId) => noCall(callId),
+  end: Effect.void,
   release: (callId) => noCall(callId)
 }
 

@@ -7,7 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Agent, AgentTask } from "../../Agent.js"
-import type { Input, ReplyOptions, SendOptions, Service } from "../../AgentSession.js"
+import type { Input, SendOptions, Service } from "../../AgentSession.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
 import { InterruptionDisallowed, SessionClosed, ToolError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
@@ -24,26 +24,14 @@ import { approve, copied, deny, pending, respond } from "./approval.js"
 import { built } from "./building.js"
 import { callerOf } from "./caller.js"
 import { cancelTool, runningTools } from "./cancelling.js"
-import { begun } from "./closing.js"
+import { begun, end } from "./closing.js"
 import { inputOf } from "./door.js"
 import { handleOf } from "./handles.js"
 import { doneUnless, type Host, logOf, stillInHistory } from "./host.js"
 import { messageTool } from "./messaging.js"
 import { runTask } from "./tasks.js"
-
-const noOptions: Turns.UserTurnOptions = {}
-
-/** Read before the input: an object of the program may do anything when it is looked at. */
-const turnOptions = (options: ReplyOptions | undefined): Turns.TurnOptions => {
-  if (options === undefined) return noOptions
-  const { allowInterruptions, instructions, priority, toolChoice } = options
-  return {
-    allowInterruptions,
-    instructions,
-    priority,
-    toolChoice: typeof toolChoice === "object" ? { tool: toolChoice.tool } : toolChoice
-  }
-}
+import { noOptions, turnOptions } from "./turnOptions.js"
+import { userTurn } from "./userTurns.js"
 
 /** The same, of a user's turn. */
 const userTurnOptions = (options: SendOptions | undefined): Turns.UserTurnOptions => {
@@ -158,6 +146,7 @@ export const makeService = (host: Host): Service => {
         () => Effect.sync(() => host.transact(Idle.releaseUserTurn))
       )
     ),
+    userTurn: (options) => userTurn(host, options),
     runTask: (task, text) =>
       Effect.suspend(() => {
         const runs = whenOpen(() => runTaskFor(host, task, text))
@@ -170,6 +159,7 @@ export const makeService = (host: Host): Service => {
     approve: (callId, options) => approve(host, callId, options),
     deny: (callId, options) => deny(host, callId, options),
     respond: (callId, output, options) => respond(host, callId, output, options),
+    end: Effect.suspend(() => end(host)),
     release: (callId) => Effect.suspend(() => doneUnless(host.transact((s) => Calls.releaseBy(s, callId))))
   }
 }

@@ -17,14 +17,17 @@ import type { Options, Service } from "../../AgentSession.js"
 import type { PendingApproval } from "../../ApprovalPolicy.js"
 import type { Entry } from "../../AsyncToolset.js"
 import type { ChatItem } from "../../ChatContext.js"
+import type { SessionEvent } from "../../SessionEvent.js"
 import type { SpeechHandle } from "../../SpeechHandle.js"
-import { AgentSession } from "../../Tags.js"
+import { AgentSession, SessionStorage, type StorageError } from "../../Tags.js"
 import * as Agents from "../machine/agents.js"
+import * as Closing from "../machine/closing.js"
 import * as History from "../machine/history.js"
 import type { Command } from "../machine/protocol.js"
 import * as Machine from "../machine/pump.js"
 import * as Restoring from "../machine/restoring.js"
 import * as Resume from "../machine/resume.js"
+import * as Reviving from "../machine/reviving.js"
 import * as Saving from "../machine/saving.js"
 import type * as State from "../machine/state.js"
 import { make as makeState } from "../machine/state.js"
@@ -39,16 +42,19 @@ import { build, closeAgent, enter, leave, stopEntering } from "./agents.js"
 import { askApproval, readWaiting } from "./approval.js"
 import { askPolicy, compare, decode, sayFiller, startRun } from "./calls.js"
 import { companions } from "./cancelling.js"
-import { abandon, closeOnce, drained } from "./closing.js"
+import { abandon, closeOnce, drained, suspendOnce } from "./closing.js"
 import { textOf, thrownBy } from "./door.js"
 import * as Events from "./events.js"
 import { inOneQueue, startTimer } from "./fibers.js"
 import { type Host, interrupt, log, logOf, withHost } from "./host.js"
 import { messageTask } from "./messaging.js"
 import { askModel, logFailure, readText } from "./models.js"
-import { play } from "./player.js"
+import * as Opening from "./opening.js"
+import { pausePlaying, play, resumePlaying, stopPlaying } from "./player.js"
 import { type Saver, startSaving } from "./saving.js"
 import { makeService } from "./service.js"
+import { makeStoredService } from "./storedService.js"
+import { Storing } from "./storing.js"
 
 /** One session at work. */
 class Session implements Host {
@@ -67,7 +73,9 @@ class Session implements Host {
   readonly beginWaiters = new Set<() => void>()
   readonly closeWaiters = new Set<() => void>()
   drained: (() => void) | undefined
+  storing: Storing | undefined = undefined
   player: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  pausing: Fiber.RuntimeFiber<unknown, unknown> | undefined
   activities = 0
   /** commands are being carried out */
   draining = false
@@ -95,10 +103,94 @@ class Session implements Host {
     // a template that calls the session in turn: the input whose texts are being worded words and drains for both
     if (this.wording) return result
     if (s.phrases.length > 0) word(this)
-    drain(this)
+    this.leave()
     return result
   }
+
+  /** Tells what has happened, and does what is to be done. */
+  leave(): void {
+    drain(this)
+  }
 }
+
+/** A session whose events and commands leave once what they tell of is stored (rules Q). */
+class DurableSession extends Session {
+  /** nothing of it goes on: what still comes in has no effect but to tell those who wait */
+  private over = false
+
+  override transact<A>(input: (s: State.State) => A): A {
+    if (!this.over) return super.transact(input)
+    const s = this.state
+    s.now = this.clock.unsafeCurrentTimeMillis()
+    const result = input(s)
+    s.phrases.length = 0
+    this.leave()
+    return result
+  }
+
+  override leave(): void {
+    const s = this.state
+    const observations = s.observations
+    s.observations = []
+    for (const observation of observations) this.telemetry.observe(observation)
+    // nothing is known yet of what is stored: it leaves once the session has begun
+    if (!this.begun) {
+      // it is not going to begin
+      if (s.phase !== "open")
+        for (const command of s.commands.splice(0)) if (command._tag === "Wake") carry(this, command)
+      return
+    }
+    const { commands, events } = s
+    if (events.length > 0) s.events = []
+    if (commands.length > 0) s.commands = []
+    const { storing } = this
+    if (storing === undefined) return
+    if (commands.length === 0 && storing.isClear && events.every(isPassing) && !storing.stopped) {
+      for (const event of events) this.hub.publish(event)
+      if (s.durable?.touched === true || s.durable?.rows.length !== 0) storing.take([], [])
+      return this.watch?.()
+    }
+    storing.take(events, commands)
+    this.watch?.()
+  }
+
+  /** What it tells and does from here on is stored before. */
+  begin({ durable, epoch, rows, sessionId, storage }: Opening.Opened): void {
+    Reviving.remember(durable, rows)
+    // a history that was given is stored, though nothing has happened yet
+    durable.touched = true
+    this.storing = new Storing(this, storage, sessionId, epoch, durable, this.release, this.fenced)
+  }
+
+  /** What is stored now leaves. */
+  readonly release = (events: ReadonlyArray<SessionEvent>, commands: ReadonlyArray<Command>): void => {
+    for (const event of events) this.hub.publish(event)
+    for (const command of commands) carry(this, command)
+    this.saver?.notify()
+  }
+
+  /** Its state is what is stored, and what it would do next is another life's. */
+  stop(): void {
+    if (this.over) return
+    this.over = true
+    this.storing?.suspend()
+    for (const run of this.state.runs) interrupt(run.fiber)
+    this.transact(Closing.close)
+    for (const waiter of Array.from(this.closeWaiters)) waiter()
+  }
+
+  /** Another one has it. */
+  readonly fenced = (): void => {
+    this.stop()
+    for (const fiber of Array.from(this.fibers)) interrupt(fiber)
+    this.hub.close()
+    this.watch?.()
+  }
+}
+
+/** It tells of nothing that is stored (rule Q3). */
+const isPassing = ({ _tag }: SessionEvent): boolean =>
+  _tag === "TextDelta" || _tag === "ReasoningDelta" || _tag === "ToolInputDelta" || _tag === "ToolCallProgress"
 
 /** The texts that an input left to be worded, before anything of it leaves: templates are code of the program. */
 const word = (host: Session): void => {
@@ -128,20 +220,22 @@ const drain = (host: Session): void => {
       for (const event of events) host.hub.publish(event)
       const commands = s.commands
       s.commands = []
-      for (const command of commands) {
-        try {
-          carryOut(host, command)
-        } catch (cause) {
-          // the commands behind it are about other things
-          log(host, "error", `The command ${command._tag} failed.`, thrownBy(cause))
-        }
-      }
+      for (const command of commands) carry(host, command)
     }
   } finally {
     host.draining = false
   }
   host.saver?.notify()
   host.watch?.()
+}
+
+const carry = (host: Host, command: Command): void => {
+  try {
+    carryOut(host, command)
+  } catch (cause) {
+    // the commands behind it are about other things
+    log(host, "error", `The command ${command._tag} failed.`, thrownBy(cause))
+  }
 }
 
 const carryOut = (host: Host, command: Command): void => {
@@ -161,7 +255,11 @@ const carryOut = (host: Host, command: Command): void => {
     case "Play":
       return play(host, command.entry)
     case "StopPlaying":
-      return interrupt(command.entry.fiber)
+      return stopPlaying(host, command.entry)
+    case "PausePlaying":
+      return pausePlaying(host, command.entry)
+    case "ResumePlaying":
+      return resumePlaying(host, command.entry)
     case "StartTimer":
       return startTimer(host, command.timer)
     case "StopTimer":
@@ -206,6 +304,7 @@ const notBegun = (name: string, since: number): State.Activity => ({
   prompts: defaults,
   hasCompanions: false,
   instantOutput: true,
+  output: undefined,
   context: "inherit",
   // nothing of an agent that is paused runs
   built: undefined as never,
@@ -216,13 +315,13 @@ const notBegun = (name: string, since: number): State.Activity => ({
   running: 0
 })
 
-type AnyOptions = Options<any, ReadonlyArray<Entry>, ReadonlyArray<Agent<any>>>
+type AnyOptions = Options<any, ReadonlyArray<Entry>, ReadonlyArray<Agent<any>>> & { readonly id?: string | undefined }
 
 /** Who begins; none: the one who would go on is gone. */
 const agentOf = ({ agent, agents = [] }: AnyOptions, resumed: Resume.Resumed | undefined): Agent<any> | undefined =>
   resumed?.agent === undefined ? agent : [agent, ...agents].find(({ name }) => name === resumed.agent)
 
-export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
+export const make = (options: AnyOptions): Effect.Effect<Service, StorageError, any> =>
   Effect.gen(function* () {
     yield* check("the session", options, ofSession)
     const wrong = inAgents(options.agent, options.agents)
@@ -235,7 +334,11 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       )
     )
     const clock = yield* Effect.clock
-    const host = new Session(
+    const opened =
+      options.id === undefined ? undefined : yield* Opening.open(options.id, Context.get(outer, SessionStorage))
+    const isStored = opened !== undefined && opened.stored.items.length > 0
+    const goesOn = opened !== undefined && Opening.isBegun(opened)
+    const host = new (opened === undefined ? Session : DurableSession)(
       runtime,
       clock,
       {
@@ -254,26 +357,31 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       options.eventBuffer ?? 1024,
       [options.agent, ...(options.agents ?? [])]
     )
-    const session = withHost(makeService(host), host)
+    const session = withHost(opened === undefined ? makeService(host) : makeStoredService(host), host)
     host.session = session
     // a copy: the program may change what it gave
-    const items = (options.history?.items ?? []).map((item) =>
-      withOwnFiles(copyPlain(item) as ChatItem, host.maxFileBytes)
-    )
-    const read = options.resume === true && items.length > 0 ? Resume.read(items) : undefined
+    const given = isStored || goesOn ? [] : (options.history?.items ?? [])
+    const copy = opened === undefined ? copyPlain : Opening.storable
+    const items = given.map((item) => withOwnFiles(copy(item) as ChatItem, host.maxFileBytes))
+    const before = isStored && !goesOn ? opened.stored.items.map(({ item }) => item) : items
+    const read = (options.resume === true || before !== items) && before.length > 0 ? Resume.read(before) : undefined
     const found =
-      options.approvals === undefined || options.approvals.length === 0
+      options.approvals === undefined || options.approvals.length === 0 || isStored || goesOn
         ? undefined
         : Restoring.find(
             items,
             options.approvals.map((one) => copyPlain(one) as PendingApproval)
           )
     const resumed = read === undefined || found === undefined ? read : { ...read, open: found.open }
-    const agent = agentOf(options, resumed)
+    const agent = goesOn ? yield* Opening.agentOf(opened, host.agents) : agentOf(options, resumed)
     const { onItems } = options
     if (agent === undefined) return yield* Effect.die(noAgent(resumed?.agent as string))
     // layers may use the session while it is made: what they ask for comes behind the conversation so far
     host.transact((s) => {
+      if (opened !== undefined) {
+        s.durable = opened.durable
+        Reviving.recall(s, opened.durable, opened.stored)
+      }
       History.restore(s, items)
       s.agents.push(notBegun(agent.name, s.history.length))
       if (onItems !== undefined) Saving.begin(s)
@@ -288,7 +396,9 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
       Effect.sync(() => host.telemetry.start(agent.name)),
       () =>
         host.begun
-          ? closeOnce(host)
+          ? host instanceof DurableSession
+            ? suspendOnce(host)
+            : closeOnce(host)
           : Effect.ensuring(
               Effect.zipRight(
                 Effect.sync(() => abandon(host)),
@@ -311,9 +421,12 @@ export const make = (options: AnyOptions): Effect.Effect<Service, never, any> =>
     const first = yield* build(host, agent)
     const waiting =
       found === undefined ? undefined : { restored: yield* readWaiting(host, first, found.waiting), stale: found.stale }
+    const revival = goesOn ? yield* Opening.revival(host, opened, first) : undefined
+    if (opened !== undefined && host instanceof DurableSession) host.begin(opened)
     host.transact((s) => {
       host.begun = true
-      Agents.startSession(s, first, resumed, waiting)
+      if (revival === undefined || s.durable === undefined) Agents.startSession(s, first, resumed, waiting)
+      else Reviving.revive(s, s.durable, revival)
     })
     if (onItems !== undefined) host.saver = startSaving(host, onItems)
     for (const waiter of host.beginWaiters) waiter()

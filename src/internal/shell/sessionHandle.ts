@@ -13,8 +13,8 @@ import type { Handle } from "../../Sessions.js"
 import { SessionsError, ToolError } from "../../Tags.js"
 import { printable } from "../model/errors.js"
 import { outsideSpans } from "../telemetry/recorder.js"
-import { closeOnce } from "./closing.js"
-import { hostOf } from "./host.js"
+import { end as endSession } from "./closing.js"
+import { type Host, hostOf } from "./host.js"
 
 /** Does something with the session, which is there for at least so long. */
 export type Use = <A, E, R>(f: (session: Service) => Effect.Effect<A, E, R>) => Effect.Effect<A, E | SessionsError, R>
@@ -92,6 +92,10 @@ const withLater = (session: Service, items: ReadonlyArray<ChatItem>, after: stri
   )
 }
 
+/** For good. */
+export const endFor = (id: string, host: Host): Effect.Effect<void, SessionsError> =>
+  Effect.mapError(endSession(host), ({ message }) => new SessionsError({ sessionId: id, message }))
+
 /** The one session that the program made itself. */
 export const fromSession = (session: Service): Handle => {
   const id = "session"
@@ -102,7 +106,7 @@ export const fromSession = (session: Service): Handle => {
           new SessionsError({ sessionId: id, message: "This is a copy of a session: it ends with its scope." })
         )
       : // a caller that gives up leaves it to end
-        Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(closeOnce(host))), Fiber.join)
+        Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(endFor(id, host))), Fiber.join)
   })
   return handle(id, (f) => f(session), end)
 }

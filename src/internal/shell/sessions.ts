@@ -24,7 +24,7 @@ import * as Scope from "effect/Scope"
 import type { Options, Service as Session } from "../../AgentSession.js"
 import type { ChatContext } from "../../ChatContext.js"
 import type { Handle, Service, Settings } from "../../Sessions.js"
-import { SessionsError, Telemetry } from "../../Tags.js"
+import { SessionStorage, SessionsError, type StorageError, Telemetry } from "../../Tags.js"
 import { isQuiet } from "../machine/idle.js"
 import { messageOf, printable } from "../model/errors.js"
 import type { Restore } from "../scope/build.js"
@@ -32,7 +32,7 @@ import { suspended } from "../values/guarded.js"
 import { check, ofSessions } from "../values/options.js"
 import { hostOf, interrupt } from "./host.js"
 import { make as makeSession } from "./session.js"
-import { handle, type Use } from "./sessionHandle.js"
+import { endFor, handle, type Use } from "./sessionHandle.js"
 
 type AnyOptions = Options<any, any, any>
 
@@ -83,9 +83,11 @@ class Registry {
     readonly options: (sessionId: string) => Effect.Effect<AnyOptions, unknown, any>,
     readonly idleAfter: number,
     readonly maxSessions: number,
-    readonly maxKept: number
+    readonly maxKept: number,
+    /** its sessions are stored under their ids */
+    readonly durable: boolean
   ) {
-    this.watches = Number.isFinite(idleAfter) || Number.isFinite(maxSessions)
+    this.watches = durable || Number.isFinite(idleAfter) || Number.isFinite(maxSessions)
   }
 
   fail(id: string, message: string): SessionsError {
@@ -158,8 +160,11 @@ class Registry {
   look(entry: Entry): void {
     if (!this.watches) return
     this.idle.delete(entry)
-    if (entry.phase !== "open" || entry.users > 0) return
+    if (entry.phase !== "open") return
     const host = hostOf(entry.session as Session)
+    // another one has it: who asks for it here takes it over again
+    if (host?.storing?.phase === "fenced") return this.startClosing(entry)
+    if (entry.users > 0) return
     if (host === undefined || !isQuiet(host.state)) return
     this.idle.set(entry, this.clock.unsafeCurrentTimeMillis())
     if (this.sweeper === undefined && Number.isFinite(this.idleAfter) && !this.closed) {
@@ -250,11 +255,13 @@ class Registry {
   /** The options are made in the session's scope; what was kept goes on, unless they bring a history themselves. */
   build({ id, kept }: Entry): Effect.Effect<Session, unknown, Scope.Scope> {
     return suspended(() => this.options(id)).pipe(
-      Effect.flatMap((options) =>
-        makeSession(
-          kept === undefined || options.history !== undefined ? options : { ...options, history: kept, resume: true }
+      Effect.flatMap((options) => {
+        if (this.durable) return makeSession({ ...options, id })
+        const { id: _, ...given } = options as AnyOptions & { readonly id?: string }
+        return makeSession(
+          kept === undefined || given.history !== undefined ? given : { ...given, history: kept, resume: true }
         )
-      ),
+      }),
       // the conversation has its id in traces, unless the program says which
       Effect.mapInputContext((context: Context.Context<any>) => {
         const telemetry = Context.get(context, Telemetry)
@@ -350,7 +357,7 @@ class Registry {
   }
 
   keep(id: string, history: ChatContext): void {
-    if (this.closed || history.items.length === 0 || this.maxKept === 0) return
+    if (this.durable || this.closed || history.items.length === 0 || this.maxKept === 0) return
     this.kept.set(id, history)
     if (this.kept.size > this.maxKept) {
       for (const oldest of this.kept.keys()) {
@@ -393,7 +400,38 @@ class Registry {
   // ----------------------------------------------------------------------------------------------------------- service
 
   handle(id: string): Handle {
-    return handle(id, this.use(id), this.end(id, true))
+    return handle(id, this.use(id), this.durable ? this.endStored(id) : this.end(id, true))
+  }
+
+  /** It is opened for that: its calls end, and what they did is undone, as in any session. */
+  endStored(id: string): Effect.Effect<void, SessionsError> {
+    const ends = this.use(id)((session) => {
+      const host = hostOf(session)
+      return host === undefined ? Effect.void : endFor(id, host)
+    })
+    // a caller that gives up leaves it to end
+    return Effect.flatMap(
+      Effect.forkDaemon(Effect.uninterruptible(Effect.zipRight(ends, this.end(id, true)))),
+      Fiber.join
+    )
+  }
+
+  /** What had something open when its process stopped goes on by itself (rule R6). */
+  recover(ids: ReadonlyArray<string>): Effect.Effect<void> {
+    return Effect.forEach(
+      ids,
+      (id) =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.matchCauseEffect(this.enter(id, restore), {
+            onSuccess: (entry) => Effect.sync(() => this.leave(entry)),
+            onFailure: (cause) =>
+              Cause.isInterruptedOnly(cause)
+                ? Effect.failCause(cause as Cause.Cause<never>)
+                : Effect.logError(`The session "${id}" could not be opened.`, printable(cause))
+          })
+        ),
+      { concurrency: 16, discard: true }
+    )
   }
 
   end(id: string, forGood: boolean): Effect.Effect<void, SessionsError> {
@@ -435,18 +473,25 @@ class Registry {
 export const make = (
   options: (sessionId: string) => Effect.Effect<AnyOptions, unknown, any>,
   settings: Settings = {}
-): Effect.Effect<Service, never, any> =>
+): Effect.Effect<Service, StorageError, any> =>
   Effect.gen(function* () {
     yield* check("the sessions", settings, ofSessions)
-    const { idleAfter, maxKept = 10_000, maxSessions } = settings
+    const { durable = false, maxKept = 10_000, maxSessions } = settings
+    // what is stored need not be in memory
+    const idleAfter = settings.idleAfter ?? (durable ? "5 minutes" : undefined)
     const registry = new Registry(
       Runtime.enableRuntimeFlag(yield* Effect.runtime<any>(), RuntimeFlags.Interruption),
       yield* Effect.clock,
       options,
       idleAfter === undefined ? Number.POSITIVE_INFINITY : Duration.toMillis(idleAfter),
       maxSessions ?? Number.POSITIVE_INFINITY,
-      maxKept
+      maxKept,
+      durable
     )
     yield* Effect.addFinalizer(() => registry.closeAll())
+    if (durable) {
+      const storage = yield* SessionStorage
+      yield* registry.recover(yield* suspended(() => storage.unfinished))
+    }
     return registry.service
   })

@@ -97,6 +97,11 @@ const oneOf =
       ? undefined
       : `has to be ${words.map((word) => JSON.stringify(word)).join(" or ")}, not ${shown(value)}`
 
+const identifier: Check = (value) =>
+  typeof value === "string" && value.trim() !== ""
+    ? undefined
+    : `has to be a text that is not blank, not ${shown(value)}`
+
 const flagOrFunction: Check = (value) =>
   typeof value === "boolean" || typeof value === "function"
     ? undefined
@@ -129,6 +134,7 @@ const pendingApprovals: Check = (value) => {
 export const defaultOutputLength = 400_000
 
 export const ofSession: Checks = {
+  id: identifier,
   // 0: no step with calls
   maxToolSteps: count(0, "none"),
   maxPendingUpdates: count(1, "memory"),
@@ -153,8 +159,30 @@ export const ofSessions: Checks = {
   // 0: as soon as nothing is open
   idleAfter: time,
   maxSessions: count(1, "memory"),
-  maxKept: count(0, "memory")
+  maxKept: count(0, "memory"),
+  durable: flag
 }
+
+/** With 0 none would ever be opened. */
+export const ofRecovery: Checks = { concurrency: count(1, "none") }
+
+const tablePrefix: Check = (value) =>
+  typeof value === "string" && /^[a-z_][a-z0-9_]{0,39}$/.test(value)
+    ? undefined
+    : `has to be up to 40 small letters, digits and "_", and no digit in front, not ${shown(value)}`
+
+export const ofSqlStorage: Checks = { prefix: tablePrefix }
+
+const path: Check = (value) => {
+  if (typeof value !== "string" || value === "" || value.startsWith("file:") || value.includes("\0")) {
+    return `has to be the path of a file, not ${shown(value)}`
+  }
+  return value.startsWith(":")
+    ? `has to be the path of a file, not ${shown(value)}: SessionStorage.layerMemory keeps sessions in memory`
+    : undefined
+}
+
+export const ofSqliteStorage: Checks = { file: path, synchronous: oneOf("full", "normal") }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
 export const ofUi: Checks = {
@@ -174,6 +202,7 @@ const ofTool: Checks = {
   releaseAfter: time,
   timeout: someTime,
   startAfter: oneOf("call", "step"),
+  onRestart: oneOf("rerun", "unknown"),
   messages,
   needsApproval: flagOrFunction,
   // 0: nobody could ever agree
@@ -195,6 +224,19 @@ export const ofFiller: Checks = {
   maxSteps: count(0, "none")
 }
 
+const effect: Check = (value) => (Effect.isEffect(value) ? undefined : `has to be an Effect, not ${shown(value)}`)
+
+export const ofOutput: Checks = {
+  pause: effect,
+  resume: effect,
+  // 0: each output would stall
+  stallTimeout: someTime,
+  // 0: it may report nothing once it is interrupted
+  stopTimeout: time
+}
+
+export const ofUserTurn: Checks = { speech: oneOf("keep", "pause", "interrupt") }
+
 export const ofPace: Checks = { charactersPerSecond: rate }
 
 const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : count(0, "none")(value))
@@ -202,6 +244,33 @@ const repeats: Check = (value) => (Schedule.isSchedule(value) ? undefined : coun
 export const ofRequests: Checks = { maxRetries: count(0, "none"), retry: repeats, maxRetryAfter: time }
 
 export const ofListeners: Checks = { onUpdate: callback, onProgress: callback, decide: callback }
+
+// 2: a character may have as many units
+export const ofSentences: Checks = { maxLength: count(2, "none") }
+
+// 0: the next sentence is asked for when the one before it has been played
+export const ofVoice: Checks = {
+  ahead: count(0, "memory"),
+  maxLength: count(2, "none"),
+  stallTimeout: someTime,
+  stopTimeout: time
+}
+
+export const ofBargeIn: Checks = {
+  after: time,
+  minWords: count(0, "none"),
+  isBackchannel: callback,
+  speech: oneOf("pause", "interrupt"),
+  falseAfter: time
+}
+
+export const ofEndpoint: Checks = { silence: time, maxSilence: time, isComplete: callback }
+
+export const ofSynthesizer: Checks = {
+  outputFormat: oneOf("wav", "pcm"),
+  sampleRate: count(1, "memory"),
+  frame: someTime
+}
 
 export const ofScript: Checks = { pace: time, duration: time }
 
