@@ -11,6 +11,8 @@ export default defineConfig({
       { find: /^effect-meantime\/voice$/, replacement: `${src}voice/index.ts` },
       { find: /^effect-meantime\/ai-sdk$/, replacement: `${src}ai-sdk/index.ts` },
       { find: /^effect-meantime\/(sql|sqlite)$/, replacement: `${src}$1/index.ts` },
+      { find: /^effect-meantime\/mcp$/, replacement: `${src}mcp/index.ts` },
+      { find: /^effect-meantime\/ui$/, replacement: `${src}ui/index.ts` },
       { find: /^effect-meantime\/(.+)$/, replacement: `${src}$1.ts` },
       { find: /^effect-meantime$/, replacement: `${src}index.ts` }
     ]
@@ -32,8 +34,8 @@ export default defineConfig({
           name: "rules",
           include: ["test/**/*.test.ts"],
           // `encoders` needs another set of versions: `npm run test:encoders`; `package` runs in empty folders: `npm run test:package`;
-          // `loop` needs programs of Debian: `npm run test:voice`
-          exclude: ["test/{programs,soak,browser,encoders,package,postgres,loop}/**"]
+          // `loop` needs programs of Debian: `npm run test:voice`; `mcp` needs servers of others: `npm run test:mcp`
+          exclude: ["test/{programs,soak,browser,encoders,package,postgres,loop,mcp}/**"]
         }
       },
       {
@@ -81,6 +83,14 @@ export default defineConfig({
           // a conversation by voice with real parts, in real time: `npm run test:voice`
           name: "voice",
           include: ["test/loop/**/*.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          // servers and clients of the Model Context Protocol, as processes: `npm run test:mcp` installs them
+          name: "mcp",
+          include: ["test/mcp/*.test.ts"]
         }
       },
       {

@@ -49,8 +49,25 @@ const rules: ReadonlyArray<Rule> = [
   },
   { room: "internal/ai-sdk/", may: ["internal/ai-sdk/", "internal/model/"] },
   { room: "internal/sql/", may: [leaf, "internal/sql/", "internal/values/", "internal/model/errors.ts"] },
+  {
+    room: "internal/mcp/",
+    may: [leaf, "internal/mcp/", "internal/scope/", "internal/model/", "internal/values/"]
+  },
   { room: "internal/testing/", may: [leaf, "internal/testing/", "internal/model/", "internal/values/"] },
   { room: "internal/voice/", may: [leaf, "internal/voice/", "internal/values/"] },
+  {
+    room: "internal/ui/",
+    may: [
+      leaf,
+      "internal/ui/",
+      "internal/values/",
+      "internal/model/errors.ts",
+      "internal/machine/reports.ts",
+      "internal/shell/sessionHandle.ts"
+    ]
+  },
+  // it is for a browser: not a line of Effect
+  { room: "ui/client.ts", may: [], packages: [] },
   { room: "internal/", may: [leaf, "internal/"] }
 ]
 

@@ -371,6 +371,14 @@ try {
     await use(beside, "theirs")
     console.log(`${file} runs in an empty folder, and so does its counterpart on the AI SDK.`)
   }
+  const protocol = Array.from(read("docs/mcp.md").matchAll(/^npm i (.*)$/gm), ([, names = ""]) =>
+    names.split(" ")
+  ).flat()
+  const mcp = await folder("mcp", [...packages, ...protocol, "@types/node@^20"])
+  copyFileSync(join(root, "test/package/mcp.ts"), join(mcp, "mcp.ts"))
+  compile(mcp, "mcp.ts")
+  expectSame("test/package/mcp.ts", (await run(mcp, "node", ["mcp.js"])).trim(), "Hello, Ada.")
+  console.log("A server of the Model Context Protocol and its host run in an empty folder.")
   expectSame("the table in docs/start.md", start.includes(table()), true)
   console.log(table())
 } finally {

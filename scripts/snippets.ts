@@ -35,12 +35,22 @@ const files: Record<string, string> = { README: joined(blocks(read("README.md"))
 for (const page of [...guide, ...typed]) files[page] = joined(blocks(read(`docs/${page}.md`)))
 for (const { code, number } of readSnippets(read(`docs/${snippets}.md`)))
   files[`${snippets}.${number}`] = joined([code])
-for (const folder of ["src/", "src/ai-sdk/", "src/sql/", "src/sqlite/", "src/testing/", "src/voice/"]) {
+for (const folder of [
+  "src/",
+  "src/ai-sdk/",
+  "src/mcp/",
+  "src/sql/",
+  "src/sqlite/",
+  "src/testing/",
+  "src/ui/",
+  "src/voice/"
+]) {
   for (const file of readdirSync(new URL(folder, root))) {
     if (!file.endsWith(".ts")) continue
     const comments = read(`${folder}${file}`).match(/\/\*\*[\s\S]*?\*\//g) ?? []
     const codes = comments.flatMap((comment) => blocks(comment.replace(/^ \* ?/gm, "")))
-    for (const [i, code] of codes.entries()) files[`${file.replace(/\.ts$/, "")}.${i + 1}`] = joined([code])
+    for (const [i, code] of codes.entries())
+      files[`${folder.replaceAll("/", ".")}${file.replace(/\.ts$/, "")}.${i + 1}`] = joined([code])
   }
 }
 

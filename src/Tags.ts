@@ -104,6 +104,22 @@ export class StorageError extends Data.TaggedError("StorageError")<{
 }> {}
 
 /**
+ * A page has sent something that the session is not asked for: a body that cannot be read, an edit of what was said, a
+ * decision about a call that is not there. `status` is that of the response, 400 if nothing else is said.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class UiRequestError extends Data.TaggedError("UiRequestError")<{
+  readonly message: string
+  readonly status: number
+}> {
+  constructor(options: { readonly message: string; readonly status?: number | undefined }) {
+    super({ message: options.message, status: options.status ?? 400 })
+  }
+}
+
+/**
  * Options of a tool contradict each other or are no sensible numbers, or its parameters have a name that is taken.
  * Building the session, or the agent, dies with it.
  *

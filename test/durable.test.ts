@@ -1,8 +1,8 @@
 /**
  * Durable sessions: what is stored, and how a session goes on in another life (rules Q).
  */
-import { Effect, Exit } from "effect"
-import { Agent, type AsyncTool, RunContext, SessionStorage } from "effect-meantime"
+import { Effect, Exit, Layer, Stream } from "effect"
+import { Agent, AgentOutput, type AsyncTool, RunContext, SessionStorage } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { describe, expect } from "vitest"
 import { type LifeSetup, live, makeWorld, type World } from "./support/lives.js"
@@ -592,6 +592,51 @@ describe("suspending and ending", () => {
       yield* advance("20 seconds")
       expect(world.journal).toEqual(["10 paid", "10 after"])
       expect((yield* second.lines).slice(-2)).toEqual(['output pay_final: "paid"', "assistant: Noted."])
+    })
+  )
+})
+
+describe("an output that tells when sound begins", () => {
+  it.scoped("[Q5] a reply is never voiced twice by an output that calls `started` before its first sound", () =>
+    Effect.gen(function* () {
+      // a crash behind each write of the reply's life
+      for (let at = 1; at <= 24; at++) {
+        const world = yield* makeWorld
+        const layer = (note: (what: string) => Effect.Effect<void>) =>
+          Layer.succeed(AgentOutput.AgentOutput, {
+            play: (text, played, speech) =>
+              Stream.runForEach(text, (piece) =>
+                speech.started.pipe(
+                  Effect.zipRight(note(`sound ${speech.covers.join()}`)),
+                  Effect.zipRight(Effect.sleep("1 second")),
+                  Effect.zipRight(played(piece))
+                )
+              )
+          } satisfies AgentOutput.Service)
+        let sound: (what: string) => Effect.Effect<void> = () => Effect.void
+        const setup: LifeSetup = {
+          script: ({ index, prompt }) =>
+            index === 0 && prompt.content.length < 3 ? [toolCall("go", {}, { id: "go" })] : "News.",
+          tools: ({ does, note }) => {
+            sound = note
+            return {
+              go: { onRestart: "rerun", run: () => Effect.zipRight(RunContext.update("Going."), does("gone", 5)) }
+            }
+          },
+          layer: layer((what) => Effect.suspend(() => sound(what)))
+        }
+        const first = yield* live(world, { ...setup, crash: { at, moment: "after" } })
+        yield* Effect.exit(first.session.send("go", { id: "turn" }))
+        yield* advance("20 seconds")
+        const life = first.isOver() ? yield* live(world, setup) : first
+        yield* Effect.exit(life.session.send("go", { id: "turn" }))
+        yield* advance("30 seconds")
+        const sounds = world.journal.filter((line) => line.endsWith("sound go_final"))
+        expect(sounds.length).toBeLessThanOrEqual(1)
+        expect((yield* life.session.history).items.some((item) => "callId" in item && item.callId === "go_final")).toBe(
+          true
+        )
+      }
     })
   )
 })

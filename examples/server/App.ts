@@ -11,9 +11,11 @@ import {
   HttpServerRequest,
   HttpServerResponse
 } from "@effect/platform"
-import { Clock, Data, Effect, Option, Schema } from "effect"
+import { Clock, Context, Data, Effect, Layer, Option, Schema } from "effect"
 import { SessionStorage, Sessions } from "effect-meantime"
+import * as Ui from "effect-meantime/ui"
 import { Limits } from "./Limits.js"
+import * as Page from "./Page.js"
 
 // --- who asks -------------------------------------------------------------------------------------------------------
 
@@ -28,11 +30,11 @@ const cookie = "session"
 const isSecret = (text: string | undefined): text is string => text !== undefined && /^[\da-f-]{36}$/.test(text)
 
 /** The id of the session is a hash of the secret: it is in logs and traces, and lets nobody in. */
+const idOf = (secret: string): string => createHash("sha256").update(secret).digest("base64url")
+
 const visitor = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies }) => {
   const secret = cookies[cookie]
-  return isSecret(secret)
-    ? Effect.succeed(createHash("sha256").update(secret).digest("base64url"))
-    : new Refused({ status: 401, message: "Open the page first." })
+  return isSecret(secret) ? Effect.succeed(idOf(secret)) : new Refused({ status: 401, message: "Open the page first." })
 })
 
 const session = Effect.gen(function* () {
@@ -172,6 +174,58 @@ const events = Effect.gen(function* () {
   })
 })
 
+// --- the page with useChat -------------------------------------------------------------------------------------------
+
+/** One conversation for each visitor, on whichever page: the id that a page gives has to be the visitor's own. */
+const authorize = (chatId: string, request: Request) => {
+  const secret = /(?:^|;\s*)session=([^;]*)/.exec(request.headers.get("cookie") ?? "")?.[1]
+  return isSecret(secret) && idOf(secret) === chatId
+    ? Effect.void
+    : new Ui.UiRequestError({ message: "Open the page first.", status: 401 })
+}
+
+/** The route behind `useChat`, and the page, which is built once. */
+export class Chat extends Context.Tag("server/Chat")<
+  Chat,
+  {
+    readonly handle: (request: Request) => Effect.Effect<Response>
+    readonly page: Effect.Effect<ReadonlyMap<string, Page.Asset>, Page.BuildFailed>
+  }
+>() {}
+
+export const chatLayer: Layer.Layer<Chat, never, Sessions.Sessions> = Layer.scoped(
+  Chat,
+  Effect.all({ handle: Ui.handler({ authorize }), page: Effect.cached(Page.build) })
+)
+
+const chat = Effect.gen(function* () {
+  const request = yield* HttpServerRequest.HttpServerRequest
+  if (request.method === "POST") yield* limited
+  const { handle } = yield* Chat
+  return HttpServerResponse.fromWeb(yield* handle(yield* HttpServerRequest.toWeb(request)))
+})
+
+const history = Effect.gen(function* () {
+  const id = yield* visitor
+  return HttpServerResponse.unsafeJson({ id, messages: Ui.toMessages(yield* (yield* session).history) })
+})
+
+const asset = (name: string) =>
+  Effect.gen(function* () {
+    const found = (yield* (yield* Chat).page).get(name)
+    if (found === undefined) return yield* new Refused({ status: 404, message: "There is nothing here." })
+    return HttpServerResponse.text(found.body, {
+      contentType: found.type,
+      headers: {
+        "content-security-policy":
+          "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
+          "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+      }
+    })
+  })
+
+const files = Effect.flatMap(HttpRouter.params, (params) => asset(params["*"] ?? ""))
+
 // --- the page -------------------------------------------------------------------------------------------------------
 
 const html = readFileSync(new URL("./page.html", import.meta.url), "utf8")
@@ -190,25 +244,33 @@ const security = {
   "cache-control": "no-store"
 }
 
-const page = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies, headers }) => {
-  const response = HttpServerResponse.html(html)
-  if (isSecret(cookies[cookie])) return Effect.succeed(response)
-  const secure = headers["x-forwarded-proto"] === "https"
-  return Effect.orDie(
-    HttpServerResponse.setCookie(response, cookie, randomUUID(), {
-      httpOnly: true,
-      path: "/",
-      sameSite: "strict",
-      secure
-    })
-  )
-})
+/** A visitor who is new gets a secret. */
+const withCookie = (response: HttpServerResponse.HttpServerResponse) =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies, headers }) => {
+    if (isSecret(cookies[cookie])) return Effect.succeed(response)
+    const secure = headers["x-forwarded-proto"] === "https"
+    return Effect.orDie(
+      HttpServerResponse.setCookie(response, cookie, randomUUID(), {
+        httpOnly: true,
+        path: "/",
+        sameSite: "strict",
+        secure
+      })
+    )
+  })
+
+const page = Effect.suspend(() => withCookie(HttpServerResponse.html(html)))
+const chatPage = Effect.flatMap(asset("index.html"), withCookie)
 
 // --- the application ------------------------------------------------------------------------------------------------
 
 const routes = HttpRouter.empty.pipe(
   HttpRouter.get("/", page),
   HttpRouter.get("/health", Effect.succeed(HttpServerResponse.text("ok"))),
+  HttpRouter.get("/chat", chatPage),
+  HttpRouter.get("/chat/*", files),
+  HttpRouter.all("/api/chat*", chat),
+  HttpRouter.get("/api/history", history),
   HttpRouter.get("/api/events", events),
   HttpRouter.get("/api/running", running),
   HttpRouter.get("/api/approvals", approvals),
@@ -258,12 +320,14 @@ export const app = guard(routes).pipe(
     // no room, or the server is about to end: somebody else may have room
     SessionsError: ({ message }) => Effect.as(Effect.logWarning(message), refuse(503, "Not now.", 5)),
     SessionClosed: () => Effect.succeed(refuse(503, "Not now.", 1)),
+    BuildFailed: ({ message }) => Effect.as(Effect.logError(message), refuse(500, "The page could not be built.")),
+    RequestError: () => Effect.succeed(refuse(400, "The request cannot be read.")),
     StorageError: ({ message }) => Effect.as(Effect.logError(message), refuse(503, "Not now.", 5)),
     // another one has opened it meanwhile, and so it goes on
     Fenced: () => Effect.succeed(refuse(409, "The conversation goes on elsewhere."))
   }),
   Effect.catchAllDefect((defect) => Effect.as(Effect.logError("request failed", defect), refuse(500, "That failed."))),
   logged,
-  Effect.map(HttpServerResponse.setHeaders(security)),
+  Effect.map((response) => HttpServerResponse.setHeaders(response, { ...security, ...response.headers })),
   Effect.scoped
 )

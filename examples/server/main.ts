@@ -14,7 +14,7 @@ import { ApprovalPolicy, Sessions } from "effect-meantime"
 import * as Providers from "../demo/Providers.js"
 import { flightsLayer, type SeatChange, Support, TravelAgent } from "../demo/Travel.js"
 import * as Keeping from "../shared/Keeping.js"
-import { app } from "./App.js"
+import { app, chatLayer } from "./App.js"
 import * as Limits from "./Limits.js"
 
 const Settings = Config.all({
@@ -82,7 +82,7 @@ const program = Effect.gen(function* () {
   const listening = Effect.gen(function* () {
     // the sessions close before the server does: what is said until then still reaches the pages
     const scope = yield* Scope.make()
-    const context = yield* Layer.buildWithScope(sessions, scope)
+    const context = yield* Layer.buildWithScope(Layer.provideMerge(chatLayer, sessions), scope)
     yield* HttpServer.serveEffect(Effect.provide(app, context))
     yield* Effect.addFinalizer(() =>
       Effect.gen(function* () {

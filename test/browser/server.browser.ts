@@ -7,7 +7,7 @@ import { Agent, AsyncTool, RunContext, Sessions } from "effect-meantime"
 import { ScriptedModel } from "effect-meantime/testing"
 import type { Browser, BrowserContext, Page } from "playwright-core"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { app } from "../../examples/server/App.js"
+import { app, chatLayer } from "../../examples/server/App.js"
 import * as Limits from "../../examples/server/Limits.js"
 import { launch } from "./chromium.js"
 
@@ -58,7 +58,10 @@ beforeEach(async () => {
   server = createServer()
   const agent = Agent.make("worker", { instructions: "You work.", tools: [Kit] })
   const layer = Layer.mergeAll(
-    Sessions.layer(() => Effect.succeed({ agent, deltas: true })).pipe(Layer.provide([model, kitLive])),
+    Layer.provideMerge(
+      chatLayer,
+      Sessions.layer(() => Effect.succeed({ agent, deltas: true })).pipe(Layer.provide([model, kitLive]))
+    ),
     Limits.layer({ burst: 20, every: 1 }),
     NodeHttpServer.layer(() => server, { host: "127.0.0.1", port: 0 })
   )
@@ -185,6 +188,51 @@ describe("the page of the server in a browser", () => {
     await talks()
     await say("three")
     await talks("three", "You said three")
+    expect(complaints).toEqual([])
+  })
+})
+
+describe("the page with useChat in a browser", () => {
+  beforeEach(async () => {
+    await page.goto(`${origin}/chat`)
+    await page.locator(".state", { hasText: "ready" }).waitFor()
+  })
+  const lines = () => page.locator("#talk p:not(.usage)").allInnerTexts()
+  const shows = (...expected: ReadonlyArray<string>) => expect.poll(lines).toEqual(expected)
+
+  it("[V2] [V4] [V6] [V9] shows a call in progress, its late result, usage; a reload loses nothing; text is never HTML", async () => {
+    await say("work")
+    await shows("work", `work {}: in progress: begun ${nasty}`, "It has begun.")
+    expect(await page.locator(".usage").first().innerText()).toMatch(/^worker, 10 tokens in, 3 out$/)
+    await page.reload()
+    await page.locator(".state", { hasText: "ready" }).waitFor()
+    expect((await lines()).at(-1)).toBe("It has begun.")
+    Effect.runSync(Deferred.succeed(gate, undefined))
+    await expect.poll(lines).toContain(`work {}: done: made ${nasty}`)
+    await expect.poll(lines).toContain("News.")
+    await page.locator(".state", { hasText: "ready" }).waitFor()
+    await say(nasty)
+    await expect.poll(async () => (await lines()).at(-1)).toBe(`You said ${nasty}`)
+    expect(await page.title()).toBe("Travel desk")
+    expect(await page.locator("img").count()).toBe(0)
+    expect(complaints).toEqual([])
+  })
+
+  it("[V7] asks for an approval, takes other arguments, and asks again if they do not fit", async () => {
+    await say("pay")
+    const field = page.getByRole("textbox", { name: "Arguments" })
+    await expect.poll(() => field.inputValue()).toBe(JSON.stringify({ what: nasty }))
+    await page.locator(".state", { hasText: "ready" }).waitFor()
+    await field.fill(JSON.stringify({ what: 7 }))
+    await page.getByRole("button", { name: "Approve" }).click()
+    await page.getByRole("alert").waitFor()
+    await field.fill(JSON.stringify({ what: "a little" }))
+    await page.getByRole("button", { name: "Approve" }).click()
+    await expect.poll(lines).toContain(`pay ${JSON.stringify({ what: "a little" })}: done: paid a little`)
+    await page.locator(".state", { hasText: "ready" }).waitFor()
+    await say("pay")
+    await page.getByRole("button", { name: "Deny" }).click()
+    await expect.poll(lines).toContain(`pay ${JSON.stringify({ what: nasty })}: denied`)
     expect(complaints).toEqual([])
   })
 })

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest"
 import * as Agents from "../../src/internal/machine/agents.js"
 import * as Calls from "../../src/internal/machine/calls.js"
+import * as Idle from "../../src/internal/machine/idle.js"
 import type { Handoff, State } from "../../src/internal/machine/state.js"
 import * as Turns from "../../src/internal/machine/turns.js"
 import {
@@ -221,6 +222,24 @@ describe("[S7] tasks", () => {
     const { s } = inTask(told)
     happens(s)
     expect([told, s.agents.length]).toEqual([["form Declined"], 1])
+  })
+})
+
+describe("[S4] [O1] a hand-off that ends a task", () => {
+  it("the agent that the task had paused in the middle of a step ends the step, and leaves then", () => {
+    const s = session(ada())
+    const { step } = send(s).result
+    input(s, Idle.claimUserTurn)
+    input(s, () => Agents.startTask(s, taskAgent("form", undefined, [])))
+    input(s, Idle.releaseUserTurn)
+    const told: Array<string> = []
+    const handoff = handoffTo(agent("bob"), told)
+    expect(input(s, () => Agents.requestHandoff(s, handoff)).commands).toContain("LeaveAgent ada")
+    expect(stepOf(s)).toBe(step)
+    left(s, handoff)
+    expect(told).toEqual([])
+    expect(answer(s).events).toEqual(expect.arrayContaining(["+ assistant: ok", "ada hands over to bob"]))
+    expect(told).toEqual(["bob took over"])
   })
 })
 

@@ -110,6 +110,8 @@ export class World {
   private readonly discarded = new Set<Activity>()
   private readonly deliveries = new Set<Delivery>()
   private readonly started = new Map<string, Call>()
+  /** calls of earlier lives */
+  private readonly before = new Set<string>()
   /** calls that have not ended, or are not in the history */
   private readonly alive = new Set<Call>()
   private readonly ended = new Map<string, number>()
@@ -121,6 +123,10 @@ export class World {
   /** what is written of a call from some place of the history on has these arguments */
   private readonly edited = new Map<string, { readonly from: number; readonly args: unknown }>()
   private sent = 0
+  /** calls that had begun, or waited for their executor, in an earlier life */
+  private readonly through = new Set<string>()
+  /** messages to one handler that it gets again */
+  private again = 0
   private taken = 0
   private lost = 0
   private stepEnds = 0
@@ -179,7 +185,9 @@ export class World {
   /** The process dies, and another one goes on with what is stored. */
   reborn(): World {
     const next = new World(this.numbers.slice(this.at), this)
-    const before = this.s.history.map(({ id }) => id)
+    // what is dropped leaves the history (rule U6)
+    const dropped = new Set(next.events.flatMap((event) => (event._tag === "UpdateDropped" ? [event.id] : [])))
+    const before = this.s.history.filter((item) => !("callId" in item && dropped.has(item.callId))).map(({ id }) => id)
     const after = next.s.history.slice(0, before.length).map(({ id }) => id)
     if (before.join() !== after.join()) next.wrong.push(`[Q2] ${before.join()} became ${after.join()}`)
     for (const callId of next.started.keys()) {
@@ -193,6 +201,7 @@ export class World {
     s.now = earlier.s.now
     this.names = earlier.names
     this.calls = earlier.calls
+    for (const callId of [...earlier.before, ...earlier.started.keys()]) this.before.add(callId)
     for (const callId of earlier.asking) this.asking.add(callId)
     for (const [callId, decision] of earlier.decided) this.decided.set(callId, decision)
     for (const [callId, args] of earlier.edited) this.edited.set(callId, args)
@@ -224,7 +233,8 @@ export class World {
     const next = session.handoff === undefined ? undefined : again(session.handoff.to)
     const decoded = new Map<string, Decoded>()
     const letters = new Map<string, ReadonlyArray<{ readonly message: unknown; readonly value: unknown }>>()
-    for (const id of stored.runs.keys()) {
+    for (const [id, run] of stored.runs) {
+      if (run.phase === "working" || run.phase === "queued") this.through.add(id)
       const call = stored.calls.get(id)
       const tool = call === undefined ? undefined : Reviving.toolOf(call, base, others)
       if (call === undefined || tool === undefined) continue
@@ -235,6 +245,7 @@ export class World {
         stored.letters.filter(({ run }) => run === id).map(({ message }) => ({ message, value: message }))
       )
     }
+    this.again = Math.max(0, ...Array.from(letters.values(), ({ length }) => length))
     this.input((state) =>
       Reviving.revive(state, durable, {
         stored,
@@ -249,6 +260,8 @@ export class World {
         failureOf: (told) => ({ ...failure(false).failure, ...told })
       })
     )
+    // those of a call that ends as it is found are lost at once
+    this.sent += this.lost
     for (const { inbox } of s.runs) this.sent += inbox?.unread.length ?? 0
   }
 
@@ -377,6 +390,8 @@ export class World {
 
   /** Nothing but a person lets a call run that has to be approved (rules A1, A4, A7). */
   private mayStart({ calls, tool }: Run): void {
+    // it was let through in an earlier life
+    if (this.through.has(calls[0]?.callId ?? "")) return
     const decisions = calls.map(({ callId }) => this.decided.get(callId)).filter((decision) => decision !== undefined)
     const approved = decisions.some((decision) => decision === "approved" || decision === "edited")
     const asked = tool.approval === "always" || decisions.length > 0
@@ -1250,7 +1265,8 @@ export class World {
     const waiting = s.approvals.filter(Approvals.isWaiting).length
     if (waiting > s.options.maxRunning) wrong(`[A1] ${waiting} wait`)
     for (const { inbox } of s.runs) {
-      if ((inbox?.unread.length ?? 0) > s.options.maxMessages) wrong("[G3] an inbox is too full")
+      // what a handler gets again was within the bound as it came (rule Q9)
+      if ((inbox?.unread.length ?? 0) > Math.max(s.options.maxMessages, this.again)) wrong("[G3] an inbox is too full")
     }
   }
 
@@ -1260,14 +1276,18 @@ export class World {
       for (const item of this.s.history.slice(from)) {
         if (item._tag !== "FunctionCall") continue
         // another call may have an id that looks like that of a report
-        const rest =
-          item.callId.startsWith(callId) && !this.started.has(item.callId) ? item.callId.slice(callId.length) : ""
+        const rest = item.callId.startsWith(callId) && !this.isCall(item.callId) ? item.callId.slice(callId.length) : ""
         const own = item.callId === callId || /^_(update_\d+|final)$/.test(rest)
         if (own && JSON.stringify(item.arguments) !== JSON.stringify(args)) {
           this.wrong.push(`[A5] ${item.callId} has ${JSON.stringify(item.arguments)}`)
         }
       }
     }
+  }
+
+  /** A model may give a call the id that a report would have. */
+  private isCall(callId: string): boolean {
+    return this.started.has(callId) || this.before.has(callId)
   }
 
   private executor(executor: Executor): void {
@@ -1310,7 +1330,7 @@ export class World {
       // its items behind its own output, in their order
       for (let n = 1, last = answered.get(callId) ?? 0; n <= call.updates; n++) {
         const at = called.get(`${callId}_update_${n}`)
-        if (at === undefined || this.started.has(`${callId}_update_${n}`)) continue
+        if (at === undefined || this.isCall(`${callId}_update_${n}`)) continue
         if (at < last) this.wrong.push(`[U2] ${callId}_update_${n} comes too early`)
         last = at
       }

@@ -1,53 +1,14 @@
-import { spawn } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { pathToFileURL } from "node:url"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { ScriptedModel } from "effect-meantime/testing"
+import { serve } from "../support/onePort.js"
 import { root } from "../support/programs.js"
 import * as Behind from "../wire/Behind.js"
 import * as Providers from "../wire/Providers.js"
 
 const source = readFileSync(join(root, "examples/forty-lines.ts"), "utf8")
-
-/** The program as it stands, on a port that is free, in a process whose requests to OpenAI come to us. */
-const serve = (wire: string) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const folder = mkdtempSync(join(root, "test/.bundles-"))
-      writeFileSync(join(folder, "main.ts"), source.replace("port: 3000", "port: 0"))
-      writeFileSync(
-        join(folder, "wire.mjs"),
-        `const real = fetch
-globalThis.fetch = (url, init) => real(String(url).replace("https://api.openai.com/v1", ${JSON.stringify(wire)}), init)`
-      )
-      const child = spawn(
-        process.execPath,
-        ["--import", "tsx", "--import", pathToFileURL(join(folder, "wire.mjs")).href, join(folder, "main.ts")],
-        { cwd: root, env: { ...process.env, OPENAI_API_KEY: "sk-test" } }
-      )
-      let out = ""
-      const address = new Promise<string>((resolve, reject) => {
-        const told = (data: Buffer): void => {
-          out += data
-          const port = /Listening on http:\/\/[^\s:]+:(\d+)/.exec(out)?.[1]
-          if (port !== undefined) resolve(`http://127.0.0.1:${port}`)
-        }
-        child.stdout.on("data", told)
-        child.stderr.on("data", told)
-        child.on("close", (code) => reject(new Error(`It ended with ${code}: ${out}`)))
-      })
-      return { address: await address, child, folder }
-    }),
-    ({ child, folder }) =>
-      Effect.promise(async () => {
-        const ended = new Promise((done) => child.on("close", done))
-        child.kill("SIGKILL")
-        await ended
-        rmSync(folder, { recursive: true, force: true })
-      })
-  )
 
 describe("the application of forty lines", () => {
   it("has no more lines than that, and is in the README as it is", () => {
@@ -63,7 +24,7 @@ describe("the application of forty lines", () => {
         "You are welcome."
       ])
       const wire = yield* Providers.openai.serve(Behind.model(languageModel, Providers.openai.decode))
-      const { address } = yield* serve(wire.url)
+      const { address } = yield* serve(source, wire.url)
       yield* Effect.promise(async () => {
         const say = (text: string) =>
           fetch(`${address}/chat/ann`, {

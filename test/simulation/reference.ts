@@ -32,6 +32,8 @@ export interface Text {
   given: string
   /** what it had been given before the last chunk */
   before: string
+  /** when it was given the last of it */
+  at: number
   whole: boolean
   recorded: boolean
   /** some of it came while the user had the floor */
@@ -64,6 +66,8 @@ export interface Step {
   finish?: string
   /** its end was told */
   over?: boolean
+  /** its end was told without a reason: what the model had sent by then may have come too late */
+  cut?: boolean
   /** it goes on with an answer that the model has paused */
   goesOn?: boolean
   /** the place of the part that was recorded last */
@@ -327,8 +331,9 @@ export class Reference {
   }
 
   /** Something of a speech begins now: a model is asked, or an output. */
-  plays(what: string, speechId?: string): void {
-    if (this.userState !== "speaking" || this.config.languageModel) return
+  plays(what: string, at: number, speechId?: string): void {
+    // what began in this moment may have been on its way
+    if (this.userState !== "speaking" || this.config.languageModel || at === this.claimedAt) return
     const may =
       speechId === undefined
         ? Array.from(this.speeches.keys()).some((id) => this.mayGoOn(id) || this.mayAnswer.has(id))
@@ -340,8 +345,9 @@ export class Reference {
   readonly mayAnswer = new Set<string>()
 
   /** The user begins to speak, or somebody else does. */
-  claim(): void {
+  claim(at: number): void {
     this.claims++
+    this.claimedAt = at
     this.opening++
   }
 
@@ -351,6 +357,7 @@ export class Reference {
   }
 
   private opening = 0
+  private claimedAt = -1
 
   /** A speech answers what was sent in the claim that is the newest one. */
   answered(speechId: string, claim: number): void {
@@ -445,7 +452,11 @@ export class Reference {
       item._tag === "Message" && item.role === "assistant" && !item.text.startsWith("fill") ? [item.text] : []
     )
     let whole = ""
+    const speech = this.stepOf(said.at(-1) ?? "")?.speech
     for (const part of said.reverse()) {
+      // others may have spoken between two of its steps, which had given the mouth back to the user
+      const of = this.stepOf(part)?.speech
+      if (speech !== undefined && of !== undefined && of !== speech) continue
       if (whole !== "" && !this.isPaused(this.stepOf(part))) return false
       whole = part + whole
       if (whole === text) return true
@@ -752,6 +763,11 @@ export class Reference {
         this.must(speech !== undefined, "E1", () => `speech ${event.speechId} ended, but was not there`)
         this.speeches.delete(event.speechId)
         this.endedSpeeches.set(event.speechId, { interrupted: event.interrupted })
+        this.must(
+          event.interrupted || !this.beingCut.delete(event.speechId),
+          "T2",
+          () => `a call of ${event.speechId} did not run, since that was cut, and it was not`
+        )
         this.count(`speech ${speech?.source} ${event.interrupted ? "interrupted" : "ended"}`)
         if (event.interrupted) {
           for (const call of this.calls.values()) {
@@ -772,6 +788,8 @@ export class Reference {
         this.must(event.state !== this.userState, "E1", () => `the user is ${event.state} twice`)
         this.userState = event.state
         this.mayAnswer.clear()
+        // the session may not have seen yet what a model has sent
+        for (const step of this.steps) if (!step.over) for (const text of step.texts) text.held = true
         return
       }
       case "AgentStateChanged": {
@@ -988,8 +1006,8 @@ export class Reference {
     return (spec.options.startAfter ?? this.config.startAfter) === "step"
   }
 
-  private endedWell({ finish, state }: Step): boolean {
-    return state === "ended" && (finish === "stop" || finish === "pause")
+  private endedWell({ cut, finish, state }: Step): boolean {
+    return state === "ended" && cut !== true && (finish === "stop" || finish === "pause")
   }
 
   /** Nothing may have stopped it, not even what leaves no event: its time limit, a hand-off that is due. */
@@ -1114,23 +1132,49 @@ export class Reference {
   private stepEnded({ agent, finishReason, speechId }: EventOf<"StepEnded">): void {
     // on its way through a LanguageModel a request may come after its end
     if (this.config.languageModel) return
-    const open = this.steps.filter((other) => !other.over && other.agent.name === agent)
     // one that has given the mouth back is read beside the next
-    const mine = open.filter((other) => this.maybeOf(other, speechId) && other.finish === finishReason)
+    const open = this.steps.filter(
+      (other) => !other.over && other.agent.name === agent && this.maybeOf(other, speechId)
+    )
+    const mine = open.filter((other) => other.finish === finishReason)
+    // what the model sent once its speech was cut does not count, its reason to end neither
     const step = mine[0] ?? open[0]
     if (step === undefined) {
       // cut before the model was asked
-      this.must(finishReason === undefined, "B4", () => `a step of ${agent} ended, and the model was not asked`)
+      this.must(
+        finishReason === undefined,
+        "B4",
+        () => `a step of ${agent} and ${speechId} ended, and the model was not asked`
+      )
+      return
+    }
+    if (mine.length > 1) {
+      this.unclear.push({ finishReason, steps: mine })
       return
     }
     step.over = true
-    this.must(this.maybeOf(step, speechId), "B4", () => `step ${step.index} is one of ${speechId}`)
-    if (mine.length < 2) step.speech = speechId
+    if (finishReason === undefined) step.cut = true
+    step.speech = speechId
     this.must(
       finishReason === undefined || finishReason === step.finish,
       "B4",
       () => `step ${step.index} ended with ${step.finish}, and ${finishReason} is told`
     )
+  }
+
+  /** ends that were told of one of several steps: of which shows once the models have stopped */
+  private unclear: Array<{ readonly finishReason: string | undefined; readonly steps: ReadonlyArray<Step> }> = []
+
+  private clear(): void {
+    for (const { finishReason, steps } of this.unclear) {
+      const step = steps.find((one) => one.over !== true && one.state !== "open")
+      // cut before the model was asked
+      this.must(step !== undefined || finishReason === undefined, "B4", () => `no step ended with ${finishReason}`)
+      if (step === undefined) continue
+      step.over = true
+      if (finishReason === undefined) step.cut = true
+    }
+    this.unclear = []
   }
 
   private userTurnCut(step: Step): boolean {
@@ -1833,6 +1877,9 @@ export class Reference {
     }
   }
 
+  /** speeches whose end as interrupted is still to be told */
+  private readonly beingCut = new Set<string>()
+
   private refusal(call: Call, status: string, text: string): string | undefined {
     const { spec, step } = call
     const others =
@@ -1850,7 +1897,10 @@ export class Reference {
     if (text.startsWith("Not run: no tools can be called"))
       return legal("M6", "none", step.toolChoice === "none", "error")
     if (text.startsWith("Not run: the answer that asked for it is not complete")) {
-      const cut = step.speech === undefined || this.endedSpeeches.has(step.speech) || this.closing
+      const ended = step.speech === undefined || this.endedSpeeches.has(step.speech) || this.closing
+      // cut between the last part of its answer and the end of that: its output may still have to stop
+      if (!ended && step.speech !== undefined && this.endedWell(step)) this.beingCut.add(step.speech)
+      const cut = ended || this.beingCut.has(step.speech ?? "")
       return legal("T2", "cut off", spec !== undefined && this.isHeld(spec) && (cut || !this.endedWell(step)), "error")
     }
     if (text.startsWith("There is no tool")) return legal("T4", "unknown", spec === undefined, "error")
@@ -2307,6 +2357,7 @@ export class Reference {
     for (const task of this.ending) {
       this.must(task.state === "ended" || this.closing, "D10", () => `${task.name} dropped what waited, and goes on`)
     }
+    this.clear()
     const untold = this.steps.find((step) => step.state !== "open" && step.over !== true)
     this.must(
       untold === undefined || this.config.languageModel,
@@ -2362,8 +2413,11 @@ export class Reference {
       // while the user has the floor only what was sent in it goes on (rule O1)
       const goingOn = this.userState === "speaking" ? active.filter((speech) => this.mayGoOn(speech.id)) : active
       const waiting = goingOn.filter((speech) => speech.source !== "say")
+      // a hand-off waits for what has given the mouth back in the middle of a step, and so does the turn that asked
+      const handing = this.claims > 0 && Array.from(this.calls.values()).some(({ run }) => (run?.handoffs ?? 0) > 0)
       this.must(
-        goingOn.length === waiting.length && (waiting.length === 0 || inline.length > 0),
+        (this.userState === "speaking" && handing) ||
+          (goingOn.length === waiting.length && (waiting.length === 0 || inline.length > 0)),
         "F1",
         () => `nobody speaks, and ${goingOn.map((speech) => speech.id).join(" ")} wait for nothing`
       )

@@ -186,6 +186,7 @@ class World {
       name,
       given,
       before: "",
+      at: this.now,
       whole,
       recorded: false,
       step,
@@ -223,7 +224,7 @@ class World {
       : undefined
     let step: Step | undefined
     this.guard(() => {
-      this.ref.plays("a model step")
+      this.ref.plays("a model step", this.now)
       step = this.ref.asked({ agent: name, toolChoice, note })
       if (this.session !== undefined) {
         const { session } = this
@@ -282,6 +283,7 @@ class World {
         parts.push(() => {
           text ??= this.text(name, "", step)
           text.given += delta
+          text.at = this.now
           if (this.ref.userState === "speaking") text.held = true
           return { type: "text-delta", id: name, delta }
         })
@@ -402,7 +404,8 @@ class World {
         this.note(() => `model #${step.index} fails with ${piece.fail._tag}`)
         return Effect.fail(piece.fail)
       }
-      for (const text of step.texts) text.before = text.given
+      // a session that is stored is cut at once, and tells of it once that is written
+      for (const text of step.texts) if (!this.config.durable || text.at < this.now) text.before = text.given
       const parts = piece.parts.map((part) => part())
       this.note(() => `model #${step.index} sends ${JSON.stringify(parts)}`)
       return Effect.succeed(parts)
@@ -1243,7 +1246,7 @@ class World {
         return this.beside(
           Effect.zipRight(
             Effect.suspend(() => {
-              this.ref.claim()
+              this.ref.claim(this.now)
               return Effect.tap(session.claimUserTurn, () => this.ref.claimed())
             }),
             Effect.suspend(() => {
@@ -1266,7 +1269,7 @@ class World {
         const { ends, millis, n, partials, speech } = action
         const self = this
         const speak = Effect.gen(function* () {
-          self.ref.claim()
+          self.ref.claim(self.now)
           const turn = yield* Effect.ensuring(
             session.userTurn({ speech }),
             Effect.sync(() => self.ref.claimed())
@@ -1430,14 +1433,16 @@ const outputs = (world: World, plays: AgentOutput.Service["play"]): AgentOutput.
     const silent = has("silent") && random.chance(0.3)
     const fails = has("dies") && random.chance(0.15)
     const hangs = has("stalls") && random.chance(0.15)
-    // longer, and the next speech begins beside it
-    const late = has("late") ? Math.min(random.pick(0, 100, 700, 2000), config.cancellationTimeout - 1) : undefined
+    // longer, and the next speech begins beside it, or closing gives it up
+    const most = Math.min(config.cancellationTimeout, config.drainTimeout || config.cancellationTimeout) - 1
+    const late = has("late") ? Math.min(random.pick(0, 100, 700, 2000), most) : undefined
     let left = random.int(4)
     let pieces: Array<string> | undefined
     let all = ""
     const report = (piece: string): Effect.Effect<void> =>
       Effect.suspend(() => {
         if (silent) return Effect.void
+        if (all === "") world.guard(() => world.ref.plays("an output", world.now, speech.id))
         pieces?.push(piece)
         all += piece
         world.ref.heard.add(speech.id)
@@ -1466,7 +1471,6 @@ const outputs = (world: World, plays: AgentOutput.Service["play"]): AgentOutput.
     return Effect.acquireUseRelease(
       Effect.sync(() => {
         if (++world.playing > 1) world.fail("F1", "two speeches are played at once")
-        world.guard(() => world.ref.plays("an output", speech.id))
       }),
       () => plays(text, word, speech),
       (_, exit) =>
@@ -1697,7 +1701,9 @@ export const run = (program: Program, options?: { readonly record?: boolean }): 
         ? Effect.zipRight(Effect.zipRight(closes, Effect.exit(session.end)), Scope.close(scope, Exit.void))
         : Scope.close(scope, Exit.void)
     )
-    const limit = config.drainTimeout === 0 ? config.cancellationTimeout : config.drainTimeout
+    // an output that is cut may take its time to stop
+    const stops = config.pace === undefined ? 0 : 1000
+    const limit = (config.drainTimeout === 0 ? config.cancellationTimeout : config.drainTimeout) + stops
     yield* clock.settle
     for (let i = 0; i < 4 && closing.unsafePoll() === null; i++) yield* clock.advance(limit)
     yield* clock.settle

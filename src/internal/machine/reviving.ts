@@ -188,7 +188,9 @@ class Revived {
     this.work(runs)
     for (const [id, call] of calls) this.without(id, call)
     for (const other of this.given.others.values()) {
-      if (other.running === 0) command(s, { _tag: "CloseAgent", activity: other })
+      // else the last of its calls that was found to have ended has closed it
+      const closes = s.commands.some((one) => one._tag === "CloseAgent" && one.activity === other)
+      if (other.running === 0 && !closes) command(s, { _tag: "CloseAgent", activity: other })
     }
     for (const turn of s.turns.values()) {
       if (turn.endedAt !== undefined) continue
@@ -388,8 +390,11 @@ class Revived {
           cut = true
         }
         // what the provider ran is asked for again with the step
-      } else if (asked.size > 0)
+      } else if (asked.size > 0) {
+        // a call of the provider's own is known by nobody else
+        if (!asked.has(entry.callId)) this.s.callIds.set(entry.callId, entry._tag === "Call" ? "provider" : "call")
         Speech.recordCall(this.s, step, entry._tag === "Call" ? { ...entry, metadata: entry.metadata } : entry)
+      }
     }
     step.played = true
     return heard
@@ -402,14 +407,8 @@ class Revived {
     const { base, others } = this.given
     const agent = this.agent(stored.agent) ?? base
     const tool = toolOf(stored, base, others)
-    const step =
-      (stored.step === undefined ? undefined : this.steps.get(stored.step)) ??
-      Speech.revivedStep(this.past(stored.speech, agent), 0, "auto", {
-        agent,
-        played: true,
-        complete: true,
-        nextOutput: 1
-      })
+    const own = stored.step === undefined ? undefined : this.steps.get(stored.step)
+    const step = own ?? this.pastStep(stored, agent)
     const { name } = stored
     const call: Call = {
       ...Calls.makeCall(s, step, { callId, name, arguments: stored.arguments }, tool, stored.metadata),
@@ -432,12 +431,19 @@ class Revived {
       reported: stored.reported
     }
     this.calls.set(callId, call)
+    if (own === undefined) step.calls.push(call)
     this.durable.orders.set(call, stored.order)
     this.durable.order = Math.max(this.durable.order, stored.order)
     if (stored.known) s.calls.set(callId, call)
     if (!stored.recorded) s.unrecorded.set(callId, call)
     if (!s.callIds.has(callId)) s.callIds.set(callId, "call")
     if (stored.known) observe(s, { _tag: "CallStarted", call })
+  }
+
+  /** Of a call that is in the history: its step is over. */
+  private pastStep({ speech }: StoredCall, agent: Activity): Step {
+    const more = { agent, played: true, complete: true, nextOutput: 1, calls: [] }
+    return Speech.revivedStep(this.past(speech, agent), 0, "auto", more)
   }
 
   private report(id: string, stored: StoredReport): void {
@@ -518,24 +524,31 @@ class Revived {
   // -------------------------------------------------------------------------------------------------------- runs
 
   private work(all: ReadonlyArray<readonly [string, StoredRun]>): void {
-    const waiting: Array<readonly [Run, StoredRun]> = []
-    // who had begun is at work before anybody else begins
-    const begun = (stored: StoredRun): boolean => stored.phase === "working"
-    for (const [id, stored] of all) if (begun(stored)) this.run(id, stored, waiting)
-    for (const [id, stored] of all) if (stored.phase === "queued") this.run(id, stored, waiting)
-    for (const [id, stored] of all) if (!begun(stored) && stored.phase !== "queued") this.run(id, stored, waiting)
-    for (const [run, { approval }] of waiting) {
-      if (approval === undefined) continue
-      const replaces = approval.replaces.flatMap((id) => this.runs.get(id) ?? [])
-      Calls.askAgain(this.s, run, replaces, {
-        requestedAt: approval.requestedAt,
-        ...(approval.reason === undefined ? {} : { reason: approval.reason }),
-        ...(approval.expiresAt === undefined ? {} : { expiresAt: approval.expiresAt })
-      })
+    // who had begun is at work before anybody else begins, and who waits has its place before anybody is asked for
+    const places = [
+      (one: StoredRun) => one.phase === "working",
+      (one: StoredRun) => one.phase === "queued",
+      (one: StoredRun) => one.approval !== undefined
+    ]
+    const placeOf = (one: StoredRun): number => {
+      const place = places.findIndex((is) => is(one))
+      return place < 0 ? places.length : place
+    }
+    for (let place = 0; place <= places.length; place++) {
+      for (const [id, stored] of all) if (placeOf(stored) === place) this.run(id, stored)
     }
   }
 
-  private run(id: string, stored: StoredRun, waiting: Array<readonly [Run, StoredRun]>): void {
+  private waitOn(run: Run, { expiresAt, reason, replaces, requestedAt }: NonNullable<StoredRun["approval"]>): void {
+    const others = replaces.flatMap((id) => this.runs.get(id) ?? [])
+    Calls.askAgain(this.s, run, others, {
+      requestedAt,
+      ...(reason === undefined ? {} : { reason }),
+      ...(expiresAt === undefined ? {} : { expiresAt })
+    })
+  }
+
+  private run(id: string, stored: StoredRun): void {
     const { s } = this
     const { decoded, isIdempotent, mayRerun } = this.given
     const calls = stored.calls.flatMap((callId) => this.calls.get(callId) ?? [])
@@ -571,6 +584,8 @@ class Revived {
     })
     this.runs.set(id, run)
     this.life(id, stored, run, stop !== undefined)
+    // what one that does not go on was told it may have read
+    if (!ends) this.letters(id, run)
     if (lost) return Calls.loseRun(s, run)
     if (ends) return Calls.endRun(s, run, { _tag: "Interrupted", reason: stop ?? "cancelled" })
     switch (stored.phase) {
@@ -585,7 +600,7 @@ class Revived {
         return
       }
       default: {
-        if (stored.approval !== undefined) return void waiting.push([run, stored])
+        if (stored.approval !== undefined) return this.waitOn(run, stored.approval)
         // it is decided anew (rule Q15)
         first.admitted = false
         first.step.nextAdmission = 0
@@ -608,6 +623,11 @@ class Revived {
 
   /** Its tool is gone, or takes its arguments no longer (rules Q17, A10). */
   private unfit(calls: ReadonlyArray<Call>, stored: StoredRun, args: Decoded | undefined): void {
+    const [first] = calls
+    // nobody is to decide about it any more
+    if (stored.approval !== undefined && first !== undefined) {
+      emit(this.s, { _tag: "ApprovalDecided", callId: first.callId, decision: "withdrawn" })
+    }
     for (const call of calls) {
       call.run = undefined
       if (stored.approval === undefined) lose(this.s, call)
@@ -634,8 +654,12 @@ class Revived {
         ? { _tag: "Ended", kept: commit.kept === true, ...("value" in commit ? { value: commit.value } : {}) }
         : { _tag: "Begun" }
     }
+    for (const { message } of this.given.letters.get(id) ?? none) life.letters.push(message)
+  }
+
+  /** A handler that runs again gets all of them again, in order (rule Q9). */
+  private letters(id: string, run: Run): void {
     for (const letter of this.given.letters.get(id) ?? none) {
-      life.letters.push(letter.message)
       run.inbox?.unread.push({ call: run.calls[0] as Call, ...letter })
     }
   }

@@ -167,9 +167,15 @@ export const before = (s: State, speech: Speech): ReadonlyArray<Speech> => {
   )
 }
 
-/** While an agent leaves, only its last words are spoken: what `onExit` says and asks for. */
+/**
+ * While an agent leaves, only its last words are spoken: what `onExit` says and asks for. It waits for a step that a task
+ * had paused in the middle.
+ */
 export const mayGoOn = (s: State, speech: Speech): boolean =>
-  s.leavingSince === undefined || speech.source === "say" || (speech.seq > s.leavingSince && !speech.userTurn)
+  s.leavingSince === undefined ||
+  speech.source === "say" ||
+  (speech.seq > s.leavingSince && !speech.userTurn) ||
+  isMidStep(speech)
 
 const releaseMouth = (s: State, speech: Speech): void => {
   freeMouth(s, speech)

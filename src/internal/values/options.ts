@@ -185,6 +185,12 @@ const path: Check = (value) => {
 export const ofSqliteStorage: Checks = { file: path, synchronous: oneOf("full", "normal") }
 
 /** Of agents and toolsets. With 0 each call would wait for ever; the calls that wait count for `maxRunning`. */
+export const ofUi: Checks = {
+  keep: count(1, "memory"),
+  wait: time,
+  onDisconnect: oneOf("continue", "interrupt")
+}
+
 export const ofCalls: Checks = { maxConcurrency: count(1, "none") }
 
 const messages: Check = (value) =>
@@ -267,6 +273,42 @@ export const ofSynthesizer: Checks = {
 }
 
 export const ofScript: Checks = { pace: time, duration: time }
+
+const transport: Check = (value) => {
+  const { command, open, type, url } = (typeof value === "object" && value !== null ? value : {}) as Readonly<
+    Record<string, unknown>
+  >
+  if (type === "stdio") return typeof command === "string" ? undefined : "needs a command, which is a text"
+  if (type === "http") {
+    return (typeof url === "string" && URL.canParse(url)) || url instanceof URL ? undefined : "needs a url"
+  }
+  if (type === "custom") return typeof open === "function" ? undefined : "needs open, which is a function"
+  return `has to be of the type "stdio", "http" or "custom", not ${shown(value)}`
+}
+
+const text: Check = (value) => (typeof value === "string" ? undefined : `has to be a text, not ${shown(value)}`)
+
+export const ofMcpClient: Checks = { transport, tools: callback, prefix: text, connect: oneOf("fail", "without") }
+
+export const ofMcpTool: Checks = {
+  onProgress: oneOf("progress", "update", "ignore"),
+  idleTimeout: someTime,
+  tasks: oneOf("auto", "never"),
+  retry: oneOf("unsent", "idempotent")
+}
+
+const texts: Check = (value) =>
+  Array.isArray(value) && value.every((one: unknown) => typeof one === "string")
+    ? undefined
+    : `has to be a list of texts, not ${shown(value)}`
+
+export const ofMcpServer: Checks = {
+  name: text,
+  version: text,
+  wait: someTime,
+  allowedHosts: texts,
+  allowedOrigins: texts
+}
 
 // 0: it stays where it is
 export const ofCursor: Checks = { count: count(0, "none") }
