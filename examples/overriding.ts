@@ -79,6 +79,8 @@ export const program = Effect.gen(function* () {
   yield* session.send("Plan my trip.")
   yield* TestSession.advance("1 second")
   yield* session.send("Hurry up!")
+  // the answer is said
+  yield* TestSession.settle
   // all three end while the user types the next message, so that their results wait for the same moment
   yield* Effect.scoped(Effect.zipRight(session.claimUserTurn, TestSession.advance("9 seconds")))
   yield* TestSession.settle

@@ -25,6 +25,7 @@ import { dirname, join } from "node:path"
 import { setTimeout } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
+import { build } from "esbuild"
 import ts from "typescript"
 import * as OpenAi from "../test/wire/OpenAi.js"
 import { type Request as Asked, call, type Script } from "../test/wire/Script.js"
@@ -320,6 +321,90 @@ const serving = async (
   }
 }
 
+// --- a page with useChat ---------------------------------------------------------------------------------------------
+
+/** What the page of `docs/ui.md` does with its chat, without a browser. */
+const drive = `
+import { Chat } from "@ai-sdk/react"
+import { DefaultChatTransport } from "ai"
+import { approvalsAnswered, deferredReplies, patchCalls } from "effect-meantime/ui/client"
+
+const chat = new Chat({
+  id: "a-chat-of-ann-0123456789",
+  transport: new DefaultChatTransport({ api: process.argv[2] + "/api/chat" }),
+  onData: (part) => patchCalls(chat)(part),
+  sendAutomaticallyWhen: approvalsAnswered
+})
+const parts = () => chat.messages.flatMap(({ parts }) => parts)
+const until = async (look) => {
+  while (!look()) await new Promise((done) => setTimeout(done, 50))
+}
+await chat.sendMessage({ text: "A chocolate cake, please." })
+const stop = deferredReplies(chat)
+await chat.sendMessage({ text: "Pay for it." })
+const asked = parts().find(({ state }) => state === "approval-requested")
+await chat.addToolApprovalResponse({ id: asked.approval.id, approved: true })
+await until(() => parts().some(({ output, preliminary }) => output === "Done!" && !preliminary))
+await until(() => parts().some(({ text }) => text === "The cake is done.") && chat.status === "ready")
+stop()
+console.log(parts().flatMap(({ text, output }) => text ?? output ?? []).join("\\n"))
+process.exit(0)
+`
+
+/** The server of forty lines and its page, as the docs show them. */
+const pageFromTarball = async (packages: ReadonlyArray<string>): Promise<void> => {
+  const theirs = ["ai@^6", "@ai-sdk/react@^3", "react@^19", "react-dom@^19", "zod@^4"]
+  const at = await folder("use-chat", [...packages, ...needs("server.ts"), ...theirs, "@types/node@^20"])
+  copyFileSync(join(root, "examples/use-chat/server.ts"), join(at, "server.ts"))
+  copyFileSync(join(root, "examples/use-chat/page/Page.tsx"), join(at, "Page.tsx"))
+  writeFileSync(join(at, "drive.js"), drive)
+  compile(at, "server.ts")
+  // the page, with what a bundler finds in the package
+  await build({
+    absWorkingDir: at,
+    entryPoints: ["Page.tsx"],
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "browser",
+    jsx: "automatic",
+    logLevel: "warning"
+  })
+  const script = [
+    call("bake", { cake: "chocolate cake" }),
+    "It is in the oven.",
+    call("pay", { euros: 5 }),
+    "Do you agree?",
+    "It is paid.",
+    "The cake is done."
+  ]
+  await withOpenAi(script, async (env) => {
+    const port = await freePort()
+    const compiled = readFileSync(join(at, "server.js"), "utf8")
+    // the minute that a cake takes is longer than a test
+    writeFileSync(join(at, "server.js"), compiled.replace("3000", String(port)).replace('"1 minute"', '"5 seconds"'))
+    writeFileSync(
+      join(at, "wire.js"),
+      `const real = fetch
+globalThis.fetch = (url, init) => real(String(url).replace("https://api.openai.com/v1", "${env.OPENAI_BASE_URL}"), init)`
+    )
+    await serving(at, ["--import", "./wire.js", "server.js"], env, port, async (url) => {
+      const out = await run(at, "node", ["drive.js", url])
+      expectSame("what the page has", out.trimEnd().split("\n"), [
+        "A chocolate cake, please.",
+        "Done!",
+        "It is in the oven.",
+        "Pay for it.",
+        "Paid 5 euros.",
+        "Do you agree?",
+        "It is paid.",
+        "The cake is done."
+      ])
+    })
+  })
+  console.log("The server of forty lines runs behind useChat, and its page is built, from the packed package.")
+}
+
 try {
   await run(root, "npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", work])
   const tarball = join(
@@ -371,6 +456,15 @@ try {
     await use(beside, "theirs")
     console.log(`${file} runs in an empty folder, and so does its counterpart on the AI SDK.`)
   }
+  const protocol = Array.from(read("docs/mcp.md").matchAll(/^npm i (.*)$/gm), ([, names = ""]) =>
+    names.split(" ")
+  ).flat()
+  const mcp = await folder("mcp", [...packages, ...protocol, "@types/node@^20"])
+  copyFileSync(join(root, "test/package/mcp.ts"), join(mcp, "mcp.ts"))
+  compile(mcp, "mcp.ts")
+  expectSame("test/package/mcp.ts", (await run(mcp, "node", ["mcp.js"])).trim(), "Hello, Ada.")
+  console.log("A server of the Model Context Protocol and its host run in an empty folder.")
+  if (process.argv[2] === undefined || process.argv[2] === "use-chat") await pageFromTarball(packages)
   expectSame("the table in docs/start.md", start.includes(table()), true)
   console.log(table())
 } finally {

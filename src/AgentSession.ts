@@ -465,22 +465,26 @@ export interface DurableOptions<R, T extends Entries = [], A extends ReadonlyArr
  * @since 0.1.0
  * @category constructors
  */
-export const make: {
-  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-    options: DurableOptions<R, T, A>
-  ): Effect.Effect<
-    Service,
-    StorageError,
-    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | SessionStorage | Scope.Scope
-  >
-  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-    options: Options<R, T, A>
-  ): Effect.Effect<
-    Service,
-    never,
-    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | Scope.Scope
-  >
-} = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
+export const make: <
+  R,
+  const T extends Entries = [],
+  const A extends ReadonlyArray<Agent<any>> = [],
+  Id extends string | undefined = undefined
+>(
+  options: Options<R, T, A> & { readonly id?: Id }
+) => Effect.Effect<
+  Service,
+  IfDurable<Id, StorageError>,
+  | R
+  | RequirementsOf<A>
+  | HandlersOf<T[number]>
+  | LanguageModel.LanguageModel
+  | IfDurable<Id, SessionStorage>
+  | Scope.Scope
+> = internal.make as (options: Options<any, any, any>) => Effect.Effect<Service, never, any>
+
+/** What a session with an id adds (rule Q1): overloads would hide what is wrong with the options behind their list. */
+type IfDurable<Id extends string | undefined, A> = [Id] extends [undefined] ? never : A
 
 /**
  * A session as a layer.
@@ -488,18 +492,18 @@ export const make: {
  * @since 0.1.0
  * @category layers
  */
-export const layer: {
-  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-    options: DurableOptions<R, T, A>
-  ): Layer.Layer<
-    AgentSession,
-    StorageError,
-    R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | SessionStorage
-  >
-  <R, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = []>(
-    options: Options<R, T, A>
-  ): Layer.Layer<AgentSession, never, R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel>
-} = (options: Options<any, any, any>): Layer.Layer<AgentSession, never, any> =>
+export const layer: <
+  R,
+  const T extends Entries = [],
+  const A extends ReadonlyArray<Agent<any>> = [],
+  Id extends string | undefined = undefined
+>(
+  options: Options<R, T, A> & { readonly id?: Id }
+) => Layer.Layer<
+  AgentSession,
+  IfDurable<Id, StorageError>,
+  R | RequirementsOf<A> | HandlersOf<T[number]> | LanguageModel.LanguageModel | IfDurable<Id, SessionStorage>
+> = (options: Options<any, any, any>): Layer.Layer<AgentSession, never, any> =>
   Layer.scoped(AgentSession, make(options) as Effect.Effect<Service, never, any>)
 
 /**

@@ -235,9 +235,9 @@ const open = (terminal: Terminal, leave: () => void) =>
   })
 
 /** The chat on a terminal, until the user leaves. What happens while it is closed is still shown. */
-export const run = (terminal: Terminal, leave: () => void) =>
+export const run = (terminal: Terminal, leave: () => void, file?: string) =>
   Effect.scoped(
     Effect.flatMap(open(terminal, leave), ({ face, interrupted }) =>
-      Effect.raceFirst(Chat.converse(face), Effect.zipRight(interrupted, Effect.interrupt))
+      Effect.raceFirst(Chat.converse(face, file), Effect.zipRight(interrupted, Effect.interrupt))
     )
   )

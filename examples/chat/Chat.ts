@@ -19,8 +19,9 @@ import {
 } from "effect"
 import { AgentOutput, AgentSession, type SessionEvent } from "effect-meantime"
 import type { Flights } from "../demo/Travel.js"
-import { TravelAgent } from "../demo/Travel.js"
+import { Support, TravelAgent } from "../demo/Travel.js"
 import * as Deciding from "../shared/Deciding.js"
+import * as Keeping from "../shared/Keeping.js"
 import * as Saying from "../shared/Saying.js"
 import * as View from "../shared/View.js"
 import * as Command from "./Command.js"
@@ -130,7 +131,13 @@ const settled = (session: AgentSession.Service) =>
     Effect.zipRight(session.waitForIdle)
   )
 
-const talk = <E>(session: AgentSession.Service, face: Face<E>, seen: () => View.View) =>
+const talk = <E>(
+  session: AgentSession.Service,
+  face: Face<E>,
+  seen: () => View.View,
+  /** it goes on with an earlier one: whoever says nothing may want to hear what came of it */
+  goesOn: boolean
+) =>
   Effect.gen(function* () {
     const note = (text: string, style: Entry["style"] = "note") =>
       Effect.flatMap(Clock.currentTimeMillis, (at) => face.entry({ style, label: "·", text, at }))
@@ -193,7 +200,7 @@ const talk = <E>(session: AgentSession.Service, face: Face<E>, seen: () => View.
       Stream.runForEach(obey)
     )
     if (quit || face.typed) return
-    if (entered === 0) {
+    if (entered === 0 && !goesOn) {
       return yield* new Trouble({
         message: "There was nothing to read on standard input: type at a terminal, or pipe lines in (see --help).",
         code: 1
@@ -214,8 +221,17 @@ const logger = <E>(face: Face<E>) =>
     })
   )
 
-/** Holds the conversation until the user leaves; then it is closed in order, and what happens meanwhile is still shown. */
-export const converse = <E>(face: Face<E>): Effect.Effect<void, E | Trouble, LanguageModel.LanguageModel | Flights> =>
+// news that the user talked over are told once more
+const options = { agent: TravelAgent, agents: [Support], onInterruptedReply: "redeliver" } as const
+
+/**
+ * Holds the conversation until the user leaves; then it is closed in order, and what happens meanwhile is still shown. With
+ * a file it goes on with the one that is kept there, and leaving only interrupts it.
+ */
+export const converse = <E>(
+  face: Face<E>,
+  file?: string
+): Effect.Effect<void, E | Trouble, LanguageModel.LanguageModel | Flights> =>
   Effect.gen(function* () {
     const outer: Scope.Scope = yield* Effect.scope
     yield* Effect.scoped(
@@ -228,20 +244,27 @@ export const converse = <E>(face: Face<E>): Effect.Effect<void, E | Trouble, Lan
             if (Option.isNone(fiber)) return
             yield* Effect.flatMap(fiber.value, (fiber) => fiber.await)
             const at = yield* Clock.currentTimeMillis
-            yield* face.entry({ style: "note", label: "·", text: "the session is closed", at })
+            const closed = file === undefined ? "the session is closed" : `it goes on with --file ${file}`
+            yield* face.entry({ style: "note", label: "·", text: closed, at })
           })
         )
-        // news that the user talked over are told once more
-        const session = yield* AgentSession.make({ agent: TravelAgent, onInterruptedReply: "redeliver" }).pipe(
-          Effect.provideService(AgentOutput.AgentOutput, Saying.make(face.saying))
-        )
+        const made =
+          file === undefined
+            ? AgentSession.make(options)
+            : AgentSession.make({ ...options, id: "chat" }).pipe(
+                Keeping.provided(file),
+                Effect.mapError(({ message }) => new Trouble({ message, code: 1 }))
+              )
+        const session = yield* Effect.provideService(made, AgentOutput.AgentOutput, Saying.make(face.saying))
+        const { before, events } =
+          file === undefined ? { before: new Set<string>(), events: session.events } : yield* Keeping.resumed(session)
         let view = View.empty
-        const follow = Stream.runForEach(session.events, (event) => {
+        const follow = Stream.runForEach(events, (event) => {
           view = View.step(view, event)
           return Effect.zipRight(Effect.forEach(entries(view, event), face.entry, { discard: true }), face.view(view))
         })
         yield* Effect.flatMap(Effect.forkIn(follow, outer), (fiber) => Deferred.succeed(following, fiber))
-        yield* talk(session, face, () => view)
+        yield* talk(session, face, () => view, before.size > 0)
       })
     )
   }).pipe(Effect.scoped, Effect.provide(logger(face)), Logger.withMinimumLogLevel(LogLevel.Error))

@@ -5,6 +5,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Cause, Effect, Exit, Option } from "effect"
 import { choose, Settings } from "../demo/Providers.js"
 import { flightsLayer } from "../demo/Travel.js"
+import * as Keeping from "../shared/Keeping.js"
 import * as Chat from "./Chat.js"
 import * as Command from "./Command.js"
 import * as Plain from "./Plain.js"
@@ -13,12 +14,14 @@ const usage = `Chat with a travel agent that books flights, pays bills and looks
 
   npm run chat                                              type; what runs is shown above the line that you type
   printf 'book a flight from Oslo to Tokyo\\n' | npm run chat   plain lines, up to the end of the conversation
+  npm run chat -- --file talk.db                            keeps the conversation: kill the terminal in the middle of a
+                                                            booking, and start again with the same file
 
 ${Command.help.join("\n")}
 
 Up and down recall what you entered. Ctrl-C closes the session: what runs is cancelled. So does Ctrl-D in an empty line.
 Piped lines are said one after another, each once the agent has finished speaking; at their end the chat waits for what
-still runs, and not for what waits for you.
+still runs, and not for what waits for you. With a file nothing is cancelled by leaving: it goes on the next time.
 
 Environment: OPENAI_API_KEY, ANTHROPIC_API_KEY and DEMO_SPEED, as for npm run demo; without a key the agent answers
 offline.
@@ -30,29 +33,30 @@ a wrong option or setting, 130 after Ctrl-C.
 /** The terminal, where there is one whose rows can be drawn again. */
 const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true && process.env.TERM !== "dumb"
 
-const conversation = Effect.gen(function* () {
-  if (!terminal) return yield* Chat.converse(Plain.face)
+const conversation = Effect.fnUntraced(function* (file: string | undefined) {
+  if (!terminal) return yield* Chat.converse(Plain.face, file)
   // the library for terminals is loaded only where there is one
   const { run } = yield* Effect.promise(() => import("./App.js"))
   // it would end the process at a signal, unless somebody else listens
   process.on("SIGINT", () => {})
   process.on("SIGTERM", () => {})
-  return yield* run(process, () => process.exit(130))
+  return yield* run(process, () => process.exit(130), file)
 })
 
 const program = Effect.gen(function* () {
-  const [option] = process.argv.slice(2)
-  if (option === "--help" || option === "-h") {
+  const given = Keeping.given(process.argv.slice(2))
+  if (typeof given === "string") return yield* new Chat.Trouble({ message: given, code: 2 })
+  if (given.help) {
     process.stdout.write(usage)
     return
-  }
-  if (option !== undefined) {
-    return yield* new Chat.Trouble({ message: `There is no option ${option}; see --help.`, code: 2 })
   }
   const settings = yield* Effect.mapError(Settings, (error) => new Chat.Trouble({ message: String(error), code: 2 }))
   const provider = choose(settings)
   process.stdout.write(`Talking through ${provider.name}.\n`)
-  yield* conversation.pipe(Effect.provide(provider.layer), Effect.provide(flightsLayer({ pace: 1 / settings.speed })))
+  yield* conversation(given.file).pipe(
+    Effect.provide(provider.layer),
+    Effect.provide(flightsLayer({ pace: 1 / settings.speed }))
+  )
 })
 
 // Where nothing can be written any more, the session is closed in order.

@@ -1,7 +1,7 @@
 /**
  * The travel agent: the flights that it sells (simulated), its tools, and the agent itself.
  */
-import { Toolkit } from "@effect/ai"
+import { Tool, Toolkit } from "@effect/ai"
 import { Context, DateTime, Duration, Effect, Layer, Option, Ref, Schema, Stream } from "effect"
 import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 
@@ -33,7 +33,8 @@ export class Flights extends Context.Tag("demo/Flights")<
   Flights,
   {
     readonly search: (origin: string, destination: string, day: string) => Effect.Effect<ReadonlyArray<Offer>>
-    readonly hold: (offer: Offer) => Effect.Effect<Hold>
+    /** Holds a seat; asked again with the same key it gives the same one. */
+    readonly hold: (offer: Offer, key: string) => Effect.Effect<Hold>
     /** Has the airline confirm a held seat; `report` is told how far it is. */
     readonly confirm: <R>(
       hold: Hold,
@@ -83,28 +84,35 @@ export interface FlightsOptions {
   readonly watch?: (change: SeatChange) => Effect.Effect<void>
 }
 
-/** Simulated flights: no money, no airline, but the time that such things take. */
+/**
+ * Simulated flights: no money, no airline, but the time that such things take. A real airline knows its seats when this
+ * process is gone; this one takes the word of whoever brings a hold from an earlier process.
+ */
 export const flightsLayer = ({ pace = 1, watch = () => Effect.void }: FlightsOptions = {}): Layer.Layer<Flights> =>
   Layer.effect(
     Flights,
     Effect.gen(function* () {
       const holds = yield* Ref.make<ReadonlyMap<string, Hold>>(new Map())
+      const over = yield* Ref.make<ReadonlySet<string>>(new Set())
       const count = yield* Ref.make(0)
       const takes = (time: Duration.DurationInput) => Effect.sleep(Duration.times(time, pace))
+      /** Whether the seat was still held until now. */
       const remove = (hold: Hold) =>
-        Ref.modify(holds, (current) => {
-          const next = new Map(current)
-          return [next.delete(hold.id), next]
-        })
+        Effect.zipRight(
+          Ref.update(holds, (current) => new Map([...current].filter(([id]) => id !== hold.id))),
+          Ref.modify(over, (current) => [!current.has(hold.id), new Set(current).add(hold.id)])
+        )
       return {
         search: (origin, destination, day) =>
           Effect.as(takes("3 seconds"), offersFor(`${origin}/${destination}/${day}`)),
-        hold: (offer) =>
+        hold: (offer, key) =>
           Effect.gen(function* () {
             yield* takes("1 second")
+            const known = (yield* Ref.get(holds)).get(key)
+            if (known !== undefined) return known
             const number = yield* Ref.updateAndGet(count, (n) => n + 1)
             const seat = `${1 + ((hash(offer.flight) + number) % 32)}${"ABCDEF"[number % 6]}`
-            const hold: Hold = { id: `hold ${number}`, offer, seat }
+            const hold: Hold = { id: key, offer, seat }
             yield* Ref.update(holds, (current) => new Map(current).set(hold.id, hold))
             yield* watch({ _tag: "Held", hold })
             return hold
@@ -119,7 +127,7 @@ export const flightsLayer = ({ pace = 1, watch = () => Effect.void }: FlightsOpt
           Effect.gen(function* () {
             yield* takes("1 second")
             yield* remove(hold)
-            const reference = hash(`${hold.id}/${hold.offer.flight}`).toString(36).toUpperCase().slice(0, 6)
+            const reference = hash(`${hold.seat}/${hold.offer.flight}`).toString(36).toUpperCase().slice(0, 6)
             yield* watch({ _tag: "Booked", hold, reference })
             return reference
           }),
@@ -162,7 +170,9 @@ export const BookFlight = AsyncTool.make("book_flight", {
   // a booking goes on when support takes over
   onHandoff: "promote",
   // what the user wishes for while it runs
-  messages: true
+  messages: true,
+  // in a conversation that is kept: after a crash the handler runs again, with the steps that it has done
+  onRestart: "rerun"
 })
 
 export const Pay = AsyncTool.make("pay", {
@@ -174,7 +184,8 @@ export const Pay = AsyncTool.make("pay", {
     euros: Schema.Number.pipe(Schema.greaterThan(0), Schema.annotations({ description: "how much, in euros" }))
   },
   success: Schema.String,
-  // money leaves only once a person agrees; the talk goes on meanwhile
+  // money leaves only once a person agrees; the talk goes on meanwhile. If the process stops while it pays, it does not
+  // pay again: the user is told that the outcome is not known
   needsApproval: true,
   onHandoff: "promote"
 })
@@ -188,7 +199,7 @@ export const Weather = AsyncTool.make("weather", {
     sky: Schema.String,
     simulated: Schema.Literal(true)
   })
-})
+}).annotate(Tool.Readonly, true)
 
 const AskSupport = AsyncTool.make("ask_support", {
   description: "Hands the user over to support, with a complaint or if they want to talk to a person."
@@ -202,7 +213,7 @@ const dayOf = (date: string, today: DateTime.Utc): Option.Option<DateTime.Utc> =
     ? Option.some(DateTime.add(DateTime.removeTime(today), { days: 1 }))
     : Option.filter(DateTime.make(`${date}T00:00:00Z`), (day) => DateTime.formatIsoDateUtc(day) === date)
 
-const Support = Agent.make("support", {
+export const Support = Agent.make("support", {
   instructions:
     "You are the support of a travel agency. You listen to complaints, in one or two short plain sentences. You book " +
     "nothing and have no tools; what was begun before goes on, and you tell the user what comes of it.",
@@ -214,20 +225,23 @@ const bookFlight = Effect.fnUntraced(function* (
   request: { readonly origin: string; readonly destination: string; readonly date: string }
 ) {
   const { date, destination, origin } = request
-  const today = yield* DateTime.now
-  const day = yield* Effect.mapError(
-    dayOf(date, today),
-    () =>
-      new AsyncTool.ToolError({
-        message: `"${date}" is no day; write it as 2027-04-15. Today is ${DateTime.formatIsoDateUtc(today)}.`
+  // it may run again tomorrow, and the next possible day stays the one that the user was told
+  const chosen = yield* RunContext.step(
+    "day",
+    Effect.flatMap(DateTime.now, (now) => {
+      const today = DateTime.removeTime(now)
+      const refused = (why: string) => new AsyncTool.ToolError({ message: why })
+      return Option.match(dayOf(date, now), {
+        onNone: () =>
+          refused(`"${date}" is no day; write it as 2027-04-15. Today is ${DateTime.formatIsoDateUtc(today)}.`),
+        onSome: (day) =>
+          DateTime.lessThan(day, today)
+            ? refused(`${date} is in the past: today is ${DateTime.formatIsoDateUtc(today)}.`)
+            : Effect.succeed(DateTime.formatIsoDateUtc(day))
       })
-  )
-  if (DateTime.lessThan(day, DateTime.removeTime(today))) {
-    return yield* new AsyncTool.ToolError({
-      message: `${date} is in the past: today is ${DateTime.formatIsoDateUtc(today)}.`
     })
-  }
-  const on = DateTime.formatUtc(day, {
+  )
+  const on = DateTime.formatUtc(DateTime.unsafeMake(`${chosen}T00:00:00Z`), {
     locale: "en-GB",
     weekday: "long",
     day: "numeric",
@@ -235,34 +249,33 @@ const bookFlight = Effect.fnUntraced(function* (
     year: "numeric"
   })
 
-  // what it is told while it runs: by the model for the user, or by the program
+  // what it is told while it runs, by the model for the user or by the program; it comes again if the handler does
   const wishes = yield* Ref.make<ReadonlyArray<string>>([])
   yield* Effect.fork(
     Stream.runForEach(RunContext.messages, (wish) => Ref.update(wishes, (known) => [...known, String(wish)]))
   )
   // the first update hands the turn back to the model; this fiber runs on
   yield* RunContext.update(`Searching flights from ${origin} to ${destination} on ${on}.`)
-  const offers = yield* flights.search(origin, destination, DateTime.formatIsoDateUtc(day))
-  const best = Option.fromNullable(offers[0])
-  if (Option.isNone(best)) {
+  // later on there may be other offers
+  const offers = yield* RunContext.step("search", flights.search(origin, destination, chosen))
+  const best = offers[0]
+  if (best === undefined) {
     return yield* new AsyncTool.ToolError({ message: `There is no flight from ${origin} to ${destination} on ${on}.` })
   }
-  const { airline, departure, flight, price } = best.value
+  const { airline, departure, flight, price } = best
   const what = `${airline} ${flight} from ${origin} to ${destination} on ${on} at ${departure} for ${price} euros`
 
-  // interrupted in here, the seat is given back: that is all there is to cancellation
-  return yield* Effect.scoped(
-    Effect.gen(function* () {
-      const hold = yield* Effect.acquireRelease(flights.hold(best.value), flights.release)
-      yield* RunContext.update(`Found ${what}; seat ${hold.seat} is held until the airline confirms it.`)
-      yield* flights.confirm(hold, (percent) => RunContext.progress({ percent }))
-      // from here on it is too late to cancel
-      const reference = yield* RunContext.commit(flights.book(hold))
-      const wished = yield* Ref.get(wishes)
-      const passedOn = wished.length === 0 ? "" : ` The airline was told: ${wished.join("; ")}.`
-      return `Booked: ${what}, seat ${hold.seat}, reference ${reference}.${passedOn}`
-    })
-  )
+  // cancelled from here on, the seat is given back: that is all there is to cancellation
+  const key = yield* RunContext.idempotencyKey
+  const hold = yield* RunContext.step("hold", flights.hold(best, key), { undo: flights.release })
+  yield* RunContext.update(`Found ${what}; seat ${hold.seat} is held until the airline confirms it.`)
+  // it only waits, so it may do that again
+  yield* flights.confirm(hold, (percent) => RunContext.progress({ percent }))
+  // from here on it is too late to cancel, and a booking that has begun does not begin again
+  const reference = yield* RunContext.commit(flights.book(hold))
+  const wished = yield* Ref.get(wishes)
+  const passedOn = wished.length === 0 ? "" : ` The airline was told: ${wished.join("; ")}.`
+  return `Booked: ${what}, seat ${hold.seat}, reference ${reference}.${passedOn}`
 })
 
 export const TravelLive = Travel.toLayer(

@@ -23,14 +23,17 @@ import {
 } from "effect"
 import { AgentSession, type SessionEvent } from "effect-meantime"
 import * as Deciding from "../shared/Deciding.js"
+import * as Keeping from "../shared/Keeping.js"
 import { choose, Settings } from "./Providers.js"
 import * as Screen from "./Screen.js"
-import { flightsLayer, type SeatChange, TravelAgent } from "./Travel.js"
+import { flightsLayer, type SeatChange, Support, TravelAgent } from "./Travel.js"
 
 const usage = `Talk with a travel agent that books flights, pays bills and looks up the weather (all simulated).
 
   npm run demo                               type your lines; Ctrl-D ends, Ctrl-C ends at once
   printf 'book a flight from Oslo to Tokyo\\nhow is the weather in Tokyo?\\n' | npm run demo
+  npm run demo -- --file talk.db             keeps the conversation: kill the terminal in the middle of a booking, and
+                                             start again with the same file; Ctrl-C only interrupts it then
 
 Try: book a flight from Oslo to Tokyo · I want a window seat · how is the weather in Tokyo? · book another one to Paris ·
      pay the hotel deposit of 300 euros · what are you doing? · cancel it · I want to complain · quit
@@ -73,12 +76,24 @@ const progress = (value: unknown): string =>
 const marks = { done: "✓", error: "✗", cancelled: "■" }
 const styles = { done: "good", error: "bad", cancelled: "bad" } as const
 
-/** Shows the events of a session until it is closed. */
-const follow = (events: Stream.Stream<SessionEvent.SessionEvent>, screen: Screen.Screen["Type"]) => {
+/** Shows the events of a session until it is closed, and the items that were said `before`. */
+const follow = (
+  events: Stream.Stream<SessionEvent.SessionEvent>,
+  screen: Screen.Screen["Type"],
+  before: ReadonlySet<string>
+) => {
   const names = new Map<string, string>()
   const named = (callId: string) => `${names.get(callId) ?? "call"}(${callId})`
   const show = (event: SessionEvent.SessionEvent): Effect.Effect<void> => {
     switch (event._tag) {
+      case "ItemAdded": {
+        const { item } = event
+        // what is said now is shown as it is said
+        if (item._tag !== "Message" || !before.has(item.id)) return Effect.void
+        return item.role === "user"
+          ? screen.line("you", item.text, "user", item.createdAt)
+          : screen.line("agent", item.interrupted ? `${item.text} —` : item.text, "plain", item.createdAt)
+      }
       case "ToolCallStarted": {
         const { arguments: args, callId, name } = event.call
         names.set(callId, name)
@@ -204,7 +219,13 @@ const typedLines = (screen: Screen.Screen["Type"]): Stream.Stream<string> =>
  * The whole talk. Typed lines are said at once and cut what is being said, as people do; piped ones wait until the agent
  * has finished speaking. What runs in the background runs on either way.
  */
-const talk = (session: AgentSession.Service, screen: Screen.Screen["Type"], typed: boolean) =>
+const talk = (
+  session: AgentSession.Service,
+  screen: Screen.Screen["Type"],
+  typed: boolean,
+  /** it goes on with an earlier one: whoever says nothing may want to hear what came of it */
+  goesOn: boolean
+) =>
   Effect.gen(function* () {
     const count = yield* Ref.make(0)
     const failed = yield* Ref.make(false)
@@ -236,7 +257,7 @@ const talk = (session: AgentSession.Service, screen: Screen.Screen["Type"], type
       Stream.runForEach(say)
     )
 
-    if (!typed && (yield* Ref.get(count)) === 0) {
+    if (!typed && !goesOn && (yield* Ref.get(count)) === 0) {
       return yield* new Trouble({
         message: "There was nothing to read on standard input: type at a terminal, or pipe lines in (see --help).",
         code: 1
@@ -255,46 +276,65 @@ const talk = (session: AgentSession.Service, screen: Screen.Screen["Type"], type
 
 // --- the program ----------------------------------------------------------------------------------------------------
 
-const conversation = Effect.gen(function* () {
-  const screen = yield* Screen.Screen
-  const outer = yield* Effect.scope
-  const typed = process.stdin.isTTY === true && screen.live
+// news that the user talked over are told once more
+const options = { agent: TravelAgent, agents: [Support], onInterruptedReply: "redeliver" } as const
 
-  yield* Effect.scoped(
-    Effect.gen(function* () {
-      // added before the session, so it runs once that has been closed: the last events are still shown
-      const following = yield* Deferred.make<Fiber.Fiber<void>>()
-      yield* Effect.addFinalizer(() =>
-        Effect.gen(function* () {
-          const fiber = yield* Deferred.poll(following)
-          if (Option.isNone(fiber)) return
-          yield* Effect.interruptible(Effect.flatMap(fiber.value, Fiber.await)).pipe(Effect.timeoutOption("2 seconds"))
-          yield* screen.line("  ·", "the session is closed", "faint")
-        })
-      )
-      // news that the user talked over are told once more
-      const session = yield* AgentSession.make({ agent: TravelAgent, onInterruptedReply: "redeliver" })
-      yield* Effect.forkIn(follow(session.events, screen), outer).pipe(
-        Effect.flatMap((fiber) => Deferred.succeed(following, fiber))
-      )
-      yield* talk(session, screen, typed)
-    })
-  )
-}).pipe(Effect.scoped)
+const conversation = (file: string | undefined) =>
+  Effect.gen(function* () {
+    const screen = yield* Screen.Screen
+    const outer = yield* Effect.scope
+    const typed = process.stdin.isTTY === true && screen.live
+
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        // added before the session, so it runs once that has been closed: the last events are still shown
+        const following = yield* Deferred.make<Fiber.Fiber<void>>()
+        yield* Effect.addFinalizer(() =>
+          Effect.gen(function* () {
+            const fiber = yield* Deferred.poll(following)
+            if (Option.isNone(fiber)) return
+            yield* Effect.interruptible(Effect.flatMap(fiber.value, Fiber.await)).pipe(
+              Effect.timeoutOption("2 seconds")
+            )
+            const how = file === undefined ? "the session is closed" : `it goes on with --file ${file}`
+            yield* screen.line("  ·", how, "faint")
+          })
+        )
+        const session = yield* file === undefined
+          ? AgentSession.make(options)
+          : AgentSession.make({ ...options, id: "demo" }).pipe(
+              Keeping.provided(file),
+              Effect.mapError(({ message }) => new Trouble({ message, code: 1 }))
+            )
+        const { before, events } =
+          file === undefined ? { before: new Set<string>(), events: session.events } : yield* Keeping.resumed(session)
+        yield* Effect.forkIn(follow(events, screen, before), outer).pipe(
+          Effect.flatMap((fiber) => Deferred.succeed(following, fiber))
+        )
+        yield* talk(session, screen, typed, before.size > 0).pipe(
+          Effect.catchTag(
+            "SessionClosed",
+            () =>
+              new Trouble({ message: "The conversation goes on in another process, or its file has failed.", code: 1 })
+          )
+        )
+      })
+    )
+  }).pipe(Effect.scoped)
 
 const program = Effect.gen(function* () {
-  const [option] = process.argv.slice(2)
-  if (option === "--help" || option === "-h") {
+  const given = Keeping.given(process.argv.slice(2))
+  if (typeof given === "string") return yield* new Trouble({ message: given, code: 2 })
+  if (given.help) {
     process.stdout.write(usage)
     return
   }
-  if (option !== undefined) return yield* new Trouble({ message: `There is no option ${option}; see --help.`, code: 2 })
 
   const settings = yield* Effect.mapError(Settings, (error) => new Trouble({ message: String(error), code: 2 }))
   const provider = choose(settings)
   const screen = yield* Screen.Screen
   yield* screen.line("  ·", `talking through ${provider.name}`, "faint")
-  yield* conversation.pipe(
+  yield* conversation(given.file).pipe(
     Effect.provide(provider.layer),
     Effect.provide(flightsLayer({ pace: 1 / settings.speed, watch: showSeat(screen) })),
     Effect.provide(Screen.layerSpeech),

@@ -51,11 +51,25 @@ export const Hello = Schema.Struct({
 })
 export type Hello = typeof Hello.Type
 
+/** What is being said: what was written of it, how much of that was played, and whether it is paused. */
+export const Saying = Schema.Struct({
+  speech: Schema.String,
+  text: Schema.String,
+  played: Schema.Number,
+  paused: Schema.Boolean
+})
+export type Saying = typeof Saying.Type
+
+/** What was written of a message that was cut, and not heard. */
+export const Unheard = Schema.Struct({ itemId: Schema.String, text: Schema.String })
+export type Unheard = typeof Unheard.Type
+
 /** What is true at the moment, and in no event. Only the newest one counts. */
 export const Status = Schema.Struct({
   now: Schema.Number,
-  /** what is being said, as far as it has been said */
-  saying: Schema.NullOr(Schema.String),
+  saying: Schema.NullOr(Saying),
+  /** of the newest messages that were cut */
+  unheard: Schema.Array(Unheard),
   /** the calls that may be cancelled */
   cancellable: Schema.Array(Schema.String),
   /** the calls that wait until somebody agrees, oldest first */
@@ -74,6 +88,13 @@ export const Say = Schema.Struct({
   conversation: Schema.String,
   text: Schema.String.pipe(Schema.filter((text) => text.trim() !== "" && text.length <= 8000))
 })
+/** What the user is about to say. The first one takes the floor; each one keeps it for a while. */
+export const Speak = Schema.Struct({
+  conversation: Schema.String,
+  text: Schema.String.pipe(Schema.maxLength(8000))
+})
+/** The user says nothing after all, and gives the floor back. */
+export const Hush = Schema.Struct({ conversation: Schema.String })
 export const Cancel = Schema.Struct({ conversation: Schema.String, callId: Schema.String })
 /** It runs; with other arguments, if there are some. */
 export const Approve = Schema.Struct({

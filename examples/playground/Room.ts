@@ -21,14 +21,15 @@ import {
   Stream,
   SynchronizedRef
 } from "effect"
-import { AgentOutput, type AgentSession, type AsyncTool, type SessionEvent } from "effect-meantime"
+import { AgentOutput, type AgentSession, type AsyncTool, type ChatContext, type SessionEvent } from "effect-meantime"
 import * as Recording from "../shared/Recording.js"
 import * as RecordingFile from "../shared/RecordingFile.js"
-import * as Saying from "../shared/Saying.js"
 import * as ScaledClock from "../shared/ScaledClock.js"
 import type { Agent } from "./agents.js"
 import { EventLog } from "./EventLog.js"
 import * as Protocol from "./Protocol.js"
+import * as Speaking from "./Speaking.js"
+import * as UserTurn from "./UserTurn.js"
 
 // --- models ---------------------------------------------------------------------------------------------------------
 
@@ -49,8 +50,10 @@ interface Conversation {
   readonly scope: Scope.CloseableScope
   readonly clock: Clock.Clock
   readonly log: EventLog
-  /** what is being said, as far as it has been said */
-  saying: string | null
+  /** the turn that the user is speaking, if there is one */
+  readonly turn: UserTurn.Service
+  saying: Protocol.Saying | null
+  unheard: ReadonlyArray<Protocol.Unheard>
 }
 
 export interface Options {
@@ -63,12 +66,18 @@ export interface Options {
   readonly replay?: ReadonlyArray<SessionEvent.SessionEvent> | undefined
   /** events kept of a conversation; default 20 000 */
   readonly capacity?: number | undefined
+  /** how fast the agents speak; default: as fast as they write */
+  readonly charactersPerSecond?: number | undefined
 }
 
 export interface Service {
   /** Begins a new conversation; the old one is closed in order, while the new one has begun. */
   readonly start: (agent: string) => Effect.Effect<void, Refused>
   readonly say: (request: typeof Protocol.Say.Type) => Effect.Effect<void, Refused>
+  /** The user has the floor, and is about to say this. */
+  readonly speak: (request: typeof Protocol.Speak.Type) => Effect.Effect<void, Refused>
+  /** The user says nothing after all. */
+  readonly hush: (request: typeof Protocol.Hush.Type) => Effect.Effect<void, Refused>
   readonly cancel: (request: typeof Protocol.Cancel.Type) => Effect.Effect<void, Refused>
   readonly approve: (request: typeof Protocol.Approve.Type) => Effect.Effect<void, Refused>
   readonly deny: (request: typeof Protocol.Deny.Type) => Effect.Effect<void, Refused>
@@ -89,6 +98,22 @@ export class Room extends Context.Tag("playground/Room")<Room, Service>() {}
 const numbered = (path: string, n: number): string =>
   n === 1 ? path : /\.[^./\\]+$/.test(path) ? path.replace(/\.[^./\\]+$/, `-${n}$&`) : `${path}-${n}`
 
+/** What was not heard is kept of so many messages, and of each so much. */
+const cuts = 50
+const cutLength = 2000
+
+/** This conversation, after a message of its agent: it is no longer being said, and what was not heard of it is known. */
+const written = (conversation: Conversation, message: ChatContext.Message): void => {
+  const { saying, unheard } = conversation
+  // another text may be played by now
+  if (saying === null || message.text === "" || !saying.text.startsWith(message.text)) return
+  conversation.saying = null
+  const rest = saying.text.slice(message.text.length, message.text.length + cutLength)
+  if (message.interrupted && rest.trim() !== "") {
+    conversation.unheard = [...unheard, { itemId: message.id, text: rest }].slice(-cuts)
+  }
+}
+
 /** How many events a reader is given at once. */
 const batch = 256
 
@@ -100,7 +125,7 @@ const encodeEvent = Schema.encodeSync(Protocol.frames.happened)
 
 export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Scope | FileSystem.FileSystem> =>
   Effect.gen(function* () {
-    const { agents, capacity = 20_000, record, replay } = options
+    const { agents, capacity = 20_000, charactersPerSecond, record, replay } = options
     const scope = yield* Effect.scope
     // rung when there is something new; a reader that has not looked since needs no second ring. It is the last to go:
     // what happens while everything is closed rings, too
@@ -120,12 +145,15 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
       const inner = yield* Scope.fork(scope, ExecutionStrategy.sequential)
       const clock = agent.rate === 1 ? yield* Effect.clock : yield* ScaledClock.make(agent.rate)
       let conversation: Conversation | undefined
-      const output = Saying.make((soFar) =>
-        Effect.suspend(() => {
-          if (conversation !== undefined) conversation.saying = soFar
-          return ring
-        })
-      )
+      const output = Speaking.make({
+        // so fast for those who look on, however fast the time of the conversation passes
+        millisPerCharacter: charactersPerSecond === undefined ? undefined : (1000 / charactersPerSecond) * agent.rate,
+        tell: (saying) =>
+          Effect.suspend(() => {
+            if (conversation !== undefined) conversation.saying = saying
+            return ring
+          })
+      })
       const session = yield* agent.open.pipe(
         Effect.provideService(AgentOutput.AgentOutput, output),
         Effect.withClock(clock),
@@ -138,15 +166,18 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
         scope: inner,
         clock,
         log: new EventLog(capacity),
-        saying: null
+        turn: yield* UserTurn.make(session).pipe(Scope.extend(inner)),
+        saying: null,
+        unheard: []
       }
       conversation = current
       const keep = (event: SessionEvent.SessionEvent) =>
         Effect.suspend(() => {
           current.log.append(event)
           // what was said is in the log from here on
-          if (event._tag === "SpeechEnded" || (event._tag === "ItemAdded" && event.item._tag === "Message")) {
-            current.saying = null
+          if (event._tag === "SpeechEnded" && event.speechId === current.saying?.speech) current.saying = null
+          if (event._tag === "ItemAdded" && event.item._tag === "Message" && event.item.role === "assistant") {
+            written(current, event.item)
           }
           return ring
         })
@@ -203,6 +234,7 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
     const status = (conversation: Conversation) =>
       Effect.zipWith(conversation.session.runningTools, conversation.session.approvals, (running, waiting) => ({
         saying: conversation.saying,
+        unheard: conversation.unheard,
         cancellable: running.filter(({ allowCancellation }) => allowCancellation).map(({ callId }) => callId),
         approvals: waiting.map(
           ({ arguments: args, callId, expiresAt, name, reason }): Protocol.Waiting => ({
@@ -262,9 +294,10 @@ export const make = (options: Options): Effect.Effect<Service, Refused, Scope.Sc
           Effect.tap(open(name), () => Effect.uninterruptible(Effect.forkIn(Scope.close(old.scope, Exit.void), scope)))
         ).pipe(Effect.zipRight(ring)),
       say: ({ conversation, text }) =>
-        Effect.flatMap(conversationOf(conversation), ({ session }) =>
-          Effect.asVoid(Effect.mapError(session.send(text.trim()), isOver))
-        ),
+        Effect.flatMap(conversationOf(conversation), ({ turn }) => Effect.mapError(turn.say(text.trim()), isOver)),
+      speak: ({ conversation, text }) =>
+        Effect.flatMap(conversationOf(conversation), ({ turn }) => Effect.mapError(turn.speak(text), isOver)),
+      hush: ({ conversation }) => Effect.flatMap(conversationOf(conversation), ({ turn }) => turn.hush),
       cancel: ({ callId, conversation }) => withSession(conversation, (session) => session.cancelTool(callId)),
       // the arguments are those of the session, unless the page says which others
       approve: ({ arguments: args, callId, conversation }) =>

@@ -124,6 +124,14 @@ const routes = HttpRouter.empty.pipe(
     Effect.flatMap(Room, (room) => asked(Protocol.Say, room.say))
   ),
   HttpRouter.post(
+    "/api/speak",
+    Effect.flatMap(Room, (room) => asked(Protocol.Speak, room.speak))
+  ),
+  HttpRouter.post(
+    "/api/hush",
+    Effect.flatMap(Room, (room) => asked(Protocol.Hush, room.hush))
+  ),
+  HttpRouter.post(
     "/api/cancel",
     Effect.flatMap(Room, (room) => asked(Protocol.Cancel, room.cancel))
   ),

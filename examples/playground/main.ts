@@ -22,6 +22,7 @@ const usage = `Talk with the agents of the examples in the browser, beside a tim
   --agent NAME     the agent to begin with: travel, desk, bank, clerk, archive
   --record FILE    write the conversation to this file as JSON lines (later ones to FILE-2, FILE-3, …)
   --replay FILE    open with this recording
+  --pace N         how fast the agents speak, in characters a second; default 60, about four times as fast as a voice
 
 Environment: OPENAI_API_KEY, ANTHROPIC_API_KEY and DEMO_SPEED, as for npm run demo; without a key the agents answer
 offline.
@@ -37,6 +38,7 @@ const options = Effect.try({
         agent: { type: "string" },
         help: { type: "boolean", short: "h" },
         host: { type: "string", default: "127.0.0.1" },
+        pace: { type: "string", default: "60" },
         port: { type: "string", default: "4141" },
         record: { type: "string" },
         replay: { type: "string" }
@@ -46,17 +48,26 @@ const options = Effect.try({
 })
 
 const program = Effect.gen(function* () {
-  const { agent, help, host, port, record, replay } = yield* options
+  const { agent, help, host, pace, port, record, replay } = yield* options
   if (help === true) return yield* Console.log(usage.trimEnd())
   if (!/^\d+$/.test(port) || Number(port) > 65_535) {
     return yield* new Trouble({ message: `--port has to be a number up to 65535, not ${port}.`, code: 2 })
+  }
+  if (!/^\d{1,6}$/.test(pace) || Number(pace) === 0) {
+    return yield* new Trouble({ message: `--pace has to be a whole number from 1 on, not ${pace}.`, code: 2 })
   }
   const settings = yield* Effect.mapError(Settings, (error) => new Trouble({ message: String(error), code: 2 }))
   const shown = replay === undefined ? undefined : yield* Effect.mapError(RecordingFile.read(replay), trouble(1))
   const assets = yield* Effect.mapError(Bundle.assets, trouble(1))
 
   const server = createServer()
-  const room = Room.layer({ agents: agents(settings), first: agent, record, replay: shown })
+  const room = Room.layer({
+    agents: agents(settings),
+    first: agent,
+    record,
+    replay: shown,
+    charactersPerSecond: Number(pace) * settings.speed
+  })
   const listening = Effect.gen(function* () {
     yield* HttpServer.serveEffect(Server.app({ assets, host }))
     // There are no sockets here. Who asks for one gets what anybody gets, and Node still looks after the connection: one

@@ -12,7 +12,7 @@ import {
   HttpServerResponse
 } from "@effect/platform"
 import { Clock, Context, Data, Effect, Layer, Option, Schema } from "effect"
-import { Sessions } from "effect-meantime"
+import { SessionStorage, Sessions } from "effect-meantime"
 import * as Ui from "effect-meantime/ui"
 import { Limits } from "./Limits.js"
 import * as Page from "./Page.js"
@@ -153,6 +153,17 @@ const running = Effect.gen(function* () {
   )
 })
 
+/** Its calls end, and then nothing of it is kept. */
+const end = Effect.gen(function* () {
+  const handle = yield* session
+  yield* handle.end
+  const storage = yield* Effect.serviceOption(SessionStorage.SessionStorage)
+  if (Option.isNone(storage)) return done
+  const { epoch } = yield* storage.value.open(handle.id)
+  yield* storage.value.remove(handle.id, epoch)
+  return done
+})
+
 /** From the last item that the page has: a browser that connects again says so itself. */
 const events = Effect.gen(function* () {
   const { headers, url } = yield* HttpServerRequest.HttpServerRequest
@@ -275,13 +286,7 @@ const routes = HttpRouter.empty.pipe(
       done
     )
   ),
-  HttpRouter.post(
-    "/api/end",
-    Effect.as(
-      Effect.flatMap(session, (handle) => handle.end),
-      done
-    )
-  )
+  HttpRouter.post("/api/end", end)
 )
 
 const refuse = (status: number, message: string, retryAfter?: number) =>
@@ -316,7 +321,10 @@ export const app = guard(routes).pipe(
     SessionsError: ({ message }) => Effect.as(Effect.logWarning(message), refuse(503, "Not now.", 5)),
     SessionClosed: () => Effect.succeed(refuse(503, "Not now.", 1)),
     BuildFailed: ({ message }) => Effect.as(Effect.logError(message), refuse(500, "The page could not be built.")),
-    RequestError: () => Effect.succeed(refuse(400, "The request cannot be read."))
+    RequestError: () => Effect.succeed(refuse(400, "The request cannot be read.")),
+    StorageError: ({ message }) => Effect.as(Effect.logError(message), refuse(503, "Not now.", 5)),
+    // another one has opened it meanwhile, and so it goes on
+    Fenced: () => Effect.succeed(refuse(409, "The conversation goes on elsewhere."))
   }),
   Effect.catchAllDefect((defect) => Effect.as(Effect.logError("request failed", defect), refuse(500, "That failed."))),
   logged,

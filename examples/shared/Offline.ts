@@ -129,14 +129,17 @@ const read = (request: ScriptedModel.Request, tell: (name: string, value: unknow
     const text = told ? undefined : tell(name, value)
     return text === undefined || text === "" ? [] : [text]
   })
-  return { heard, news, spoken: user !== undefined, began: before !== "" || calls.size > 0 }
+  // the ids that it gives go on behind those of the conversation, which an earlier process may have begun
+  const given = Math.max(0, ...[...calls.keys()].map((id) => Number(/^call_(\d+)/.exec(id)?.[1] ?? 0)))
+  return { given, heard, news, spoken: user !== undefined, began: before !== "" || calls.size > 0 }
 }
 
 const script = (rules: Rules, { perWord = 0, thinking = 0 }: Pace): ScriptedModel.Respond => {
   const tell = rules.tell ?? ((_, value) => words(value))
   const said = (text: string) => ScriptedModel.text(text, { pace: perWord, chunks: text.match(/\S+\s*/g) ?? [] })
+  let count = 0
   return (request) => {
-    const { began, heard, news, spoken } = read(request, tell)
+    const { began, given, heard, news, spoken } = read(request, tell)
     const answer: Answer = spoken
       ? rules.hear(heard)
       : news.length > 0
@@ -145,11 +148,12 @@ const script = (rules: Rules, { perWord = 0, thinking = 0 }: Pace): ScriptedMode
           ? ""
           : rules.greet(heard)
     const { calls = [], text } = typeof answer === "string" ? { text: answer } : answer
+    count = Math.max(count, given)
     const runs = request.toolChoice === "none" ? [] : calls
     return [
       ScriptedModel.wait(thinking),
       ...(text === undefined || text === "" ? [] : [said(text)]),
-      ...runs.map(([name, params]) => ScriptedModel.toolCall(name, params))
+      ...runs.map(([name, params]) => ScriptedModel.toolCall(name, params, { id: `call_${++count}` }))
     ]
   }
 }

@@ -77,6 +77,7 @@ const activity = (view: View.View, now: number, around: number): ReadonlyArray<r
   const found: Array<readonly [number, number]> = [
     ...view.calls.flatMap((call) => atWork(call, now)),
     ...view.spans.map(({ from, to }) => [from, to ?? now] as const),
+    ...view.turns.map(({ from, to }) => [from, to ?? now] as const),
     ...view.lines.map(({ at }) => [at, at] as const),
     ...view.replies.flatMap(({ ended, scheduledAt }) =>
       scheduledAt === undefined ? [] : [[scheduledAt, ended?.at ?? now] as const]

@@ -123,6 +123,12 @@ export interface Span {
   readonly to: number | undefined
 }
 
+/** The user had the floor, from when to when. */
+export interface Turn {
+  readonly from: number
+  readonly to: number | undefined
+}
+
 export interface View {
   /** the times of the first and of the newest event */
   readonly from: number | undefined
@@ -130,6 +136,9 @@ export interface View {
   readonly agent: string | undefined
   readonly agentState: "listening" | "thinking" | "speaking"
   readonly userState: "listening" | "speaking"
+  /** what was understood so far of the turn that the user is speaking */
+  readonly partial: string | undefined
+  readonly turns: ReadonlyArray<Turn>
   readonly lines: ReadonlyArray<Line>
   /** in the order in which they started */
   readonly calls: ReadonlyArray<Call>
@@ -150,6 +159,8 @@ export const empty: View = {
   agent: undefined,
   agentState: "listening",
   userState: "listening",
+  partial: undefined,
+  turns: [],
   lines: [],
   calls: [],
   replies: [],
@@ -204,6 +215,14 @@ const endSpan = (view: View, at: number): View => {
     : { ...view, spans: view.spans.with(-1, { ...last, to: at }) }
 }
 
+const endTurn = (view: View, at: number): View => {
+  const last = view.turns.at(-1)
+  const next = { ...view, partial: undefined }
+  return last === undefined || last.to !== undefined
+    ? next
+    : { ...next, turns: view.turns.with(-1, { ...last, to: at }) }
+}
+
 /** The text, and what came with it. */
 const words = ({ files = [], text }: ChatContext.Message): string =>
   [text, ...files.map((file) => `[${file.name ?? file.mediaType}]`)].filter((part) => part !== "").join(" ")
@@ -224,7 +243,8 @@ const item = (view: View, { at, item }: Extract<Event, { readonly _tag: "ItemAdd
       const written = words(item)
       const said = { _tag: "Said", id: item.id, at, text: written, interrupted: item.interrupted } as const
       if (item.role !== "assistant") {
-        return say(view, { ...said, who: item.role, agent: undefined, replyId: undefined })
+        const heard = item.role === "user" ? { ...view, partial: undefined } : view
+        return say(heard, { ...said, who: item.role, agent: undefined, replyId: undefined })
       }
       const filler = view.speeches.some(({ source }) => source === "say")
       const reply = filler ? undefined : view.replies.find(({ ended }) => ended === undefined)
@@ -266,8 +286,11 @@ const item = (view: View, { at, item }: Extract<Event, { readonly _tag: "ItemAdd
 const happened = (view: View, event: Event): View => {
   const { at } = event
   switch (event._tag) {
-    case "UserStateChanged":
-      return { ...view, userState: event.state }
+    case "UserStateChanged": {
+      const { state } = event
+      const next = endTurn({ ...view, userState: state }, at)
+      return state === "listening" ? next : { ...next, turns: [...next.turns, { from: at, to: undefined }] }
+    }
     case "AgentStateChanged": {
       const next = endSpan({ ...view, agentState: event.state }, at)
       const { state } = event
@@ -288,9 +311,9 @@ const happened = (view: View, event: Event): View => {
     case "TextDelta":
     case "ReasoningDelta":
     case "ToolInputDelta":
-    // what is being said is shown once it was sent
-    case "UserTurnPartial":
       return view
+    case "UserTurnPartial":
+      return { ...view, partial: event.text }
     case "ToolCallMessaged": {
       const { from, message } = event
       return change(view, event, (call) => ({ ...call, messages: [...call.messages, { at, from, message }] }))
@@ -362,6 +385,7 @@ const happened = (view: View, event: Event): View => {
         {
           ...view,
           missed: view.missed + event.count,
+          partial: undefined,
           calls: view.calls.map((call) => (call.ended === undefined ? { ...call, uncertain: true } : call)),
           // what these were about may be over
           speeches: [],
@@ -379,7 +403,8 @@ const happened = (view: View, event: Event): View => {
             ? { ...call, ended: { id: call.callId, at, status: "unknown", output: undefined } }
             : call
       )
-      return say(endSpan({ ...view, calls, agentState: "listening", closed: true }, at), { _tag: "Closed", at })
+      const ended = endTurn(endSpan({ ...view, calls, agentState: "listening", closed: true }, at), at)
+      return say({ ...ended, userState: "listening" }, { _tag: "Closed", at })
     }
   }
 }
@@ -402,9 +427,16 @@ export const running = (view: View): ReadonlyArray<Call> => view.calls.filter(({
 export const waits = ({ approval, ended }: Call): boolean =>
   approval !== undefined && approval.decided === undefined && ended === undefined
 
+/** Who has the floor: while the user has it nothing new begins, whatever the agent still says. */
+export const floor = (view: View): "user" | "agent" | "nobody" =>
+  view.userState === "speaking" ? "user" : view.agentState === "speaking" ? "agent" : "nobody"
+
 /** Whether time matters to what is shown: something works or is being said. */
 export const isBusy = (view: View): boolean =>
-  !view.closed && (view.agentState !== "listening" || view.calls.some(({ ended }) => ended === undefined))
+  !view.closed &&
+  (view.agentState !== "listening" ||
+    view.userState === "speaking" ||
+    view.calls.some(({ ended }) => ended === undefined))
 
 /** The newest reply that covered each update and each result. */
 export const covers = (view: View): ReadonlyMap<string, Reply> => {

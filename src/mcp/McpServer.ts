@@ -269,9 +269,9 @@ const legacySessions = (make: () => Server) => {
         return session.transport.handleRequest(request)
       }
       const server = make()
-      const transport = new WebStandardStreamableHTTPServerTransport({
+      const transport: WebStandardStreamableHTTPServerTransport = new WebStandardStreamableHTTPServerTransport({
         sessionIdGenerator: () => crypto.randomUUID(),
-        onsessioninitialized: (opened) => used(opened, { server, transport }),
+        onsessioninitialized: (opened): void => used(opened, { server, transport }),
         onsessionclosed: (closed) => {
           open.delete(closed)
           void server.close()

@@ -84,13 +84,25 @@ const kitLive = Kit.toLayer({
     at === "nothing" ? new AsyncTool.ToolError({ message: "There is nothing to see." }) : Effect.succeed(`seen: ${at}`)
 })
 
+/** Writes a word, and more of them once its gates are opened. */
+const slowly = (what: string) => [
+  ScriptedModel.part({ type: "text-start", id: "slow" }),
+  ScriptedModel.part({ type: "text-delta", id: "slow", delta: "First " }),
+  ScriptedModel.effect(Deferred.await(gatesOf(what).half)),
+  ScriptedModel.part({ type: "text-delta", id: "slow", delta: "second third " }),
+  ScriptedModel.effect(Deferred.await(gatesOf(what).end)),
+  ScriptedModel.part({ type: "text-delta", id: "slow", delta: "fourth" }),
+  ScriptedModel.part({ type: "text-end", id: "slow" })
+]
+
 const model = ScriptedModel.layer((asked) => {
   const text = ScriptedModel.lastUserText(asked)
   const result = ScriptedModel.toolResults(asked).at(-1)?.result
   if (asked.prompt.content.at(-1)?.role === "tool" || /not (come )?from the user/.test(text)) {
     return `It says: ${typeof result === "string" ? result.split("\n")[0] : JSON.stringify(result)}`
   }
-  const [, tool, rest = ""] = /^(work|look|pay) (.+)$/s.exec(text) ?? []
+  const [, tool, rest = ""] = /^(work|look|pay|slow) (.+)$/s.exec(text) ?? []
+  if (tool === "slow") return slowly(rest)
   if (tool === "work") return ScriptedModel.toolCall("work", { what: rest })
   if (tool === "look") return ScriptedModel.toolCall("look", { at: rest })
   if (tool === "pay") return ScriptedModel.toolCall("pay", { what: rest, euros: 900, how: "card" })
@@ -234,6 +246,79 @@ describe("the playground in a browser", () => {
     await log().getByRole("button", { name: "work call_1" }).last().click()
     await timeline().getByText("made: bread").waitFor()
     expect(await timeline().locator(".details").innerText()).toMatch(/begun: bread\s*told in the turn/)
+    clean()
+  })
+
+  it("[O7] shows who has the floor, what is typed, and how far each message was heard", async () => {
+    await visit()
+    const field = page.getByRole("textbox", { name: "Message" })
+    const hold = page.getByRole("button", { name: "Hold the floor" })
+    const conversation = page.getByRole("region", { name: "Conversation" })
+    const saying = conversation.locator(".saying")
+    const floor = (text: string) => page.getByText(text, { exact: true }).waitFor()
+    await floor("The floor is free")
+    // the first word of the answer comes, and the rest when the test says so
+    await say("slow bread")
+    await saying.locator(".played", { hasText: "First" }).waitFor()
+    await floor("The agent has the floor")
+    await hold.click()
+    await floor("You have the floor")
+    expect(await hold.getAttribute("aria-pressed")).toBe("true")
+    await field.pressSequentially("wa")
+    await conversation.locator(".partial", { hasText: "wa" }).waitFor()
+    // it is written on while it is paused, and not played
+    open("bread", "half")
+    await saying.locator(".rest", { hasText: "second third" }).waitFor()
+    await page.getByRole("status").getByText("paused").waitFor()
+    await saying.getByText("paused").waitFor()
+    expect(await saying.locator(".played").innerText()).toMatch(/^First\s*$/)
+    // nothing was said after all
+    await hold.click()
+    await saying.locator(".played", { hasText: "First second third" }).waitFor()
+    await floor("The agent has the floor")
+    await count(conversation.locator(".partial"), 0)
+    await count(saying.getByText("paused"), 0)
+    open("bread", "end")
+    await heard("First second third fourth")
+    await floor("The floor is free")
+
+    await field.fill("")
+
+    // what is typed holds it, too; what is sent is the end of the turn, and what was not heard is shown as such
+    await say("slow cake")
+    await saying.locator(".played", { hasText: "First" }).waitFor()
+    await field.pressSequentially("hel")
+    await floor("You have the floor")
+    open("cake", "half")
+    await saying.locator(".rest", { hasText: "second third" }).waitFor()
+    await say("hello")
+    await heard("You said: hello")
+    await log().locator(".cut del", { hasText: "second third" }).waitFor()
+    expect(await log().locator(".cut").innerText()).toMatch(/^First second third\s+— interrupted$/)
+    // where the other lines are
+    const boxes = await Promise.all(
+      [log().locator(".cut"), log().locator(".said.agent").last()].map((line) => line.boundingBox())
+    )
+    expect(boxes[0]?.x).toBe(boxes[1]?.x)
+    await timeline().locator(".lane .cut").waitFor()
+    await timeline().locator(".lane .floor").first().waitFor()
+    // what is cleared gives the floor back
+    await field.pressSequentially("no")
+    await floor("You have the floor")
+    await field.fill("")
+    await floor("The floor is free")
+
+    // a recording has the turns and the cuts; the rest of a message is in no event
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("link", { name: "Download the recording" }).click()
+    ])
+    await page.getByLabel("Recording", { exact: true }).setInputFiles(await download.path())
+    await page.getByRole("region", { name: "Replay" }).waitFor()
+    await timeline().locator(".lane .cut").waitFor()
+    await timeline().locator(".lane .floor").first().waitFor()
+    expect(await log().locator(".cut").innerText()).toMatch(/^First\s+— interrupted$/)
+    await count(hold, 0)
     clean()
   })
 

@@ -57,6 +57,13 @@ try {
   await say("Book a flight from Oslo to Lisbon, too", /^Searching flights from Oslo to Lisbon/)
   await page.locator(".call.running .progress").waitFor()
   await page.waitForTimeout(3500)
+  // the agent is in the middle of a sentence, and the user takes the floor
+  await page.getByRole("textbox", { name: "Message" }).fill("How is the weather in Lisbon?")
+  await page.getByRole("textbox", { name: "Message" }).press("Enter")
+  await page.locator(".saying .played", { hasText: "Lisbon" }).waitFor()
+  await page.getByRole("textbox", { name: "Message" }).pressSequentially("And in Par")
+  await page.locator(".saying.paused").waitFor()
+  await page.locator(".partial", { hasText: "And in Par" }).waitFor()
   for (const scheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme: scheme })
     await page.screenshot({ path: `${root}docs/playground${scheme === "dark" ? "-dark" : ""}.png` })

@@ -1,7 +1,10 @@
 /**
  * The client beside the reference servers: processes, sockets and real time. `npm run test:mcp` installs them.
  */
+import { once } from "node:events"
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { LanguageModel } from "@effect/ai"
@@ -233,6 +236,53 @@ describe("a server that is killed in the middle of a call", () => {
         ["c3", false]
       ])
       expect((yield* outputs)[0]?.output).toContain('The connection to the MCP server "everything" was lost')
+    }))
+})
+
+describe("a server that answers no call", () => {
+  it("[J4] closing the session cancels the call, and leaves no connection behind", () =>
+    Effect.gen(function* () {
+      const server = createServer((request, response) => {
+        let body = ""
+        request.on("data", (chunk) => {
+          body += chunk
+        })
+        request.on("end", () => {
+          const { id, method } = (body === "" ? {} : JSON.parse(body)) as { id?: number; method?: string }
+          const result: Record<string, object> = {
+            initialize: {
+              protocolVersion: "2025-11-25",
+              serverInfo: { name: "mute", version: "1" },
+              capabilities: { tools: {} }
+            },
+            "tools/list": { tools: [{ name: "mute", inputSchema: { type: "object" } }] }
+          }
+          const known = result[method ?? ""]
+          if (known !== undefined) {
+            response.setHeader("mcp-session-id", "s1").setHeader("content-type", "application/json")
+            response.end(JSON.stringify({ jsonrpc: "2.0", id, result: known }))
+          } else if (method === "server/discover") response.writeHead(404).end()
+          else if (method === "notifications/initialized") response.writeHead(202).end()
+          // whatever else there is stays without an answer
+        })
+      }).listen(0, "127.0.0.1")
+      yield* Effect.promise(() => once(server, "listening"))
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const toolset = McpClient.toolset("mute", {
+            transport: { type: "http", url },
+            defaults: { allowCancellation: true }
+          })
+          const { event, session } = yield* talking([toolCall("mute", {}, { id: "c1" }), "ok"], toolset)
+          const started = yield* Effect.fork(event("ToolCallStarted"))
+          yield* Effect.yieldNow()
+          yield* session.send("Go")
+          yield* started
+        })
+      )
+      // it ends once its last connection has
+      yield* Effect.promise(() => new Promise((resolve) => server.close(resolve)))
     }))
 })
 

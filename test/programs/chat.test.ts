@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process"
+import { join } from "node:path"
 import { PassThrough } from "node:stream"
 import { stripVTControlCharacters } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
@@ -13,6 +14,7 @@ import * as OfflineModel from "../../examples/demo/OfflineModel.js"
 import { flightsLayer, type SeatChange } from "../../examples/demo/Travel.js"
 import * as View from "../../examples/shared/View.js"
 import { bundled, root } from "../support/programs.js"
+import { folder } from "../support/storages.js"
 
 // --- on a terminal --------------------------------------------------------------------------------------------------
 
@@ -370,7 +372,7 @@ const noInk = `data:text/javascript,${encodeURIComponent(
 
 const program = bundled("chat/main.ts")
 
-const piped = (input: string, args: ReadonlyArray<string> = [], speed = "20") =>
+const piped = (input: string, args: ReadonlyArray<string> = [], speed = "20", killedAt?: RegExp) =>
   new Promise<{ code: number | null; out: string; err: string }>((resolve, reject) => {
     const env = Object.fromEntries(
       Object.entries({ ...process.env, DEMO_SPEED: speed }).filter(([name]) => !/^(OPENAI|ANTHROPIC)/.test(name))
@@ -381,16 +383,20 @@ const piped = (input: string, args: ReadonlyArray<string> = [], speed = "20") =>
     let err = ""
     child.stdout.on("data", (data) => {
       out += data
+      if (killedAt?.test(out) === true) child.kill("SIGKILL")
     })
     child.stderr.on("data", (data) => {
       err += data
     })
     child.on("error", reject)
     child.on("close", (code) => resolve({ code, out, err }))
-    child.stdin.end(input)
+    // there may be more to come when it is killed
+    if (killedAt === undefined) child.stdin.end(input)
+    else child.stdin.write(input)
   })
 
 describe.concurrent("the chat through a pipe", () => {
+  const place = folder()
   it("holds the conversation in plain lines, waits for what runs, and ends with 0", { timeout }, async () => {
     const { code, err, out } = await piped("book a flight from Oslo to Tokyo\n/tasks\nhow is the weather in Tokyo?\n")
     expect(err).toBe("")
@@ -407,6 +413,27 @@ describe.concurrent("the chat through a pipe", () => {
     expect(lines).not.toContain(-1)
     expect(lines).toEqual([...lines].sort((a, b) => a - b))
     expect(out).toMatch(/^\d\d:\d\d:\d\d agent +Booked: /m)
+  })
+
+  it("[R6] [Q7] --file goes on after a kill: what is running is listed, and told", { timeout: 240_000 }, async () => {
+    const args = ["--file", join(place, "talk.db")]
+    const killed = await piped("book a flight from Oslo to Tokyo\n", args, "3", /⋯ +book_flight \(call_1\) Found/)
+    expect(killed.code).toBe(null)
+    const { code, err, out } = await piped("/tasks\n", args, "3")
+    expect(err).toBe("")
+    expect(code).toBe(0)
+    const lines = [
+      /^\d\d:\d\d:\d\d you +book a flight from Oslo to Tokyo$/m,
+      /^\d\d:\d\d:\d\d ▶ +book_flight \(call_1\)/m,
+      /^\d\d:\d\d:\d\d · +book_flight \(call_1\) /m,
+      /^\d\d:\d\d:\d\d ✓ +book_flight \(call_1\) Booked: /m,
+      /^\d\d:\d\d:\d\d agent +(?:.* )?Booked: /m,
+      /it goes on with --file .*talk\.db$/m
+    ].map((line) => out.search(line))
+    expect(lines).not.toContain(-1)
+    expect(lines).toEqual([...lines].sort((a, b) => a - b))
+    expect((killed.out + out).match(/⋯ +book_flight \(call_1\) Found/g)).toHaveLength(1)
+    expect(out.match(/you +book a flight/g)).toHaveLength(1)
   })
 
   it("closes at once on /quit, and cancels what runs", { timeout }, async () => {

@@ -1,8 +1,10 @@
 import { spawn } from "node:child_process"
+import { join } from "node:path"
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
 import * as OfflineModel from "../../examples/demo/OfflineModel.js"
 import { bundled, root } from "../support/programs.js"
+import { folder } from "../support/storages.js"
 import * as Behind from "../wire/Behind.js"
 import * as Providers from "../wire/Providers.js"
 
@@ -28,10 +30,12 @@ const demo = (options: {
   readonly args?: ReadonlyArray<string>
   readonly env?: Record<string, string>
   readonly stop?: RegExp
+  /** how it is ended then */
+  readonly signal?: "SIGINT" | "SIGKILL"
   readonly sources?: boolean
 }): Promise<Ran> =>
   new Promise((resolve, reject) => {
-    const { args = [], input = "", sources = false, stop } = options
+    const { args = [], input = "", signal = "SIGINT", sources = false, stop } = options
     const main = sources ? ["--import", "tsx", "examples/demo/main.ts"] : [program()]
     const command = [process.execPath, ...main, ...args]
     const child =
@@ -45,7 +49,7 @@ const demo = (options: {
       out += data
       if (stop !== undefined && !stopped && stop.test(out)) {
         stopped = true
-        child.kill("SIGINT")
+        child.kill(signal)
       }
     })
     child.stderr.on("data", (data) => {
@@ -69,6 +73,7 @@ const says = (words: string): RegExp => new RegExp(`^\\d\\d:\\d\\d:\\d\\d agent 
 const weather = "In Tokyo it is -?\\d+ °C with .* \\(simulated\\)\\.(?: |$)"
 
 describe.concurrent("npm run demo", () => {
+  const place = folder()
   it("holds a piped conversation and ends with 0", { timeout: 120_000 }, async () => {
     const { code, err, out } = await demo({ input: "book a flight from Oslo to Tokyo\nhow is the weather in Tokyo?\n" })
     expect(err).toBe("")
@@ -165,6 +170,53 @@ describe.concurrent("npm run demo", () => {
     expect(code).toBe(130)
   })
 
+  it("[R6] [Q7] [Q18] --file goes on after a kill, and after Ctrl-C: the booking is told, and made once", {
+    timeout: 240_000
+  }, async () => {
+    const args = ["--file", join(place, "talk.db")]
+    const killed = await demo({
+      args,
+      input: "book a flight from Oslo to Tokyo\n",
+      stop: /⋯ {4}book_flight\(call_1\) Found/,
+      signal: "SIGKILL",
+      env: { DEMO_SPEED: "3" }
+    })
+    expect(killed.code).toBe(null)
+    expect(killed.out).toMatch(/◆ {4}held: seat/)
+
+    const interrupted = await demo({ args, input: "\n", stop: / 25 %/, env: { DEMO_SPEED: "3" } })
+    expect(interrupted.code).toBe(130)
+    inOrder(interrupted.out, [
+      /you {4}book a flight from Oslo to Tokyo$/m,
+      /▶ {4}book_flight\(call_1\) origin: Oslo/,
+      /book_flight\(call_1\) 25 %/,
+      /it goes on with --file .*talk\.db$/m
+    ])
+
+    // nobody says anything: it waits for what still runs
+    const { code, err, out } = await demo({ args, input: "" })
+    expect(err).toBe("")
+    expect(code).toBe(0)
+    inOrder(out, [
+      /you {4}book a flight from Oslo to Tokyo$/m,
+      /◆ {4}booked: seat/,
+      /✓ {4}book_flight\(call_1\) Booked:/,
+      says("Booked: ")
+    ])
+    const all = killed.out + interrupted.out + out
+    for (const what of [/held: seat/g, /booked: seat/g, /book_flight\(call_1\) Found/g, /✓ {4}book_flight/g]) {
+      expect(all.match(what)).toHaveLength(1)
+    }
+    expect(all).not.toMatch(/released: seat|■/)
+
+    const later = await demo({ args, input: "what are you doing?\n" })
+    expect(later.out).toMatch(says("Nothing is running at the moment\\."))
+    // each is there once, and there is no second greeting
+    for (const what of [/Hello, I am your travel agent/g, /you {4}book a flight/g, /Booked: /g]) {
+      expect(later.out.match(what)).toHaveLength(1)
+    }
+  })
+
   for (const [title, input] of [
     ["empty", ""],
     ["closed", null]
@@ -182,6 +234,12 @@ describe.concurrent("npm run demo", () => {
       out: expect.stringContaining("npm run demo")
     })
     expect(await demo({ args: ["--wat"] })).toMatchObject({ code: 2, err: expect.stringContaining("--wat") })
+    expect(await demo({ args: ["--file"] })).toMatchObject({ code: 2, err: expect.stringContaining("path of a file") })
+    const nowhere = join(place, "no folder", "talk.db")
+    expect(await demo({ args: ["--file", nowhere] })).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^The file .*talk\.db cannot be used for sessions.*\n$/)
+    })
   })
 
   for (const provider of Providers.all) {

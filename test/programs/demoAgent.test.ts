@@ -246,12 +246,13 @@ it.scoped("the demo gives held seats back when its session is closed", () =>
   )
 )
 
-it.effect("a seat is released once, and not once it is booked", () => {
+it.effect("a seat is held once for a key, released once, and not once it is booked", () => {
   const changes: Array<SeatChange["_tag"]> = []
   return Effect.gen(function* () {
     const flights = yield* Flights
     const [offer] = yield* TestSession.drive(flights.search("Oslo", "Tokyo", "2027-04-15"))
-    const [first, second] = yield* TestSession.drive(Effect.all([flights.hold(offer!), flights.hold(offer!)]))
+    const [first, second] = yield* TestSession.drive(Effect.all([flights.hold(offer!, "a"), flights.hold(offer!, "b")]))
+    expect(yield* TestSession.drive(flights.hold(offer!, "a"))).toEqual(first)
     expect(yield* flights.held).toHaveLength(2)
     yield* flights.release(first)
     yield* flights.release(first)
@@ -259,5 +260,9 @@ it.effect("a seat is released once, and not once it is booked", () => {
     yield* flights.release(second)
     expect(yield* flights.held).toEqual([])
     expect(changes).toEqual(["Held", "Held", "Released", "Booked"])
+    // held by a process that is gone
+    yield* flights.release({ ...first, id: "c" })
+    yield* flights.release({ ...first, id: "c" })
+    expect(changes.slice(4)).toEqual(["Released"])
   }).pipe(Effect.provide(flightsLayer({ watch: (change) => Effect.sync(() => void changes.push(change._tag)) })))
 })

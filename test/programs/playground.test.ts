@@ -246,7 +246,7 @@ describe("the server of the playground", () => {
         const say = talkTo(app, hello?.conversation ?? "")
         yield* say("  hello  ")
         yield* TestSession.advance("100 millis")
-        yield* reader.until(() => reader.statuses().at(-1)?.saying === "You said: ")
+        yield* reader.until(() => reader.statuses().at(-1)?.saying?.text === "You said: ")
         yield* TestSession.advance("100 millis")
         yield* reader.until(() => reader.view().lines.length === 2 && reader.statuses().at(-1)?.saying === null)
         expect(reader.view().lines).toMatchObject([
@@ -254,6 +254,113 @@ describe("the server of the playground", () => {
           { who: "agent", text: "You said: hello" }
         ])
         expect(reader.response.headers["content-type"]).toBe("text/event-stream")
+      }),
+    timeout
+  )
+
+  it.scoped(
+    "[O7] pauses for what is being typed, goes on if it is cleared, and shows what was not heard once it is sent",
+    () =>
+      Effect.gen(function* () {
+        const app = yield* serve({ charactersPerSecond: 10 })
+        const reader = yield* reading(app.port)
+        yield* reader.until(() => reader.hellos().length > 0)
+        const conversation = reader.hellos()[0]?.conversation ?? ""
+        const say = talkTo(app, conversation)
+        const speak = (text: string) => app.ask("POST", "/api/speak", { conversation, text })
+        const hush = app.ask("POST", "/api/hush", { conversation })
+        const saying = () => reader.statuses().at(-1)?.saying
+        const is = (text: string, played: number, paused: boolean) =>
+          reader.until(() => {
+            const now = saying()
+            return now?.text === text && now.played === played && now.paused === paused
+          })
+        const turnsTold = () => reader.events().flatMap((event) => (event._tag === "UserTurnPartial" ? event.text : []))
+
+        yield* say("hello")
+        yield* TestSession.advance("700 millis")
+        // written to its end, and played to the middle of its second word
+        yield* is("You said: hello", 4, false)
+        expect((yield* speak("wa")).status).toBe(204)
+        yield* is("You said: hello", 4, true)
+        yield* reader.until(() => reader.view().partial === "wa")
+        expect(View.floor(reader.view())).toBe("user")
+        // each word of the page keeps the floor for a while; what has not changed is told once
+        yield* TestSession.advance("10 seconds")
+        expect((yield* speak("wa")).status).toBe(204)
+        yield* TestSession.advance("10 seconds")
+        expect(saying()).toMatchObject({ played: 4, paused: true })
+        expect((yield* hush).status).toBe(204)
+        yield* is("You said: hello", 10, false)
+        expect(turnsTold()).toEqual(["wa"])
+        yield* TestSession.advance("1 second")
+        yield* reader.until(() => reader.view().lines.length === 2 && saying() === null)
+        expect(reader.view().lines[1]).toMatchObject({ text: "You said: hello", interrupted: false })
+        expect(reader.statuses().at(-1)?.unheard).toEqual([])
+
+        // what is sent is the end of the turn
+        yield* say("and more")
+        yield* TestSession.advance("700 millis")
+        yield* is("You said: and more", 4, false)
+        yield* speak("st")
+        yield* is("You said: and more", 4, true)
+        yield* say("stop")
+        yield* TestSession.advance("5 seconds")
+        yield* reader.until(() => reader.view().lines.length === 6 && saying() === null)
+        expect(reader.view().lines.slice(2)).toMatchObject([
+          { who: "user", text: "and more" },
+          { who: "agent", text: "You ", interrupted: true },
+          { who: "user", text: "stop" },
+          { who: "agent", text: "You said: stop", interrupted: false }
+        ])
+        const [, , , cut] = reader.view().lines
+        const itemId = cut?._tag === "Said" ? cut.id : ""
+        expect(reader.statuses().at(-1)?.unheard).toEqual([{ itemId, text: "said: and more" }])
+        expect([View.floor(reader.view()), reader.view().partial]).toEqual(["nobody", undefined])
+      }),
+    timeout
+  )
+
+  it.scoped(
+    "[O7] gives the floor back if no page tells of it any more, and there is none in a conversation that is over",
+    () =>
+      Effect.gen(function* () {
+        const app = yield* serve({ charactersPerSecond: 10 })
+        const reader = yield* reading(app.port)
+        yield* reader.until(() => reader.hellos().length > 0)
+        const conversation = reader.hellos()[0]?.conversation ?? ""
+        yield* talkTo(app, conversation)("hello")
+        yield* TestSession.advance("700 millis")
+        yield* app.ask("POST", "/api/speak", { conversation, text: "" })
+        yield* reader.until(() => reader.statuses().at(-1)?.saying?.paused === true)
+        yield* TestSession.advance("14 seconds")
+        expect(View.floor(reader.view())).toBe("user")
+        yield* TestSession.advance("2 seconds")
+        yield* reader.until(() => View.floor(reader.view()) !== "user")
+        yield* TestSession.advance("2 seconds")
+        yield* reader.until(() => reader.view().lines.length === 2)
+        expect(reader.view().lines[1]).toMatchObject({ text: "You said: hello", interrupted: false })
+
+        yield* app.ask("POST", "/api/speak", { conversation, text: "still" })
+        yield* reader.until(() => View.floor(reader.view()) === "user")
+        const [{ text }] = yield* Effect.all([
+          app.ask("POST", "/api/start", { agent: "other" }),
+          reader.until(() => reader.hellos().length === 2)
+        ])
+        expect(text).toBe("")
+        for (const path of ["/api/speak", "/api/hush"]) {
+          const { status } = yield* app.ask("POST", path, { conversation, text: "late" })
+          expect(status).toBe(409)
+        }
+        const fresh = reader.hellos()[1]?.conversation ?? ""
+        yield* app.ask("POST", "/api/hush", { conversation: fresh })
+        yield* talkTo(app, fresh)("anew")
+        yield* TestSession.advance("3 seconds")
+        yield* reader.until(() =>
+          reader
+            .events()
+            .some((event) => event._tag === "ItemAdded" && JSON.stringify(event).includes("You said: anew"))
+        )
       }),
     timeout
   )

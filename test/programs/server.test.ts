@@ -1,84 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { type Served, serve } from "../support/server.js"
-
-/** One visitor: its cookie, and what it is told. */
-const visit = async (server: Served) => {
-  const page = await fetch(server.url)
-  await page.text()
-  const cookie = page.headers.get("set-cookie")?.split(";")[0] as string
-  const post = (what: string, body: unknown = {}, headers: Record<string, string> = {}) =>
-    fetch(`${server.url}api/${what}`, {
-      method: "POST",
-      headers: { cookie, "content-type": "application/json", ...headers },
-      body: typeof body === "string" ? body : JSON.stringify(body)
-    })
-  const listen = (query = "", headers: Record<string, string> = {}) => {
-    const events: Array<any> = []
-    const stop = new AbortController()
-    const waiting = new Set<() => void>()
-    let over = false
-    // headers come once the server has subscribed: what happens before reaches a page as items only
-    let open = () => {}
-    const opened = new Promise<void>((resolve) => {
-      open = resolve
-    })
-    const tell = () => {
-      for (const look of waiting) look()
-    }
-    const ended = (async () => {
-      const response = await fetch(`${server.url}api/events${query}`, {
-        headers: { cookie, ...headers },
-        signal: stop.signal
-      })
-      open()
-      let text = ""
-      for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-        text += Buffer.from(chunk).toString("utf8")
-        const frames = text.split("\n\n")
-        text = frames.pop() as string
-        for (const frame of frames) {
-          const data = frame.split("\n").find((line) => line.startsWith("data: "))
-          if (data === undefined) continue
-          const event = JSON.parse(data.slice(6))
-          const id = frame.split("\n").find((line) => line.startsWith("id: "))
-          expect(id?.slice(4)).toBe(event._tag === "ItemAdded" ? event.item.id : undefined)
-          events.push(event)
-        }
-        tell()
-      }
-    })()
-      .catch((error) => {
-        if (!stop.signal.aborted) throw error
-      })
-      .finally(() => {
-        over = true
-        tell()
-      })
-    const until = (found: () => boolean) =>
-      new Promise<void>((resolve, reject) => {
-        const look = () => {
-          if (found()) resolve()
-          else if (over) reject(new Error(`the stream ended: ${events.map(({ _tag }) => _tag).join(" ")}`))
-          else return
-          waiting.delete(look)
-        }
-        waiting.add(look)
-        look()
-      })
-    const items = () => events.flatMap((event) => (event._tag === "ItemAdded" ? [event.item] : []))
-    return {
-      events,
-      items,
-      said: (role: string) =>
-        items().flatMap((item) => (item._tag === "Message" && item.role === role ? [item.text] : [])),
-      until,
-      opened,
-      ended,
-      stop: () => stop.abort()
-    }
-  }
-  return { cookie, post, listen, page }
-}
+import { type Served, serve, visit } from "../support/server.js"
 
 describe("the server of the examples", () => {
   let server: Served
@@ -262,7 +183,8 @@ describe("the server of the examples", () => {
     expect((await other.post("say", { text: "Hello", id: "1" })).status).toBe(202)
   }, 60_000)
 
-  it("[S2] [R6] ends in good order: what is running is told to its page, then the streams end", async () => {
+  it("[S2] [R6] ends in good order in memory: what is running is told to its page, then the streams end", async () => {
+    const server = await serve({}, ["--memory"])
     const visitor = await visit(server)
     const listener = visitor.listen()
     await visitor.post("say", { text: "Book a flight from Oslo to Lima", id: "secret words" })

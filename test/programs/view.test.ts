@@ -193,6 +193,8 @@ describe("the view of a session", () => {
           _tag: fc.constant("AgentStateChanged"),
           state: fc.constantFrom("listening", "thinking", "speaking")
         }),
+        fc.record({ _tag: fc.constant("UserStateChanged"), state: fc.constantFrom("listening", "speaking") }),
+        fc.record({ _tag: fc.constant("UserTurnPartial"), text }),
         fc.record({ _tag: fc.constant("SpeechCreated"), speechId: id, source: fc.constantFrom("say", "reply") }),
         fc.record({ _tag: fc.constant("SpeechEnded"), speechId: id, interrupted: fc.boolean() }),
         fc.record({ _tag: fc.constant("AgentHandoff"), from: text, to: text }),
@@ -295,6 +297,72 @@ describe("the view of a session", () => {
     expect(View.fold([asks]).calls[0]).toMatchObject({ name: "work", arguments: { n: 1 }, startMissed: true })
     // what is closed waits for nobody
     expect(View.step(waiting, { _tag: "SessionClosed", at: 9 }).calls.map(View.waits)).toEqual([false, false])
+  })
+
+  it("[O7] tells who has the floor, since when, and what was understood so far", () => {
+    const user = (time: number, state: "listening" | "speaking"): Event => ({
+      _tag: "UserStateChanged",
+      ...at(time),
+      state
+    })
+    const agent = (time: number, state: "listening" | "speaking"): Event => ({
+      _tag: "AgentStateChanged",
+      ...at(time),
+      state
+    })
+    const partial = (time: number, text: string): Event => ({ _tag: "UserTurnPartial", ...at(time), text })
+    const events: ReadonlyArray<Event> = [
+      agent(0, "speaking"),
+      user(10, "speaking"),
+      partial(11, "wa"),
+      partial(12, "wait"),
+      user(20, "listening"),
+      agent(30, "listening"),
+      user(40, "speaking"),
+      partial(41, "stop")
+    ]
+    const views = events.map((_, index) => View.fold(events.slice(0, index + 1)))
+    expect(views.map((view) => [View.floor(view), view.partial])).toEqual([
+      ["agent", undefined],
+      ["user", undefined],
+      ["user", "wa"],
+      ["user", "wait"],
+      // it was discarded, and the agent goes on
+      ["agent", undefined],
+      ["nobody", undefined],
+      ["user", undefined],
+      ["user", "stop"]
+    ])
+    const last = View.fold(events)
+    expect(last.turns).toEqual([
+      { from: 10, to: 20 },
+      { from: 40, to: undefined }
+    ])
+    expect(View.isBusy(last)).toBe(true)
+    // the time in which the user had the floor is none in which nothing happened
+    const long = View.fold([...events, user(10_000, "listening")])
+    expect(Timeline.scale(long, 10_000, 100).breaks).toEqual([])
+
+    const sent = View.step(last, {
+      _tag: "ItemAdded",
+      ...at(50),
+      item: { _tag: "Message", id: "u", role: "user", text: "stop it", interrupted: false, createdAt: 50 }
+    })
+    expect(sent.partial).toBeUndefined()
+    // what the agent says meanwhile is none of it
+    expect(View.step(last, said(50, "a", "hm")).partial).toBe("stop")
+    const missed = View.step(last, { _tag: "EventsMissed", ...at(50), count: 2 })
+    expect(missed.partial).toBeUndefined()
+    expect(View.step(missed, user(60, "speaking")).turns.slice(1)).toEqual([
+      { from: 40, to: 60 },
+      { from: 60, to: undefined }
+    ])
+    const closed = View.step(last, { _tag: "SessionClosed", ...at(70) })
+    expect([View.floor(closed), closed.partial, closed.turns.at(-1)]).toEqual([
+      "nobody",
+      undefined,
+      { from: 40, to: 70 }
+    ])
   })
 
   it("takes what a filler says for no answer", () => {

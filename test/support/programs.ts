@@ -25,8 +25,8 @@ export const bundled = (program: string): (() => string) => {
       splitting: true,
       platform: "node",
       format: "esm",
-      // for terminals; and the tokenizer reads a file beside it
-      external: ["ink", "react", "@anthropic-ai/tokenizer"],
+      // for terminals; the tokenizer reads a file beside it, and the database is a native module
+      external: ["ink", "react", "@anthropic-ai/tokenizer", "@libsql/client"],
       logLevel: "error",
       // for those dependencies that are CommonJS
       banner: {

@@ -5,6 +5,7 @@ import { Either } from "effect"
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react"
 import * as Recording from "../../shared/Recording.js"
 import * as View from "../../shared/View.js"
+import type * as Protocol from "../Protocol.js"
 import { Conversation } from "./Conversation.js"
 import * as Live from "./live.js"
 import { fate, fateText, Icon, nameOf } from "./parts.js"
@@ -55,6 +56,8 @@ const useTheme = (): readonly [Theme, () => void] => {
 }
 
 const stateText = { listening: "listening", thinking: "thinking", speaking: "speaking" }
+const floorText = { user: "You have the floor", agent: "The agent has the floor", nobody: "The floor is free" }
+const none: ReadonlyArray<Protocol.Unheard> = []
 
 export const App = () => {
   const live = Live.useLive()
@@ -75,6 +78,9 @@ export const App = () => {
   const agent = player === undefined ? live.hello?.agents.find(({ name }) => name === live.hello?.agent) : undefined
   const cancellable = player === undefined ? live.cancellable : []
   const approvals = player === undefined ? live.approvals : []
+  const saying = player === undefined ? live.saying : null
+  const paused = saying?.paused === true
+  const floor = View.floor(view)
   const tools = player === undefined ? (live.hello?.tools ?? []) : []
 
   useEffect(() => {
@@ -151,9 +157,16 @@ export const App = () => {
             </select>
           </label>
         )}
-        <p className={`state ${live.connected ? view.agentState : "lost"}`} role="status">
-          {player !== undefined ? "replaying" : live.connected ? stateText[view.agentState] : "connecting"}
+        <p className={`state ${live.connected ? (paused ? "paused" : view.agentState) : "lost"}`} role="status">
+          {player !== undefined
+            ? "replaying"
+            : live.connected
+              ? paused
+                ? "paused"
+                : stateText[view.agentState]
+              : "connecting"}
         </p>
+        <p className={`floor ${floor}`}>{floorText[floor]}</p>
         {player === undefined && live.hello !== undefined && <p className="model">{live.hello.model}</p>}
         <nav aria-label="Conversation">
           {player === undefined && (
@@ -195,7 +208,8 @@ export const App = () => {
       <main>
         <Conversation
           view={view}
-          saying={player === undefined ? live.saying : null}
+          saying={saying}
+          unheard={player === undefined ? live.unheard : none}
           agent={agent}
           now={now}
           cancellable={cancellable}

@@ -5,11 +5,13 @@ import { Fragment, memo, useEffect, useLayoutEffect, useRef, useState } from "re
 import * as View from "../../shared/View.js"
 import type * as Protocol from "../Protocol.js"
 import { Approvals, type Props as ApprovalsProps } from "./Approvals.js"
+import { useFloor } from "./floor.js"
 import { briefArguments, FateIcon, fate, fateText, Icon, nameOf } from "./parts.js"
 
 interface Props extends Pick<ApprovalsProps, "approvals" | "tools" | "conversation" | "onApprove" | "onDeny"> {
   readonly view: View.View
-  readonly saying: string | null
+  readonly saying: Protocol.Saying | null
+  readonly unheard: ReadonlyArray<Protocol.Unheard>
   readonly agent: Protocol.AgentInfo | undefined
   readonly now: number
   readonly cancellable: ReadonlyArray<string>
@@ -20,7 +22,7 @@ interface Props extends Pick<ApprovalsProps, "approvals" | "tools" | "conversati
 }
 
 export const Conversation = (props: Props) => {
-  const { agent, onSelect, replaying, saying, view } = props
+  const { agent, onSelect, replaying, saying, unheard, view } = props
   const scroller = useRef<HTMLDivElement>(null)
   const atEnd = useRef(true)
   useLayoutEffect(() => {
@@ -44,10 +46,12 @@ export const Conversation = (props: Props) => {
             <p>{agent.about}</p>
           </header>
         )}
-        <Lines view={view} title={agent?.title ?? "Agent"} onSelect={onSelect} />
-        {saying !== null && saying.trim() !== "" ? (
-          <p className="said agent saying" aria-hidden="true">
-            {saying}
+        <Lines view={view} title={agent?.title ?? "Agent"} unheard={unheard} onSelect={onSelect} />
+        {saying !== null && saying.text.trim() !== "" ? (
+          <p className={`said agent saying${saying.paused ? " paused" : ""}`} aria-hidden="true">
+            <span className="played">{saying.text.slice(0, saying.played)}</span>
+            <span className="rest">{saying.text.slice(saying.played)}</span>
+            {saying.paused && <span className="note"> — paused</span>}
           </p>
         ) : (
           view.agentState === "thinking" && (
@@ -57,6 +61,11 @@ export const Conversation = (props: Props) => {
               <i />
             </p>
           )
+        )}
+        {view.partial !== undefined && view.partial.trim() !== "" && (
+          <p className="said user partial" aria-hidden="true">
+            {view.partial}
+          </p>
         )}
         {!begun && !replaying && agent !== undefined && (
           <div className="suggestions first">
@@ -85,8 +94,13 @@ export const Conversation = (props: Props) => {
 
 /** Drawn again only when something has happened. */
 const Lines = memo(
-  (props: { readonly view: View.View; readonly title: string; readonly onSelect: (callId: string) => void }) => {
-    const { onSelect, title, view } = props
+  (props: {
+    readonly view: View.View
+    readonly title: string
+    readonly unheard: ReadonlyArray<Protocol.Unheard>
+    readonly onSelect: (callId: string) => void
+  }) => {
+    const { onSelect, title, unheard, view } = props
     const calls = new Map(view.calls.map((call) => [call.callId, call]))
     return (
       <div role="log" aria-label="What is said" aria-live="polite">
@@ -99,6 +113,7 @@ const Lines = memo(
             calls={calls}
             view={view}
             title={title}
+            unheard={line._tag === "Said" ? unheard.find(({ itemId }) => itemId === line.id)?.text : undefined}
             onSelect={onSelect}
           />
         ))}
@@ -113,9 +128,11 @@ const LineOf = (props: {
   readonly calls: ReadonlyMap<string, View.Call>
   readonly view: View.View
   readonly title: string
+  /** what was written of the line, and not heard */
+  readonly unheard: string | undefined
   readonly onSelect: (callId: string) => void
 }) => {
-  const { calls, line, onSelect, previous, title, view } = props
+  const { calls, line, onSelect, previous, title, unheard, view } = props
   switch (line._tag) {
     case "Said": {
       if (line.who === "user") {
@@ -150,6 +167,7 @@ const LineOf = (props: {
           )}
           <p className={`said agent${line.interrupted ? " cut" : ""}${about.length > 0 ? " deferred" : ""}`}>
             {line.text}
+            {line.interrupted && unheard !== undefined && <del title="This was not heard.">{unheard}</del>}
             {line.interrupted && <span className="note"> — interrupted</span>}
           </p>
         </Fragment>
@@ -224,11 +242,12 @@ const Running = ({ cancellable, now, onCancel, onSelect, replaying, view }: Prop
   )
 }
 
-const Composer = ({ agent, begun, onSay }: Props & { readonly begun: boolean }) => {
+const Composer = ({ agent, begun, conversation, onSay }: Props & { readonly begun: boolean }) => {
   const [text, setText] = useState("")
   const [history, setHistory] = useState<ReadonlyArray<string>>([])
   const [back, setBack] = useState(0)
   const field = useRef<HTMLTextAreaElement>(null)
+  const floor = useFloor(conversation)
   // Another agent, another conversation. The first one that is known is the one that was typed for.
   const name = agent?.name
   const before = useRef(name)
@@ -242,6 +261,7 @@ const Composer = ({ agent, begun, onSay }: Props & { readonly begun: boolean }) 
     if (trimmed === "") return
     setText("")
     setBack(0)
+    floor.sent()
     setHistory((history) => [...history.filter((line) => line !== trimmed), trimmed].slice(-50))
     // it can be sent again; what was typed meanwhile stays
     if (!(await onSay(trimmed))) setText((text) => (text === "" ? trimmed : text))
@@ -284,6 +304,7 @@ const Composer = ({ agent, begun, onSay }: Props & { readonly begun: boolean }) 
           onChange={({ target }) => {
             setText(target.value)
             setBack(0)
+            floor.type(target.value)
           }}
           onKeyDown={(event) => {
             if (event.nativeEvent.isComposing) return
@@ -301,6 +322,16 @@ const Composer = ({ agent, begun, onSay }: Props & { readonly begun: boolean }) 
             }
           }}
         />
+        <button
+          type="button"
+          className="hold"
+          title={floor.pressed ? "Give the floor back" : "Hold the floor: the agent pauses"}
+          aria-label="Hold the floor"
+          aria-pressed={floor.pressed}
+          onClick={() => floor.press(text)}
+        >
+          <Icon name="mouth" />
+        </button>
         <button type="submit" className="send" aria-label="Send" disabled={text.trim() === ""}>
           <Icon name="send" />
         </button>

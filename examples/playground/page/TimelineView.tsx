@@ -125,7 +125,7 @@ const Legend = () => (
   </ul>
 )
 
-/** When the agent thought and spoke, and when the user said something. */
+/** When the agent thought, spoke and was cut, and when the user had the floor and said something. */
 const Speech = ({
   now,
   view,
@@ -150,11 +150,27 @@ const Speech = ({
           />
         )
       })}
+      {view.turns.map(({ from, to }) => {
+        const left = Math.max(0, Timeline.position(window, from))
+        const right = Math.min(1, Timeline.position(window, to ?? now))
+        if (right < 0 || left > 1 || right <= left) return null
+        return (
+          <i
+            key={`${from} ${to}`}
+            className="floor"
+            title="You had the floor"
+            style={{ left: percent(left), width: percent(right - left) }}
+          />
+        )
+      })}
       {view.lines.map((line) => {
-        if (line._tag !== "Said" || line.who !== "user") return null
+        if (line._tag !== "Said" || (line.who !== "user" && !line.interrupted)) return null
         const x = Timeline.position(window, line.at)
-        return x < 0 || x > 1 ? null : (
+        if (x < 0 || x > 1) return null
+        return line.who === "user" ? (
           <i key={line.id} className="turn" title={line.text} style={{ left: percent(x) }} />
+        ) : (
+          <i key={line.id} className="cut" title={`Cut after: ${line.text}`} style={{ left: percent(x) }} />
         )
       })}
     </div>

@@ -10,7 +10,8 @@ import * as Protocol from "../Protocol.js"
 export interface Live {
   readonly hello: Protocol.Hello | undefined
   readonly view: View.View
-  readonly saying: string | null
+  readonly saying: Protocol.Saying | null
+  readonly unheard: ReadonlyArray<Protocol.Unheard>
   readonly cancellable: ReadonlyArray<string>
   readonly approvals: ReadonlyArray<Protocol.Waiting>
   readonly connected: boolean
@@ -22,6 +23,7 @@ let live: Live = {
   hello: undefined,
   view: View.empty,
   saying: null,
+  unheard: [],
   cancellable: [],
   approvals: [],
   connected: false,
@@ -65,12 +67,12 @@ const connect = (): (() => void) => {
       hello,
       connected: true,
       clock: { now: hello.now, at: performance.now(), rate: hello.rate },
-      ...(hello.resumed ? {} : { view: View.empty, saying: null, cancellable: [], approvals: [] })
+      ...(hello.resumed ? {} : { view: View.empty, saying: null, unheard: [], cancellable: [], approvals: [] })
     })
   })
   on("happened", decode.happened, (event) => change({ view: View.step(live.view, event) }))
-  on("status", decode.status, ({ approvals, cancellable, now, saying }) =>
-    change({ approvals, cancellable, saying, clock: clock(now) })
+  on("status", decode.status, ({ approvals, cancellable, now, saying, unheard }) =>
+    change({ approvals, cancellable, saying, unheard, clock: clock(now) })
   )
   source.addEventListener("error", () => change({ connected: false }))
   return () => source.close()
@@ -97,6 +99,8 @@ const decodeRefusal = Schema.decodeUnknownEither(Protocol.Refusal)
 /** What the server takes. It checks it, too: what it refuses comes back as words for the user. */
 interface Requests {
   readonly "/api/say": typeof Protocol.Say.Encoded
+  readonly "/api/speak": typeof Protocol.Speak.Encoded
+  readonly "/api/hush": typeof Protocol.Hush.Encoded
   readonly "/api/cancel": typeof Protocol.Cancel.Encoded
   readonly "/api/approve": typeof Protocol.Approve.Encoded
   readonly "/api/deny": typeof Protocol.Deny.Encoded
@@ -132,7 +136,49 @@ const greeted = (): Promise<Protocol.Hello> =>
     read()
   })
 
-export const say = async (text: string) => post("/api/say", { conversation: (await greeted()).conversation, text })
+// What the user does with the floor arrives in the order in which it was done.
+let before: Promise<unknown> = Promise.resolve()
+const inOrder = <A>(request: () => Promise<A>): Promise<A> => {
+  const done = before.then(request)
+  before = done
+  return done
+}
+
+/** what is typed and not under way yet; what ends the turn takes it back */
+let typed: { text: string; waits: boolean } | undefined
+const takeBack = () => {
+  if (typed !== undefined) typed.waits = false
+  typed = undefined
+}
+
+/** Ends the turn that the user is speaking, if there is one. */
+export const say = async (text: string) => {
+  takeBack()
+  const { conversation } = await greeted()
+  return inOrder(() => post("/api/say", { conversation, text }))
+}
+/** The floor is the user's, and this is typed so far. Of what is typed while the server is told, the newest counts. */
+export const speak = async (text: string): Promise<void> => {
+  if (typed !== undefined) {
+    typed.text = text
+    return
+  }
+  const mine = { text, waits: true }
+  typed = mine
+  const { conversation } = await greeted()
+  await inOrder(async () => {
+    if (!mine.waits) return
+    takeBack()
+    await post("/api/speak", { conversation, text: mine.text })
+  })
+}
+/** Nothing is said after all. */
+export const hush = async (): Promise<void> => {
+  takeBack()
+  const { conversation } = await greeted()
+  await inOrder(() => post("/api/hush", { conversation }))
+}
+
 export const cancel = async (callId: string) =>
   post("/api/cancel", { conversation: (await greeted()).conversation, callId })
 /** It runs as it is, or with other arguments. */

@@ -47,6 +47,7 @@ const icons = {
   play: <path d="M5 3.2 12.4 8 5 12.8Z" fill="currentColor" />,
   pause: <path d="M5.4 3.4v9.2m5.2-9.2v9.2" strokeWidth="2.4" />,
   reply: <path d="M6.2 4 2.8 7.4l3.4 3.4M3 7.4h6.2a3.8 3.8 0 0 1 3.8 3.8v1" />,
+  mouth: <path d="M8 2a2 2 0 0 1 2 2v4a2 2 0 0 1-4 0V4a2 2 0 0 1 2-2ZM3.8 7.6a4.2 4.2 0 0 0 8.4 0M8 11.8V14" />,
   hand: <path d="M2.5 8h10.4m0 0L9.4 4.5M12.9 8l-3.5 3.5" />,
   chevron: <path d="m5.8 3.6 4.4 4.4-4.4 4.4" />
 }

@@ -9,7 +9,7 @@ import {
   type Transport as SdkTransport,
   StreamableHTTPClientTransport
 } from "@modelcontextprotocol/client"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type { Transport } from "../../mcp/McpClient.js"
 import { messageOf } from "../model/errors.js"
 import { isRecord } from "../values/record.js"
@@ -136,13 +136,15 @@ export class Link {
     if (this.calls.size === 0) void this.close()
   }
 
-  /** Sends what is on its way, and closes. Never fails. */
+  /** Sends what is on its way, such as cancellations, says goodbye, and closes. Never fails. */
   async close(): Promise<void> {
     this.isOpen = false
-    await Promise.allSettled(this.sending)
-    if (this.transport instanceof StreamableHTTPClientTransport) {
-      await this.transport.terminateSession().catch(() => {})
-    }
+    const farewell = Effect.promise(async () => {
+      await Promise.allSettled(this.sending)
+      if (this.transport instanceof StreamableHTTPClientTransport) await this.transport.terminateSession()
+    })
+    // a server that answers nothing must not keep its connection open
+    await this.options.runPromise(Effect.timeoutOption(farewell, "1 second")).catch(() => {})
     await this.client.close().catch(() => {})
   }
 

@@ -78,18 +78,21 @@ const events = (
   return Effect.uninterruptible(
     Effect.suspend(() => {
       const items = host.state.history.slice()
-      return Effect.map(host.hub.since, (live) => Stream.concat(behind(items, after), live))
+      return Effect.map(host.hub.since, (live) =>
+        // of a durable session an item is in the history before it is stored, and so before it is told
+        Stream.concat(behind(items, after), host.storing === undefined ? live : without(items, live))
+      )
     })
   )
 }
 
 /** A double has no place where both can be done at once: what is in the history is not told again. */
-const withLater = (session: Service, items: ReadonlyArray<ChatItem>, after: string): Stream.Stream<SessionEvent> => {
+const withLater = (session: Service, items: ReadonlyArray<ChatItem>, after: string): Stream.Stream<SessionEvent> =>
+  Stream.concat(behind(items, after), without(items, session.events))
+
+const without = (items: ReadonlyArray<ChatItem>, live: Stream.Stream<SessionEvent>): Stream.Stream<SessionEvent> => {
   const known = new Set(items.map(({ id }) => id))
-  return Stream.concat(
-    behind(items, after),
-    Stream.filter(session.events, (event) => event._tag !== "ItemAdded" || !known.delete(event.item.id))
-  )
+  return Stream.filter(live, (event) => event._tag !== "ItemAdded" || !known.delete(event.item.id))
 }
 
 /** For good. */

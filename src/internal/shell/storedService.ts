@@ -23,6 +23,8 @@ export const makeStoredService = (host: Host): Service => {
     run: (input, options) => Effect.zipRight(room, service.run(input, options)),
     generateReply: (options) => asked(service.generateReply(options)),
     say: (text, options) => asked(service.say(text, options)),
+    // what is not carried out yet, such as the first `onEnter`, is nothing that the state knows of
+    waitForIdle: Effect.zipRight(told, service.waitForIdle),
     userTurn: (options) =>
       Effect.map(service.userTurn(options), (turn) => ({
         ...turn,

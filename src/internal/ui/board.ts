@@ -449,11 +449,11 @@ const take = (b: Board, event: SessionEvent): void => {
   switch (event._tag) {
     case "SpeechCreated": {
       b.speeches.add(event.speechId)
-      const { turn } = b
-      // the answer is asked for right behind the message
-      if (turn?.text !== undefined && turn.speechId === undefined && event.source === "reply") {
-        turn.speechId = event.speechId
-      }
+      if (event.source !== "reply") return
+      // the answer is asked for right behind the message, or right before it while another speech is still being cut
+      const { expected, turn } = b
+      const asks = [...(turn?.text === undefined ? [] : [turn]), ...expected].find((one) => one.speechId === undefined)
+      if (asks !== undefined) asks.speechId = event.speechId
       return
     }
     case "TextDelta":
