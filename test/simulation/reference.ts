@@ -2037,10 +2037,14 @@ export class Reference {
   /** It came behind the others: none of those that have begun is still under way, unless a handler may wait for it. */
   private isItsTurn(text: string): void {
     if (this.asks > 0) return
-    for (const { calls, speech: id } of this.steps) {
+    for (const { speech: id } of this.steps) {
       const speech = id === undefined ? undefined : this.speeches.get(id)
       // a call that is queued behind the handler that runs the task waits for the user, who is to end it
-      const waits = this.current.task && calls.some(({ run }) => run !== undefined && this.isQueued(run))
+      const waits =
+        this.current.task &&
+        this.steps.some(
+          (step) => step.speech === id && step.calls.some(({ run }) => run !== undefined && this.isQueued(run))
+        )
       this.must(
         speech === undefined || speech.agent.state === "paused" || waits,
         "R8",
