@@ -1726,13 +1726,15 @@ export class Reference {
       this.count(`messageTool refused: ${kind}`)
     }
     if (why.startsWith("There is no call")) return legal("unknown", call === undefined)
-    if (why.includes("has already ended")) return legal("ended", call?.state === "ended")
+    // a session that is stored answers once that is written, and tells of ends at such a moment, too
+    const late = this.config.durable && call !== undefined
+    if (why.includes("has already ended")) return legal("ended", call?.state === "ended" || late)
     if (why.includes("is not made for them")) return legal("no messages", call?.spec?.options.messages === undefined)
     if (why.includes("it is being stopped")) return legal("stopping", call?.run !== undefined && call.state !== "ended")
     if (why.includes("it waits for approval")) {
       return legal("waits for approval", call?.spec?.approval !== undefined && call.run?.handler === undefined)
     }
-    legal("full", /takes no message now: \d+ wait/.test(why) && call?.state !== "ended")
+    legal("full", /takes no message now: \d+ wait/.test(why) && (call?.state !== "ended" || late))
   }
 
   private ended(event: EventOf<"ToolCallEnded">): void {
