@@ -2252,6 +2252,8 @@ export class Reference {
     if (steps.some((step) => step.asked.length > 0) || this.config.languageModel) return undefined
     const texts = steps.flatMap((step) => step.texts).filter((text) => text.given !== "")
     if (texts.length === 0) return false
+    // one that an output played without a report was heard, too
+    if (texts.some(({ recorded }) => recorded)) return true
     // text that counts as played at once does so only while its speech may be played
     if (this.config.pace === undefined) return undefined
     const pieces = texts.flatMap((text) => this.played.get(text.name)?.pieces ?? [])
