@@ -1730,7 +1730,8 @@ export class Reference {
     const late = this.config.durable && call !== undefined
     if (why.includes("has already ended")) return legal("ended", call?.state === "ended" || late)
     if (why.includes("is not made for them")) return legal("no messages", call?.spec?.options.messages === undefined)
-    if (why.includes("it is being stopped")) return legal("stopping", call?.run !== undefined && call.state !== "ended")
+    if (why.includes("it is being stopped"))
+      return legal("stopping", call?.run !== undefined && (call.state !== "ended" || late))
     if (why.includes("it waits for approval")) {
       return legal("waits for approval", call?.spec?.approval !== undefined && call.run?.handler === undefined)
     }
