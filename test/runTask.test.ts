@@ -1,7 +1,7 @@
 /**
  * Tasks that a program runs: the way to structured output.
  */
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Schema } from "effect"
 import { Agent, AgentSession, AsyncTool, RunContext } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import { describe, expect } from "vitest"
@@ -294,6 +294,28 @@ describe("the floor of runTask", () => {
       expect(found).toEqual({ city: "Oslo" })
       expect(yield* lines).toContain("assistant: Moment.")
     })
+  )
+
+  it.scoped(
+    "[B5] [F5] [R1] a handler within the task may wait for a run: what its background calls end with is said",
+    () =>
+      Effect.gen(function* () {
+        const { kit, layer } = toolkit({
+          look: () => Effect.as(RunContext.update("looking"), "found"),
+          ask: () =>
+            Effect.flatMap(RunContext.RunContext, ({ session }) => Effect.map(session.run("Look."), ({ text }) => text))
+        })
+        const { lines, session } = yield* talk({
+          pace: "instant",
+          sessionTools: [kit],
+          layer,
+          script: [toolCall("ask"), toolCall("look"), "I look.", "It is Oslo.", complete()]
+        })
+        const fiber = yield* Effect.fork(session.runTask(task(), "Ask."))
+        yield* TestSession.advance("1 minute")
+        expect(yield* Fiber.poll(fiber)).toEqual(Option.some(Exit.succeed({ city: "Oslo" })))
+        expect(yield* lines).toContain("assistant: It is Oslo.")
+      })
   )
 
   it.scoped("[B5] [S7] a handler within the task may run another", () =>

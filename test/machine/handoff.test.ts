@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest"
 import * as Agents from "../../src/internal/machine/agents.js"
 import * as Calls from "../../src/internal/machine/calls.js"
 import * as Idle from "../../src/internal/machine/idle.js"
-import type { Handoff, State } from "../../src/internal/machine/state.js"
+import * as Incoming from "../../src/internal/machine/incoming.js"
+import type { Handoff, State, TextEntry } from "../../src/internal/machine/state.js"
 import * as Turns from "../../src/internal/machine/turns.js"
 import {
   agent,
@@ -240,6 +241,36 @@ describe("[S4] [O1] a hand-off that ends a task", () => {
     expect(told).toEqual([])
     expect(answer(s).events).toEqual(expect.arrayContaining(["+ assistant: ok", "ada hands over to bob"]))
     expect(told).toEqual(["bob took over"])
+  })
+})
+
+describe("[S4] [F4] [O1] an agent that leaves while the user has the floor", () => {
+  it("its last words wait for the floor, so it answers what was sent in the claim, and leaves behind both", () => {
+    const s = session(agent("ada", { plays: true }))
+    const told: Array<string> = []
+    const handoff = handoffTo(agent("bob"), told)
+    input(s, () => Agents.requestHandoff(s, handoff))
+    input(s, () => Turns.say(s, "goodbye", {}, []))
+    left(s, handoff)
+    const entry = stepOf(s).entries[0] as TextEntry
+    input(s, Idle.claimUserTurn)
+    input(s, () => Incoming.playEnded(s, entry, true))
+    expect(send(s).commands).toEqual(["AskModel speech_2 auto"])
+    expect([answer(s, "").events, told]).toEqual([expect.arrayContaining(["speech_2 ended"]), []])
+    expect(input(s, Idle.releaseUserTurn).commands).toEqual(["Play speech_1"])
+    const { events } = input(s, () => Incoming.playEnded(s, entry, false))
+    expect(events).toEqual(expect.arrayContaining(["+ assistant: goodbye", "ada hands over to bob"]))
+    expect(told).toEqual(["bob took over"])
+  })
+
+  it("else that is the next agent's", () => {
+    const s = session(agent("ada"))
+    const handoff = handoffTo(agent("bob"))
+    input(s, () => Agents.requestHandoff(s, handoff))
+    input(s, Idle.claimUserTurn)
+    expect(send(s).commands).toEqual([])
+    expect(left(s, handoff).commands).toContain("AskModel speech_1 auto")
+    expect(stepOf(s).agent.name).toBe("bob")
   })
 })
 

@@ -94,6 +94,8 @@ export interface Agent {
   /** what it sees begins here, behind what was carried over */
   since: number
   carried: ReadonlyArray<Item>
+  /** what may have been carried over, too: whether it waited is not known here */
+  readonly maybeCarried: Set<string>
   readonly active: Map<string, number>
 }
 
@@ -383,7 +385,16 @@ export class Reference {
   }
 
   private agent(name: string, holder: Call | undefined): Agent {
-    return { name, task: baseName(name) === "task", holder, state: "current", since: 0, carried: [], active: new Map() }
+    return {
+      name,
+      task: baseName(name) === "task",
+      holder,
+      state: "current",
+      since: 0,
+      carried: [],
+      maybeCarried: new Set(),
+      active: new Map()
+    }
   }
 
   get current(): Agent {
@@ -529,9 +540,12 @@ export class Reference {
       followed: undefined,
       turn: this.turns
     }
-    // an answer of which nothing was heard may go on, too
-    const before = this.steps.findLast((other) => other.agent === agent)
-    if (this.isPaused(before)) step.goesOn = true
+    // an answer of which nothing was heard may go on, too, and others may have spoken between its steps
+    const befores = [
+      this.steps.findLast((other) => other.agent === agent),
+      ...Array.from(step.maybeOf, (id) => this.steps.findLast((other) => other.speech === id))
+    ]
+    if (befores.some((other) => this.isPaused(other))) step.goesOn = true
     this.steps.push(step)
     for (const call of this.calls.values()) {
       call.waiting = call.waiting.filter((delivery) => {
@@ -663,7 +677,10 @@ export class Reference {
     })
     const isNote = (text: string | undefined) => text?.startsWith("user [Note from the application") === true
     // files of what was given are shown behind it
-    const rest = shown.filter((text) => !isOdd || !isNote(text) || !text.includes("You have sent these files"))
+    const isMaybe = (text: string) => text.startsWith("call ") && agent.maybeCarried.has(text.slice(5))
+    const rest = shown.filter(
+      (text) => !isMaybe(text) && (!isOdd || !isNote(text) || !text.includes("You have sent these files"))
+    )
     // the note that asked for an answer stays before it
     let at = rest.length - 1
     while (at > 0 && this.isOfAnswer(rest[at] as string)) at--
@@ -788,6 +805,8 @@ export class Reference {
         this.must(event.state !== this.userState, "E1", () => `the user is ${event.state} twice`)
         this.userState = event.state
         this.mayAnswer.clear()
+        // what is paused has not played what it was given
+        for (const text of this.texts.values()) if (text.step === undefined && !text.recorded) text.held = true
         // the session may not have seen yet what a model has sent
         for (const step of this.steps) if (!step.over) for (const text of step.texts) text.held = true
         return
@@ -948,7 +967,12 @@ export class Reference {
   /** what the output has played of each text */
   readonly played = new Map<string, Played>()
   /** when an output last failed */
-  private brokenAt = -1
+  private brokenAt = Number.NEGATIVE_INFINITY
+
+  /** What it played may end now: it has a second to say where it stopped (rule O4). */
+  private get isBroken(): boolean {
+    return this.at <= this.brokenAt + 1000
+  }
 
   private expectPair(delivery: Delivery): void {
     const { id } = delivery
@@ -1702,13 +1726,15 @@ export class Reference {
       this.count(`messageTool refused: ${kind}`)
     }
     if (why.startsWith("There is no call")) return legal("unknown", call === undefined)
-    if (why.includes("has already ended")) return legal("ended", call?.state === "ended")
+    // a session that is stored answers once that is written, and tells of ends at such a moment, too
+    const late = this.config.durable && call !== undefined
+    if (why.includes("has already ended")) return legal("ended", call?.state === "ended" || late)
     if (why.includes("is not made for them")) return legal("no messages", call?.spec?.options.messages === undefined)
     if (why.includes("it is being stopped")) return legal("stopping", call?.run !== undefined && call.state !== "ended")
     if (why.includes("it waits for approval")) {
       return legal("waits for approval", call?.spec?.approval !== undefined && call.run?.handler === undefined)
     }
-    legal("full", /takes no message now: \d+ wait/.test(why) && call?.state !== "ended")
+    legal("full", /takes no message now: \d+ wait/.test(why) && (call?.state !== "ended" || late))
   }
 
   private ended(event: EventOf<"ToolCallEnded">): void {
@@ -2015,8 +2041,14 @@ export class Reference {
     if (this.asks > 0) return
     for (const { speech: id } of this.steps) {
       const speech = id === undefined ? undefined : this.speeches.get(id)
+      // a call that is queued behind the handler that runs the task waits for the user, who is to end it
+      const waits =
+        this.current.task &&
+        this.steps.some(
+          (step) => step.speech === id && step.calls.some(({ run }) => run !== undefined && this.isQueued(run))
+        )
       this.must(
-        speech === undefined || speech.agent.state === "paused",
+        speech === undefined || speech.agent.state === "paused" || waits,
         "R8",
         () => `${text} is recorded while ${id} is under way`
       )
@@ -2185,7 +2217,7 @@ export class Reference {
       () => `reply ${event.replyId} ends with other items than it began`
     )
     // what an output has failed waits for one that plays, and nobody is told so (rule O5)
-    const broken = this.brokenAt === this.at
+    const broken = this.isBroken
     const known = this.hasBegun(reply)
     const begun = broken && known !== true ? undefined : known
     if (event.status === "interrupted") this.count(`reply cut, ${begun === false ? "not " : ""}begun`)
@@ -2224,6 +2256,11 @@ export class Reference {
     if (this.config.pace === undefined) return undefined
     const pieces = texts.flatMap((text) => this.played.get(text.name)?.pieces ?? [])
     return pieces.length === 0 ? false : pieces.length > 1 ? true : undefined
+  }
+
+  /** What an output has failed may wait, at rest too, until something is played (rule O5). */
+  mayWait(id: string): boolean {
+    return Array.from(this.maybeAgain).some((delivery) => delivery.id === id || delivery.call.id === id)
   }
 
   private isAgain(id: string): void {
@@ -2279,6 +2316,7 @@ export class Reference {
         to.since = this.history.length - 1
         const ids = new Set(this.pending.map((delivery) => delivery.id))
         to.carried = this.history.filter((item) => "callId" in item && ids.has(item.callId))
+        for (const { id } of this.maybeAgain) to.maybeCarried.add(id)
       }
       this.agents[this.agents.length - 1] = to
       for (const speech of this.speeches.values()) if (speech.agent === from) speech.agent = to
@@ -2367,6 +2405,8 @@ export class Reference {
     // outputs that are due are in the history
     for (const step of this.steps) {
       if (step.state === "open" || step.calls.some((call) => !call.callRecorded)) continue
+      // what was heard of a text that was cut comes first
+      if (step.cut === true && at.playing > 0) continue
       for (const call of step.calls) {
         if (call.output === undefined) break
         this.must(call.outputRecorded, "T2", () => `the output of ${call.id} is not recorded`)

@@ -51,6 +51,6 @@ export const worksFor = (
   return search(call)
 }
 
-/** Does the handler of this run wait for what belongs to these jobs? */
-export const isFor = (s: State, jobs: ReadonlyArray<Job>, run: Run | undefined): boolean =>
-  run !== undefined && callersOf(s, jobs).some((caller) => caller.run === run || worksFor(s, caller, run))
+/** Does the handler of this run, or the program that the call stands for, wait for what belongs to these jobs? */
+export const isFor = (s: State, jobs: ReadonlyArray<Job>, run: Run | Call): boolean =>
+  callersOf(s, jobs).some((caller) => caller.run === run || worksFor(s, caller, run))

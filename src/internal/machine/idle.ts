@@ -232,7 +232,7 @@ export const deliverable = (s: State): ((delivery: Delivery) => boolean) => {
     (holder === undefined ||
       delivery.call.run === holder.run ||
       (agent.task?.call === holder && delivery.call.owner === agent) ||
-      Behalf.isFor(s, delivery.call.jobs, holder.run))
+      Behalf.isFor(s, delivery.call.jobs, holder.run ?? holder))
 }
 
 /** The floor goes to the oldest request, once the own reports of its call are out; older reports go first (rule F5). */

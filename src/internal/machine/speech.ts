@@ -168,14 +168,24 @@ export const before = (s: State, speech: Speech): ReadonlyArray<Speech> => {
 }
 
 /**
- * While an agent leaves, only its last words are spoken: what `onExit` says and asks for. It waits for a step that a task
- * had paused in the middle.
+ * While an agent leaves, only its last words are spoken. As long as the user's floor holds these up, it answers what was
+ * sent in the claim, too: whoever claims may wait for that (rule F4).
  */
-export const mayGoOn = (s: State, speech: Speech): boolean =>
-  s.leavingSince === undefined ||
-  speech.source === "say" ||
-  (speech.seq > s.leavingSince && !speech.userTurn) ||
-  isMidStep(speech)
+export const mayGoOn = (s: State, speech: Speech): boolean => {
+  const { leavingSince } = s
+  if (leavingSince === undefined || isLastWord(speech, leavingSince)) return true
+  return (
+    answersUser(s, speech) &&
+    s.queue.some((other) => isActive(other) && !answersUser(s, other) && isLastWord(other, leavingSince))
+  )
+}
+
+/** What `onExit` says and asks for, and a step that a task had paused in the middle. */
+const isLastWord = (speech: Speech, leavingSince: number): boolean =>
+  speech.source === "say" || (speech.seq > leavingSince && !speech.userTurn) || isMidStep(speech)
+
+/** It answers what was sent in the newest claim of the user, who has the floor. */
+export const answersUser = (s: State, speech: Speech): boolean => s.userClaims > 0 && speech.claim === s.claims
 
 const releaseMouth = (s: State, speech: Speech): void => {
   freeMouth(s, speech)

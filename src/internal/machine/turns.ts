@@ -278,7 +278,7 @@ const toolChoiceFor = (s: State, speech: SpeechState): ToolChoice => {
 }
 
 /** While the user has the floor, only the answer to what was said in it (rule O1). */
-const mayBegin = (s: State, speech: SpeechState): boolean => s.userClaims === 0 || speech.claim === s.claims
+const mayBegin = (s: State, speech: SpeechState): boolean => s.userClaims === 0 || Speech.answersUser(s, speech)
 
 export const giveMouth = (s: State): boolean => {
   // what interrupts comes first, once what it has cut has ended

@@ -46,8 +46,9 @@ export const startUrgentTurn = (s: State): boolean => {
   const turn = s.queue[i]
   if (turn === undefined) return false
   // the floor may be held by one of the turn's own calls, or by one that waits for the turn
-  const isOwn = ({ run }: Call): boolean =>
-    turn.step?.calls.some((call) => call.run === run) === true || Behalf.isFor(s, turn.jobs, run)
+  const isOwn = (holder: Call): boolean =>
+    turn.step?.calls.some((call) => call.run !== undefined && call.run === holder.run) === true ||
+    Behalf.isFor(s, turn.jobs, holder.run ?? holder)
   if (!s.floors.every((floor) => isOwn(floor.call))) return false
   turn.urgent = false
   s.queue.splice(i, 1)
@@ -70,7 +71,7 @@ export const startReply = (s: State): boolean => {
   return callersOf(s).some(
     (caller) =>
       Idle.isIdle(s, caller, true) &&
-      formReply(s, (delivery) => may(delivery) && Behalf.isFor(s, delivery.call.jobs, caller.run), false)
+      formReply(s, (delivery) => may(delivery) && Behalf.isFor(s, delivery.call.jobs, caller.run ?? caller), false)
   )
 }
 

@@ -220,8 +220,8 @@ class Graph {
       const holder = Idle.floorHolder(s)
       const target = Replies.target(s, delivery)
       const needs: Array<Need> = target === currentAgent(s) ? [] : this.isPausedBy(target)
-      if (holder?.run !== undefined && needs.length === 0 && !Idle.deliverable(s)(delivery)) {
-        needs.push(this.run(holder.run))
+      if (holder !== undefined && needs.length === 0 && !Idle.deliverable(s)(delivery)) {
+        needs.push(this.floor(holder))
       } else {
         needs.push({ some: [holder, ...Behalf.callersOf(s, call.jobs)].map((one) => this.idle(one, true)) })
       }
