@@ -164,7 +164,7 @@ const everywhere = (
     const whole = yield* Effect.scoped(
       Effect.tap(tell(story, []), (told) => Effect.zipRight(expectLawful(told, again), alsoHolds(told)))
     )
-    for (let at = 1; at <= whole.writes; at += times(6, 1)) {
+    for (let at = 1; at <= whole.writes; at += times(6, 2)) {
       for (const moment of moments.slice(0, times(1, 3)).map((_, i) => moments[(at + i) % 3] as Moment)) {
         yield* Effect.scoped(
           Effect.gen(function* () {
@@ -501,7 +501,7 @@ describe("a process that dies at any write", () => {
           ],
           seconds: 90
         }
-        for (let seed = 1; seed <= times(2, 100); seed++) {
+        for (let seed = 1; seed <= times(2, 40); seed++) {
           let state = seed * 2654435761
           const next = (most: number) => {
             state = (Math.imul(state, 1664525) + 1013904223) >>> 0

@@ -18,7 +18,7 @@ it("[T9] [T2] [D9] [U6] [F1] [F5] [R1] [A4] [A7] [G3] whatever comes in, all com
       world.finish()
       expect(world.wrong.slice(0, 3)).toEqual([])
     }),
-    { numRuns: times(200, 1_500) }
+    { numRuns: times(200, 1_000) }
   )
 })
 
@@ -34,7 +34,7 @@ it("[S2] a session that closes at any moment comes to its end, and is silent the
       for (let n = 0; n < 20; n++) world.next()
       expect(world.wrong.slice(0, 3)).toEqual([])
     }),
-    { numRuns: times(100, 1_000) }
+    { numRuns: times(100, 600) }
   )
 })
 

@@ -469,6 +469,7 @@ describe("docs", () => {
       "Agent.Agent",
       "AgentSession.Service",
       "Sessions.Handle",
+      "SpeechHandle.wait",
       "SpeechHandle.wait_for_playout"
     ]
     const modules: Record<string, object> = { ...Meantime }
