@@ -1718,6 +1718,8 @@ export class Reference {
     )
   }
 
+  private readonly endedAt = new WeakMap<Call, number>()
+
   /** A message was refused. */
   notTold(callId: string, why: string): void {
     const call = this.calls.get(callId)
@@ -1726,8 +1728,9 @@ export class Reference {
       this.count(`messageTool refused: ${kind}`)
     }
     if (why.startsWith("There is no call")) return legal("unknown", call === undefined)
-    // a session that is stored answers once that is written, and tells of ends at such a moment, too
-    const late = this.config.durable && call !== undefined
+    // a session that is stored answers once that is written, and tells of ends at such a moment, too; in any session it
+    // may have ended before the one that was refused goes on
+    const late = call !== undefined && (this.config.durable || this.endedAt.get(call) === this.at)
     if (why.includes("has already ended")) return legal("ended", call?.state === "ended" || late)
     if (why.includes("is not made for them")) return legal("no messages", call?.spec?.options.messages === undefined)
     if (why.includes("it is being stopped"))
@@ -1752,6 +1755,7 @@ export class Reference {
     const nothing = this.judge(call, status, output)
     call.state = "ended"
     call.status = status
+    this.endedAt.set(call, this.at)
     const { run } = call
     if (run?.phase !== "ended" && run?.calls.every((other) => other.state === "ended") === true) {
       if (run.phase === "working") {
