@@ -2107,8 +2107,8 @@ export class Reference {
       const delivery = this.deliveries.get(id)
       if (delivery !== undefined && this.unsure.delete(delivery)) delivery.call.owner = undefined
     }
-    // closing has not begun, after all
-    const again = this.closing ? Array.from(this.limbo).filter(({ id }) => event.updateIds.includes(id)) : []
+    // closing has not begun, after all; or its agent has left, and its call was promoted
+    const again = Array.from(this.limbo).filter(({ id }) => event.updateIds.includes(id))
     for (const delivery of again) {
       this.limbo.delete(delivery)
       delivery.state = "waiting"
