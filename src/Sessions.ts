@@ -176,7 +176,7 @@ export interface Settings {
 export const layer: {
   <R, R2, const T extends Entries = [], const A extends ReadonlyArray<Agent<any>> = [], E = never>(
     options: (sessionId: string) => Effect.Effect<SessionOptions<R, T, A>, E, R2>,
-    settings: Settings & { readonly durable: true }
+    settings: Settings & { readonly durable: boolean }
   ): Layer.Layer<
     Sessions,
     StorageError,

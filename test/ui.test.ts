@@ -604,6 +604,7 @@ describe("bad requests", () => {
 describe("over HTTP", () => {
   const request = (method: string, url: string, body?: unknown) =>
     new Request(`http://localhost${url}`, {
+      headers: { "content-type": "application/json" },
       method,
       ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) })
     })
@@ -626,6 +627,9 @@ describe("over HTTP", () => {
       expect(broken.status).toBe(400)
       expect(yield* Effect.promise(() => broken.text())).toBe("The request is no JSON.")
       expect((yield* Ui.respond(ui, request("POST", "/", "x".repeat(16_000_001)))).status).toBe(413)
+      // what a page of somebody else can send with the user's cookies
+      const plain = new Request("http://localhost/api/chat", { method: "POST", body: `{"messages":[]}` })
+      expect((yield* Ui.respond(ui, plain)).status).toBe(415)
     })
   )
 })

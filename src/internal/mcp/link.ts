@@ -239,7 +239,8 @@ export class Link {
   private readonly fetch = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const { transport } = this.options
     const headers = new Headers(init.headers)
-    if (transport.type === "http" && transport.headers !== undefined) {
+    // of the server's own: a login asks other hosts by this function, too, and they are told no key
+    if (transport.type === "http" && transport.headers !== undefined && isAt(input, transport.url)) {
       for (const [name, value] of Object.entries(await this.options.runPromise(transport.headers))) {
         headers.set(name, value)
       }
@@ -330,3 +331,6 @@ export const questionOf = (params: unknown): Question => {
     ...(typeof url === "string" ? { url } : {})
   }
 }
+
+const isAt = (input: string | URL | Request, server: string | URL): boolean =>
+  new URL(input instanceof Request ? input.url : String(input)).origin === new URL(String(server)).origin

@@ -71,7 +71,17 @@ const beside = (one: Effect.Effect<void>, other: Effect.Effect<void> | undefined
 export const close = (host: Host): Effect.Effect<void> =>
   drain(host).pipe(
     Effect.zipRight(endFibers(host)),
-    (ends) => (host.storing === undefined ? ends : Effect.zipRight(ends, host.storing.idle)),
+    (ends) =>
+      host.storing === undefined
+        ? ends
+        : Effect.zipRight(
+            ends,
+            noLonger(
+              host,
+              host.storing.idle,
+              Effect.logError("What changed last in the session could not be stored in time.")
+            )
+          ),
     // side by side: nothing is added to the history any more
     Effect.zipRight(beside(releaseAgent(host, host.scope.scope), host.saver?.finish)),
     Effect.ensuring(

@@ -21,6 +21,14 @@ import { type Host, log } from "./host.js"
 /** How many events and commands wait for a storage before those who would add more wait, too (rule Q20). */
 const most = 2048
 
+/** Worth nothing later: what nobody could be told in time is not kept for the end of an outage. */
+const isPassing = ({ _tag }: SessionEvent): boolean =>
+  _tag === "ToolCallProgress" ||
+  _tag === "UserTurnPartial" ||
+  _tag === "TextDelta" ||
+  _tag === "ReasoningDelta" ||
+  _tag === "ToolInputDelta"
+
 const firstPause = 50
 const longestPause = 5_000
 
@@ -58,7 +66,8 @@ export class Storing {
   /** What an input left. */
   take(events: ReadonlyArray<SessionEvent>, commands: ReadonlyArray<Command>): void {
     if (this.phase === "open") {
-      for (const event of events) this.events.push(event)
+      const full = this.events.length >= most
+      for (const event of events) if (!full || !isPassing(event)) this.events.push(event)
       for (const command of commands) this.commands.push(command)
     } else {
       // nothing begins any more; who waits is told that

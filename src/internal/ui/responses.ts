@@ -57,10 +57,14 @@ const maxBody = 16_000_000
 
 const tooLong = new UiRequestError({ message: "The request is too long.", status: 413 })
 
+const noJson = new UiRequestError({ message: "The request has to be application/json.", status: 415 })
+
 /** The body as JSON, and no more of it than is allowed, whatever its length is said to be. */
 export const jsonOf = (request: Request): Effect.Effect<unknown, UiRequestError> =>
   Effect.tryPromise({
     try: async () => {
+      // a page of somebody else can send a text with the user's cookies, unasked; JSON it cannot
+      if (!/^application\/json\b/i.test(request.headers.get("content-type") ?? "")) throw noJson
       if (Number(request.headers.get("content-length") ?? 0) > maxBody) throw tooLong
       const decoder = new TextDecoder()
       let text = ""
