@@ -23,6 +23,8 @@ import { undoAll } from "./undoing.js"
 export class DurableContext extends HandlerContext {
   private readonly life: Durable.Life
   private readonly names = new Set<string>()
+  /** how often each was asked for */
+  private readonly counts = new Map<string, number>()
   /** stored steps that it has come to again */
   private replayed = 0
   private commits = 0
@@ -71,9 +73,11 @@ export class DurableContext extends HandlerContext {
 
   /** The first free one of `name`, `name#2`, … */
   private counted(name: string): string {
-    let key = name
-    for (let n = 2; this.names.has(key); n++) key = `${name}#${n}`
+    let n = this.counts.get(name) ?? 1
+    let key = n === 1 ? name : `${name}#${n}`
+    while (this.names.has(key)) key = `${name}#${++n}`
     this.names.add(key)
+    this.counts.set(name, n + 1)
     return key
   }
 

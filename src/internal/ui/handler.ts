@@ -64,25 +64,31 @@ export const handler = <R>(
     })
 
     const uiOf = (chatId: string): Effect.Effect<Ui, UiRequestError> =>
-      lock.withPermits(1)(
-        Effect.suspend(() => {
-          const known = entries.get(chatId)
-          if (known !== undefined) return Effect.succeed(known.ui)
-          return Effect.uninterruptible(
-            Effect.gen(function* () {
-              const handle = yield* sessions.get(chatId)
-              if (entries.size >= maxKept) yield* forget
-              const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-              const { inUse, ui } = yield* Scope.extend(open(handle, options), own)
-              entries.set(chatId, { ui, inUse, scope: own })
-              return ui
+      Effect.suspend(() => {
+        const known = entries.get(chatId)
+        if (known !== undefined) return Effect.succeed(known.ui)
+        // a session that is slow to open keeps nobody else waiting, and who waits for it may go
+        return Effect.flatMap(sessions.get(chatId), (handle) =>
+          lock.withPermits(1)(
+            Effect.suspend(() => {
+              const other = entries.get(chatId)
+              if (other !== undefined) return Effect.succeed(other.ui)
+              return Effect.uninterruptible(
+                Effect.gen(function* () {
+                  if (entries.size >= maxKept) yield* forget
+                  const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+                  const { inUse, ui } = yield* Scope.extend(open(handle, options), own)
+                  entries.set(chatId, { ui, inUse, scope: own })
+                  return ui
+                })
+              )
             })
-          ).pipe(
-            Effect.catchTag("SessionsError", () =>
-              Effect.fail(new UiRequestError({ message: "The conversation cannot be had now.", status: 503 }))
-            )
           )
-        })
+        )
+      }).pipe(
+        Effect.catchTag("SessionsError", () =>
+          Effect.fail(new UiRequestError({ message: "The conversation cannot be had now.", status: 503 }))
+        )
       )
 
     const answer = (request: Request): Effect.Effect<Response, UiRequestError | SessionClosed, R> => {

@@ -75,6 +75,8 @@ export const open = (
 class Page {
   private readonly board: Board.Board
   private readonly waiters = new Set<() => void>()
+  /** of the board, so far */
+  private changes = 0
   private readonly sent = new Map<string, Sent>()
   private listening: Fiber.RuntimeFiber<void> | undefined = undefined
 
@@ -95,24 +97,30 @@ class Page {
   /** Changes the board, and wakes whoever waits for it. */
   private change<A>(f: (board: Board.Board) => A): A {
     const made = f(this.board)
+    this.changes++
     for (const wake of Array.from(this.waiters)) wake()
     return made
   }
 
-  private readonly changed: Effect.Effect<void> = Effect.async((resume) => {
-    const wake = (): void => {
-      this.waiters.delete(wake)
-      resume(Effect.void)
-    }
-    this.waiters.add(wake)
-    return Effect.sync(() => this.waiters.delete(wake))
-  })
+  /** Ends once the board is another one than it was `at`: a fiber may be put off between its look and its wait. */
+  private changed(at: number): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      if (this.changes !== at) return resume(Effect.void)
+      const wake = (): void => {
+        this.waiters.delete(wake)
+        resume(Effect.void)
+      }
+      this.waiters.add(wake)
+      return Effect.sync(() => this.waiters.delete(wake))
+    })
+  }
 
-  /** Until the board says so; the look and the wait are one. */
+  /** Until the board says so. */
   private until<A>(look: () => A | undefined): Effect.Effect<A> {
     return Effect.suspend(() => {
+      const { changes } = this
       const found = look()
-      return found === undefined ? Effect.zipRight(this.changed, this.until(look)) : Effect.succeed(found)
+      return found === undefined ? Effect.zipRight(this.changed(changes), this.until(look)) : Effect.succeed(found)
     })
   }
 
@@ -179,6 +187,7 @@ class Page {
         : this.stop
     })
     const next: Effect.Effect<Chunk.Chunk<UiChunk>, Option.Option<never>> = Effect.suspend(() => {
+      const { changes } = this
       const taken: Array<UiChunk> = []
       if (!started && message.begun) {
         started = true
@@ -191,7 +200,7 @@ class Page {
         message.delivered = true
         return Effect.fail(Option.none())
       }
-      return Effect.zipRight(this.changed, next)
+      return Effect.zipRight(this.changed(changes), next)
     })
     return Stream.ensuring(Stream.repeatEffectChunkOption(next), release)
   }
