@@ -4,7 +4,7 @@
 import { Chat } from "@ai-sdk/react"
 import { LanguageModel } from "@effect/ai"
 import { DefaultChatTransport, type UIMessage } from "ai"
-import { Effect, Layer, Runtime } from "effect"
+import { Effect, Fiber, Layer, Runtime } from "effect"
 import { Agent, RunContext, Sessions } from "effect-meantime"
 import { ScriptedModel, TestSession } from "effect-meantime/testing"
 import * as Ui from "effect-meantime/ui"
@@ -294,6 +294,35 @@ describe("the chat of @ai-sdk/react", () => {
       expect(chat.error?.message).toBe("The answer could not be completed. Please try again.")
       yield* Effect.promise(() => chat.sendMessage({ text: "again" }))
       expect(lines(chat).at(-1)).toBe("assistant: fine")
+    })
+  )
+})
+
+describe("many pages", () => {
+  it.scoped("[V2] [V8] a conversation that is slow to open keeps no other waiting, and who waits for it may go", () =>
+    Effect.gen(function* () {
+      const { languageModel } = yield* ScriptedModel.make(() => "Hello.")
+      const agent = Agent.make("helper", { instructions: "You help." })
+      const context = yield* Layer.build(
+        Sessions.layer((id) => Effect.as(id === "slow" ? Effect.never : Effect.void, { agent, deltas: true })).pipe(
+          Layer.provide(Layer.succeed(LanguageModel.LanguageModel, languageModel))
+        )
+      )
+      const handle = yield* Effect.provide(Ui.handler({ authorize: () => Effect.void }), context)
+      const post = (id: string) =>
+        handle(
+          new Request("http://localhost/api/chat", {
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify({ id, messages: [{ id: "m1", role: "user", parts: [{ type: "text", text: "hi" }] }] })
+          })
+        )
+      const waits = yield* Effect.fork(post("slow"))
+      yield* TestSession.settle
+      const response = yield* post("quick").pipe(TestSession.drive)
+      expect(response.status).toBe(200)
+      expect(yield* Effect.promise(() => response.text())).toContain("Hello.")
+      yield* TestSession.drive(Fiber.interrupt(waits))
     })
   )
 })
