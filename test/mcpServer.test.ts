@@ -444,5 +444,29 @@ for (const age of ages) {
         expect(yield* requests).toHaveLength(2)
       })
     )
+
+    it.scoped("[J12] [Q19] a send that its host gave up and sends again is one turn, and its answer is not lost", () =>
+      Effect.gen(function* () {
+        const { requests, server } = yield* offering(["Hello!", [ScriptedModel.wait("10 seconds"), "Yes."], "Again."])
+        const client = yield* hosting(server, age)
+        const { value } = yield* calling(client, "send", { message: "Hi" })
+        const args = { conversation_id: value.conversation_id as string, message: "Really?" }
+        const gone = new AbortController()
+        const first = yield* Effect.fork(
+          Effect.promise(() =>
+            client.callTool({ name: "send", arguments: args }, { signal: gone.signal }).catch(() => undefined)
+          )
+        )
+        for (let i = 0; i < 200; i++) yield* TestSession.settle
+        gone.abort()
+        yield* Fiber.join(first)
+        for (let i = 0; i < 50; i++) yield* TestSession.settle
+        expect((yield* calling(client, "send", args)).value.text).toBe("Yes.")
+        expect(yield* requests).toHaveLength(2)
+        // answered, the same words are a message of their own
+        expect((yield* calling(client, "send", args)).value.text).toBe("Again.")
+        expect(yield* requests).toHaveLength(3)
+      })
+    )
   })
 }

@@ -2,9 +2,11 @@
  * Whole conversations for a host: the tools `send`, `wait` and `cancel` (rule J12).
  */
 import type { CallToolResult } from "@modelcontextprotocol/server"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import type { ChatItem, Message } from "../ChatContext.js"
@@ -20,8 +22,14 @@ interface Conversation {
   readonly id: string
   /** the last item that the host was told of */
   last: string
-  /** what is being sent, so that the same again is not sent twice */
-  sending: { readonly message: string; readonly result: Deferred.Deferred<CallToolResult, Failure> } | undefined
+  /** messages so far */
+  sent: number
+  /** what was sent and has not been answered for sure: the same again is the same turn (rules J12, Q19) */
+  open: { readonly message: string; readonly turn: string } | undefined
+  /** who sends it now; none for those who wait: whoever did so has gone */
+  sending:
+    | { readonly message: string; readonly result: Deferred.Deferred<CallToolResult | undefined, Failure> }
+    | undefined
 }
 
 /** More conversations than these are not remembered: the one that was opened first goes. */
@@ -43,12 +51,48 @@ export const conversationTools = (
   const conversations = new Map<string, Conversation>()
 
   const opened = (): Conversation => {
-    const conversation: Conversation = { id: makeId(), last: "", sending: undefined }
+    const conversation: Conversation = { id: makeId(), last: "", sent: 0, open: undefined, sending: undefined }
     conversations.set(conversation.id, conversation)
-    const [first] = conversations.keys()
-    if (conversations.size > maxConversations && first !== undefined) conversations.delete(first)
     return conversation
   }
+
+  /** Nobody can reach the one that was opened first any more. */
+  const forget: Effect.Effect<void> = Effect.suspend(() => {
+    const [first] = conversations.keys()
+    if (conversations.size <= maxConversations || first === undefined) return Effect.void
+    conversations.delete(first)
+    return Effect.asVoid(Effect.forkDaemon(sessions.close(first)))
+  })
+
+  const sendIn = (
+    conversation: Conversation,
+    handle: Handle,
+    host: Host,
+    message: string
+  ): Effect.Effect<CallToolResult, Failure> =>
+    Effect.suspend(() => {
+      const { sending } = conversation
+      if (sending?.message === message) {
+        return Effect.flatMap(Deferred.await(sending.result), (result) =>
+          result === undefined ? sendIn(conversation, handle, host, message) : Effect.succeed(result)
+        )
+      }
+      if (conversation.open?.message !== message) {
+        conversation.open = { message, turn: `${conversation.id} ${++conversation.sent}` }
+      }
+      const { open } = conversation
+      return Effect.flatMap(Deferred.make<CallToolResult | undefined, Failure>(), (result) => {
+        const mine = { message, result }
+        conversation.sending = mine
+        const sent = handle.send(message, { id: open.turn })
+        return Effect.onExit(listen(conversation, handle, host, wait, sent), (exit) => {
+          if (conversation.sending === mine) conversation.sending = undefined
+          if (Exit.isFailure(exit) && Cause.isInterrupted(exit.cause)) return Deferred.succeed(result, undefined)
+          if (conversation.open === open) conversation.open = undefined
+          return Deferred.done(result, exit)
+        })
+      })
+    })
 
   /** With the conversation that is meant, and its session. */
   const within = (
@@ -81,20 +125,10 @@ export const conversationTools = (
     call: (args, host) => {
       const message = textIn(args, "message")
       if (message === undefined) return Effect.succeed(errorResult("The message is missing."))
-      const known =
-        args.conversation_id === undefined || args.conversation_id === null ? { conversation_id: opened().id } : args
-      return within(known, (conversation, handle) => {
-        const { sending } = conversation
-        if (sending?.message === message) return Deferred.await(sending.result)
-        return Effect.flatMap(Deferred.make<CallToolResult, Failure>(), (result) => {
-          const mine = { message, result }
-          conversation.sending = mine
-          return Effect.onExit(listen(conversation, handle, host, wait, handle.send(message)), (exit) => {
-            if (conversation.sending === mine) conversation.sending = undefined
-            return Deferred.done(result, exit)
-          })
-        })
-      })
+      const fresh = args.conversation_id === undefined || args.conversation_id === null
+      const known = fresh ? { conversation_id: opened().id } : args
+      const told = within(known, (conversation, handle) => sendIn(conversation, handle, host, message))
+      return fresh ? Effect.zipRight(forget, told) : told
     }
   }
 
