@@ -4,7 +4,8 @@
 import { emit, type State, type Step } from "./state.js"
 import type { Usage } from "./words.js"
 
-const fields = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
+/** What a model may tell of one step. */
+export const fields = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
 
 /** Field by field: what nobody reported stays absent. */
 export const add = (sum: Usage | undefined, usage: Usage): Usage => {

@@ -11,6 +11,7 @@ import * as Closing from "../machine/closing.js"
 import { releaseAgent } from "./agents.js"
 import { noLonger } from "./fibers.js"
 import { type Host, interrupt } from "./host.js"
+import type { Storing } from "./storing.js"
 
 /** Ends when the session begins to close. */
 export const closing = (host: Host): Effect.Effect<void> =>
@@ -67,21 +68,15 @@ const endFibers = (host: Host): Effect.Effect<void> =>
 const beside = (one: Effect.Effect<void>, other: Effect.Effect<void> | undefined): Effect.Effect<void> =>
   other === undefined ? one : Effect.zipRight(one, other, { concurrent: true })
 
+/** What has changed is written, if the storage takes it in time. */
+const stored = (host: Host, { idle }: Storing): Effect.Effect<void> =>
+  noLonger(host, idle, Effect.logError("What changed last in the session could not be stored in time."))
+
 /** Ends all calls as rule S2 says, then every other fiber, then the agents' resources. */
 export const close = (host: Host): Effect.Effect<void> =>
   drain(host).pipe(
     Effect.zipRight(endFibers(host)),
-    (ends) =>
-      host.storing === undefined
-        ? ends
-        : Effect.zipRight(
-            ends,
-            noLonger(
-              host,
-              host.storing.idle,
-              Effect.logError("What changed last in the session could not be stored in time.")
-            )
-          ),
+    (ends) => (host.storing === undefined ? ends : Effect.zipRight(ends, stored(host, host.storing))),
     // side by side: nothing is added to the history any more
     Effect.zipRight(beside(releaseAgent(host, host.scope.scope), host.saver?.finish)),
     Effect.ensuring(
@@ -131,14 +126,9 @@ const suspend = (host: Suspendable): Effect.Effect<void> =>
             Effect.forEach(alive, Fiber.await, { discard: true, concurrency: "unbounded" }),
             Effect.logWarning("A handler did not stop in time as the session was suspended.")
           )
-    const stored = noLonger(
-      host,
-      storing?.idle ?? Effect.void,
-      Effect.logError("What changed last in the session could not be stored in time.")
-    )
     return handlers.pipe(
       Effect.zipRight(endFibers(host)),
-      Effect.zipRight(stored),
+      Effect.zipRight(storing === undefined ? Effect.void : stored(host, storing)),
       Effect.zipRight(beside(releaseAgent(host, host.scope.scope), host.saver?.finish)),
       Effect.ensuring(
         Effect.sync(() => {

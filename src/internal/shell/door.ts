@@ -20,6 +20,7 @@ import type { Decoded, Described, Metadata, ModelEnd, ModelFailure, Part } from 
 import type { Call, Input, Outcome, Run, Step } from "../machine/state.js"
 import { unexpected } from "../machine/texts.js"
 import { type Message, nameOf } from "../machine/updates.js"
+import { fields as usageFields } from "../machine/usage.js"
 import type { Usage } from "../machine/words.js"
 import { asAiError, describeError, errorTypeOf, inSession, printable } from "../model/errors.js"
 import type { Asks } from "../scope/approval.js"
@@ -185,8 +186,6 @@ const finished = (part: Record<string, unknown>): Described => {
   }
 }
 
-const counts = ["inputTokens", "outputTokens", "totalTokens", "reasoningTokens", "cachedInputTokens"] as const
-
 /** One that cannot be read leaves the others. */
 const countIn = (usage: Readonly<Record<string, unknown>>, name: string): unknown => {
   try {
@@ -203,7 +202,7 @@ const usageOf = (part: Record<string, unknown>): Usage | undefined =>
       const { usage } = part
       if (!isRecord(usage)) return undefined
       let out: { -readonly [K in keyof Usage]: Usage[K] } | undefined
-      for (const name of counts) {
+      for (const name of usageFields) {
         const count = countIn(usage, name)
         if (!Number.isSafeInteger(count) || (count as number) < 0) continue
         out ??= {}

@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import type { SessionEvent } from "../../SessionEvent.js"
 
 /** What is written, piece by piece: the one kind of event that another one (`ItemAdded`) says as well. */
-const isDelta = ({ _tag }: SessionEvent): boolean =>
+export const isDelta = ({ _tag }: SessionEvent): boolean =>
   _tag === "TextDelta" || _tag === "ReasoningDelta" || _tag === "ToolInputDelta"
 
 /** How many deltas are kept while nobody has listened yet: the rest of them is in the items. */

@@ -54,7 +54,7 @@ import { pausePlaying, play, resumePlaying, stopPlaying } from "./player.js"
 import { type Saver, startSaving } from "./saving.js"
 import { makeService } from "./service.js"
 import { makeStoredService } from "./storedService.js"
-import { Storing } from "./storing.js"
+import { isPassing, Storing } from "./storing.js"
 
 /** One session at work. */
 class Session implements Host {
@@ -187,10 +187,6 @@ class DurableSession extends Session {
     this.watch?.()
   }
 }
-
-/** It tells of nothing that is stored (rule Q3). */
-const isPassing = ({ _tag }: SessionEvent): boolean =>
-  _tag === "TextDelta" || _tag === "ReasoningDelta" || _tag === "ToolInputDelta" || _tag === "ToolCallProgress"
 
 /** The texts that an input left to be worded, before anything of it leaves: templates are code of the program. */
 const word = (host: Session): void => {

@@ -16,18 +16,14 @@ import type { Command } from "../machine/protocol.js"
 import * as Rows from "../machine/rows.js"
 import { printable } from "../model/errors.js"
 import { suspended } from "../values/guarded.js"
+import { isDelta } from "./events.js"
 import { type Host, log } from "./host.js"
 
 /** How many events and commands wait for a storage before those who would add more wait, too (rule Q20). */
 const most = 2048
 
-/** Worth nothing later: what nobody could be told in time is not kept for the end of an outage. */
-const isPassing = ({ _tag }: SessionEvent): boolean =>
-  _tag === "ToolCallProgress" ||
-  _tag === "UserTurnPartial" ||
-  _tag === "TextDelta" ||
-  _tag === "ReasoningDelta" ||
-  _tag === "ToolInputDelta"
+/** Worth nothing later. */
+export const isPassing = (event: SessionEvent): boolean => isDelta(event) || event._tag === "ToolCallProgress"
 
 const firstPause = 50
 const longestPause = 5_000
@@ -67,7 +63,10 @@ export class Storing {
   take(events: ReadonlyArray<SessionEvent>, commands: ReadonlyArray<Command>): void {
     if (this.phase === "open") {
       const full = this.events.length >= most
-      for (const event of events) if (!full || !isPassing(event)) this.events.push(event)
+      for (const event of events) {
+        // what nobody could be told in time is not kept for the end of an outage
+        if (!full || !(isPassing(event) || event._tag === "UserTurnPartial")) this.events.push(event)
+      }
       for (const command of commands) this.commands.push(command)
     } else {
       // nothing begins any more; who waits is told that
